@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Helpers as a contract: their numbers, and what each takes and returns, for the verifier, the engines and the
+// printers. The bodies live in helpers/.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string_view>
+
+#include "anybpf/abi/types.hpp"
+
+namespace anybpf::abi {
+
+enum class HelperId : u32 {
+#define ANYBPF_HELPER_NAME(name, id) name = id,
+#include "anybpf/abi/helper_names.def"
+};
+constexpr u32 helper_count = 212;  // __BPF_FUNC_MAX_ID of 6.18
+
+enum class ArgKind : u8 {
+    none,               // not an argument
+    anything,           // any initialized value; a pointer only where the program type may leak one
+    const_map,          // a map, known when the program is loaded
+    map_key,            // readable memory of the map's key size
+    map_value,          // readable memory of the map's value size
+    mem_read,           // readable memory, size in the next argument
+    mem_read_or_null,   // the same, or zero
+    mem_write,          // writable memory that need not be initialized, size in the next argument
+    mem_write_or_null,  // the same, or zero
+    size,               // bytes of the argument before it, known to be at least 1 and bounded
+    size_or_zero,       // bytes of the argument before it, bounded
+    alloc_size,         // a constant
+    context,            // the program's context, unmodified
+    ringbuf_record,     // what ringbuf_reserve gave, unmodified; the call releases it
+    const_string,       // NUL-terminated text in a frozen read-only map
+    callback,           // a subprogram, by a lddw of function kind
+    stack_or_null,      // a pointer to the program's stack, or zero
+};
+
+enum class RetKind : u8 {
+    nothing,  // r0 is unreadable afterwards
+    scalar,
+    map_value_or_null,
+    ringbuf_record_or_null,
+    btf_task,  // a trusted pointer to the BTF struct task_struct
+};
+
+enum class HelperFor : u8 { all, tracing, sleepable };
+
+struct HelperProto {
+    HelperId id;
+    std::string_view name;
+    HelperFor who;
+    bool gpl_only;
+    RetKind returns;
+    std::array<ArgKind, 5> args;
+};
+
+// The helper's contract, or nothing where anybpf does not provide it.
+const HelperProto* find_helper(u32 id);
+// "map_lookup_elem"; "unknown" for a number that 6.18 does not have.
+std::string_view helper_name(u32 id);
+std::optional<HelperId> helper_by_name(std::string_view name);
+
+}  // namespace anybpf::abi

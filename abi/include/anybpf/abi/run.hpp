@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Run: what one execution of a program carries, seen by engines (which make the calls) and helper bodies (which receive
+// them). It lives on the stack of whoever runs the program, for the length of the run.
+#pragma once
+
+#include <array>
+
+#include "anybpf/abi/helper.hpp"
+
+namespace anybpf::abi {
+
+struct Run;
+
+// A helper's body; a pointer argument arrives as its address in this process, a map as the maps::Map* that lddw was
+// bound to.
+using HelperBody = u64 (*)(Run& run, u64 r1, u64 r2, u64 r3, u64 r4, u64 r5);
+using HelperBodies = std::array<HelperBody, helper_count>;  // null: absent; tail_call is the engine's own
+
+struct Run {
+    void* context = nullptr;  // what r1 holds at entry
+    u32 vcpu = 0;  // the virtual CPU this run owns: index into per-CPU maps, and owner of locks and journal lines
+    u32 cpu = 0;   // the real CPU at entry, for perf output
+    u64 attach_cookie = 0;        // of the link
+    u64 func_ip = 0;              // get_func_ip's answer for kprobes; 0 elsewhere
+    void* environment = nullptr;  // helpers::Environment of the host
+    const HelperBodies* helpers = nullptr;
+
+    // Filled in by the engine, for helpers that call back into the program (loop): runs the subprogram that `function`
+    // (as the argument arrived) names with r1..r5 in a new frame, and returns its r0. The verifier has proved that it
+    // ends.
+    u64 (*call_back)(Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r5) = nullptr;
+    void* engine = nullptr;
+
+    // Filled in by the host: the program at `index` of a PROG_ARRAY, as the engine's own lowered form, or null where
+    // there is none.
+    const void* (*tail_target)(Run& run, u64 map, u32 index) = nullptr;
+};
+
+}  // namespace anybpf::abi

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Mapping owns a range of mapped memory.
+#pragma once
+
+#include <span>
+#include <utility>
+
+#include "anybpf/base/result.hpp"
+
+namespace anybpf {
+
+enum class Access : u8 { read, read_write };
+
+class Mapping {
+  public:
+    Mapping() = default;
+    // size bytes, rounded up to pages, zeroed and private to the process.
+    static Result<Mapping> anonymous(std::size_t size);
+    // size bytes of the file from offset 0, shared with everybody who maps it; the descriptor may be closed afterwards.
+    static Result<Mapping> shared(int fd, std::size_t size, Access access);
+
+    Mapping(Mapping&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+    Mapping& operator=(Mapping&& other) noexcept {
+        std::swap(bytes_, other.bytes_);
+        return *this;
+    }
+    ~Mapping();
+
+    std::span<std::byte> bytes() const { return bytes_; }
+    std::byte* data() const { return bytes_.data(); }
+    std::size_t size() const { return bytes_.size(); }
+    // Gives the range up: it stays mapped until the process ends.
+    std::span<std::byte> release() { return std::exchange(bytes_, {}); }
+
+  private:
+    explicit Mapping(std::span<std::byte> bytes) : bytes_(bytes) {}
+    std::span<std::byte> bytes_;
+};
+
+}  // namespace anybpf

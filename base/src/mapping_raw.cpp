@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Raw mmap. Safe because a Mapping is the only owner of its range, and its size is what mmap was asked for.
+#include <sys/mman.h>
+
+#include "anybpf/base/mapping.hpp"
+
+namespace anybpf {
+
+Result<Mapping> Mapping::anonymous(std::size_t size) {
+    void* at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) return fail_errno("mmap of " + std::to_string(size) + " bytes");
+    return Mapping({static_cast<std::byte*>(at), size});
+}
+
+Result<Mapping> Mapping::shared(int fd, std::size_t size, Access access) {
+    const int protection = access == Access::read ? PROT_READ : PROT_READ | PROT_WRITE;
+    void* at = ::mmap(nullptr, size, protection, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED) return fail_errno("mmap of a shared file");
+    return Mapping({static_cast<std::byte*>(at), size});
+}
+
+Mapping::~Mapping() {
+    if (!bytes_.empty()) ::munmap(bytes_.data(), bytes_.size());
+}
+
+}  // namespace anybpf

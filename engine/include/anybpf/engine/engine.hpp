@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// What all engines have in common: an executable program bound to one process, and how it is run.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "anybpf/abi/run.hpp"
+#include "anybpf/base/result.hpp"
+#include "anybpf/program/lowered.hpp"
+
+namespace anybpf::engine {
+
+// A map of the program in this process: what lddw of the map yields, and the address of its value 0 (null where values
+// have no fixed address).
+struct BoundMap {
+    void* map = nullptr;
+    std::byte* values = nullptr;
+};
+
+// A program bound to this process. Immutable; may be run by many threads at once. Checks every index of the lowered
+// form, which may come from a file that somebody else wrote.
+class Executable;
+
+struct Interpreter {
+    static constexpr std::string_view name = "interp";
+    // Copies what it needs: neither lowered nor maps must outlive the result. Maps themselves must.
+    static Result<std::shared_ptr<const Executable>> bind(const program::Lowered& lowered,
+                                                          std::span<const BoundMap> maps);
+    // Runs to the end; r1 = run.context. Uses a stack area of its own on the caller's stack (8 frames); does not
+    // allocate, does not make system calls, is async-signal-safe.
+    static u64 run(const Executable& executable, abi::Run& run);
+};
+
+}  // namespace anybpf::engine

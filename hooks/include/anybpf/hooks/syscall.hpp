@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// System calls as events: which programs run at which call, and with which context. The agent brings the event
+// (agent/), this layer turns it into program runs. Nothing here allocates or makes a system call in enter() and exit();
+// refresh() may do both.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "anybpf/base/result.hpp"
+#include "anybpf/maps/vcpu.hpp"
+
+namespace anybpf::hooks {
+
+// The registers of the traced thread at its system call, in the order of struct pt_regs of x86-64.
+struct SyscallRegisters {
+    u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+};
+
+// One traced thread; kept by the agent in thread-local memory, zeroed at birth, filled by attach_thread.
+struct SyscallThread {
+    u32 tid = 0, pid = 0;
+    bool running = false;  // a program runs on this thread: a nested event is counted as missed
+    std::array<char, 16> comm{};
+    maps::VcpuThread vcpu;
+    void* current_task = nullptr;  // helpers' task_struct of this thread
+};
+
+class SyscallHooks {
+  public:
+    // Opens the root and loads what is attached. tree is the process tree this process belongs to.
+    static Result<std::unique_ptr<SyscallHooks>> open(const std::string& root, u32 tree);
+    virtual ~SyscallHooks() = default;
+
+    // True when the root's epoch moved on since the last refresh: two loads.
+    virtual bool stale() const = 0;
+    // Reads the links again, maps what is new, publishes the new table; runs under the agent's own lock. What went out
+    // of use is kept mapped: another thread may still be inside.
+    virtual void refresh() = 0;
+    // The supervisor of this tree died: nothing will be attached again, and refresh() has dropped all links.
+    virtual bool orphaned() const = 0;
+
+    virtual void attach_thread(SyscallThread& thread) = 0;  // at birth, after fork, and after exec
+    virtual void comm_changed(SyscallThread& thread) = 0;   // after prctl(PR_SET_NAME)
+
+    // Whether anything is attached to the number at all: the agent skips the rest when not.
+    virtual bool wants(u32 nr) const = 0;
+    virtual void enter(SyscallThread& thread, const SyscallRegisters& registers) = 0;  // orig_ax is the number
+    virtual void exit(SyscallThread& thread,
+                      const SyscallRegisters& registers) = 0;  // ax is the result, orig_ax the number
+    virtual u64 missed() const = 0;
+};
+
+}  // namespace anybpf::hooks
