@@ -27,10 +27,14 @@ struct SyscallThread {
     void* current_task = nullptr;  // helpers' task_struct of this thread
 };
 
+// Returns what the kernel returned: a result, or -errno. Six arguments.
+using RawSyscall = long (*)(long number, long, long, long, long, long, long);
+
 class SyscallHooks {
   public:
-    // Opens the root and loads what is attached. tree is the process tree this process belongs to.
-    static Result<std::unique_ptr<SyscallHooks>> open(const std::string& root, u32 tree);
+    // Opens the root and loads what is attached. tree is the process tree this process belongs to. raw makes the system
+    // calls of enter() and exit() (waking a reader), so that the agent does not intercept its own; null: libc's.
+    static Result<std::unique_ptr<SyscallHooks>> open(const std::string& root, u32 tree, RawSyscall raw = nullptr);
     virtual ~SyscallHooks() = default;
 
     // True when the root's epoch moved on since the last refresh: two loads.
