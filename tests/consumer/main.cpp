@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// A program outside of the project that uses the installed library: assembles a filter, runs it, prints r0.
+#include <anybpf/engine/engine.hpp>
+#include <anybpf/isa/assembler.hpp>
+#include <cstdio>
+
+int main() {
+    const auto code = anybpf::isa::assemble("r0 = 42\nexit\n");
+    if (!code) return 1;
+    std::printf("%zu instructions\n", code->size());
+    return code->size() == 2 ? 0 : 1;
+}
