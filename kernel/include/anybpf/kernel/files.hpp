@@ -1,15 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // The object table as files (DESIGN decision 2): what lies in a root directory, and the layout of each file. Shared
-// memory is a file format: fixed-width fields, no pointers, every offset checked by its reader. Drawn in
-// docs/formats/root.md.
+// memory is a file format: fixed-width fields, no pointers, every offset checked by its reader (docs/formats/root.md).
 //
-//   <root>/page                    RootPage: epoch, ids, trees, and the table of virtual CPUs
-//   <root>/map-<id>                a map (docs/formats/map.md);            map-<id>.wake    FIFO: a reader of a ring
-//   buffer sleeps here <root>/prog-<id>/program       ProgramFile                             prog-<id>/map-<id>  hard
-//   links to the maps it uses, in order <root>/link-<id>/link          LinkFile, held open for writing by its owner;
-//   link-<id>/program  hard link to its program <root>/btf-<id>                raw BTF <root>/event-<id>              a
-//   perf buffer (maps/ring.hpp);          event-<id>.wake  FIFO <root>/trace                   a RINGBUF map of
-//   TraceRecord: what bpf_trace_printk wrote
+// clang-format off
+//   page                  RootPage, then the table of virtual CPUs (maps/vcpu.hpp)
+//   trace  trace.wake     a RINGBUF map of TraceRecord: what bpf_trace_printk wrote
+//   map-<id>              a map (docs/formats/map.md)
+//   map-<id>.wake         FIFO: a reader of a ring buffer sleeps here
+//   map-<id>.btf          hard link to its BTF
+//   map-<id>.progs/<id>   hard links to the programs in a PROG_ARRAY
+//   prog-<id>/program     ProgramFile
+//   prog-<id>/map-<id>    hard links to the maps it uses;   prog-<id>/btf  to its BTF
+//   link-<id>/link        LinkFile, held open for writing by its owner
+//   link-<id>/program     hard link to its program;         link-<id>/event  to the perf event under it
+//   btf-<id>              raw BTF
+//   event-<id>            perf event: a perf buffer (maps/ring.hpp), or the LinkFile of a tracepoint or kprobe event
+//   event-<id>.wake       FIFO of a perf buffer;            event-<id>.program  hard link to what SET_BPF gave it
+//   pins/...              the virtual bpffs: hard links to objects
+// clang-format on
+//
+// Every object's file ends with an ObjectTrailer behind its contents: that is how a descriptor, wherever it came from,
+// is known as an object of this root.
 #pragma once
 
 #include <array>
@@ -19,26 +30,51 @@
 
 namespace anybpf::kernel {
 
-constexpr u32 root_magic = 0x74726261, program_magic = 0x70726261, link_magic = 0x6c726261;  // "abrt" "abrp" "abrl"
+constexpr u32 root_magic = 0x74726261, program_magic = 0x70726261, link_magic = 0x6c726261,
+              object_magic = 0x6f726261;  // "abrt" "abrp" "abrl" "abro"
 constexpr u16 files_version = 1;
 constexpr u32 max_trees = 64;
 
-// A traced process tree and its supervisor. The owner word is held as a robust futex by the supervisor for its life:
-// the kernel marks it FUTEX_OWNER_DIED when the supervisor dies, and agents see that at their next system call.
+enum class ObjectKind : u32 { map = 0, prog = 1, link = 2, btf = 3, event = 4 };
+constexpr u32 object_kinds = 5;
+constexpr u32 max_objects = 32768;  // in one root
+
+// A traced process tree and its supervisor. The owner word is the first word of a robust, process-shared glibc mutex
+// that the supervisor holds for its life: the kernel marks it FUTEX_OWNER_DIED when the supervisor dies, and agents see
+// that at their next system call. A tree's number is generation * max_trees + index, so that a new owner of the line
+// does not revive the tree of a dead one.
 struct Tree {
     std::atomic<u32> owner;
+    std::array<u32, 9> rest_of_mutex;
+    std::atomic<u32> generation;
     u32 reserved;
 };
+static_assert(sizeof(Tree) == 48);
 
 struct RootPage {
     u32 magic;
     u16 version, reserved;
-    std::atomic<u64>
-        epoch;  // moved on by every change of links, of their enabling, and of PROG_ARRAY / PERF_EVENT_ARRAY contents
-    std::array<std::atomic<u32>, 5> last_id;  // map, prog, link, btf, event
-    u32 vcpu_offset;                          // of the VcpuTable in this file
-    std::array<Tree, max_trees> trees;        // index 0 is not used: tree 0 means every process of the root
+    u64 root;                                            // random: what the trailers of this root's objects carry
+    std::atomic<u64> epoch;                              // moved on by every change of links, of their enabling, and of
+                                                         // PROG_ARRAY / PERF_EVENT_ARRAY contents
+    std::array<std::atomic<u32>, object_kinds> last_id;  // ids are never used twice
+    u32 vcpu_offset;                                     // of the VcpuTable in this file
+    u32 vcpu_bytes;
+    std::atomic<u32> objects_used;                      // objects[] is free from here on
+    std::array<Tree, max_trees> trees;                  // index 0 is not used: tree 0 means every process of the root
+    std::array<std::atomic<u64>, max_objects> objects;  // (kind + 1) << 32 | id of the living; 0: free
 };
+static_assert(std::atomic<u64>::is_always_lock_free && std::atomic<u32>::is_always_lock_free);
+
+struct ObjectTrailer {
+    u32 magic;  // object_magic
+    ObjectKind kind;
+    u32 id;
+    u32 reserved;
+    u64 root;
+    u64 contents;  // bytes of the file before this trailer
+};
+static_assert(sizeof(ObjectTrailer) == 32);
 
 // What a program's file starts with; sections follow at the given offsets, each aligned to 16.
 struct ProgramFile {
@@ -80,15 +116,20 @@ enum class HookKind : u32 {
 struct LinkFile {
     u32 magic;
     u16 version, reserved;
-    u32 id;  // 0 for a perf event that has a program but no link
-    u32 prog_id;
+    u32 id;        // 0 in the file of a perf event
+    u32 event_id;  // of the perf event, in its own file and in that of a link over it; 0 otherwise
+    u32 prog_id;   // 0: nothing to run (a perf event without SET_BPF)
     HookKind kind;
     u32 hook_id;
     std::atomic<u32> enabled;
-    u32 tree;       // only processes of this tree run it; 0: all of the root
-    i32 pid;        // only this process; -1: all
-    u32 link_type;  // uapi enum bpf_link_type
+    u32 tree;         // only processes of this tree run it; 0: all of the root
+    i32 pid;          // only this process; -1: all
+    u32 link_type;    // uapi enum bpf_link_type
+    u32 attach_type;  // abi::AttachType
     u64 cookie;
+    u64 created_ns;             // CLOCK_BOOTTIME
+    std::atomic<u32> attached;  // in a perf event's file: the link over it, which ENABLE and DISABLE reach through it
+    u32 reserved2;
     std::array<char, 128> target;  // as the user named it, for listings: "raw_syscalls:sys_enter", "__x64_sys_openat"
 };
 

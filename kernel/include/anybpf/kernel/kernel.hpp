@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernel: bpf(2), perf_event_open(2) and what belongs to them, as Linux 6.18 answers them, over the objects of a root.
+// Every call behaves like the system call of that name: the result or -errno; user pointers may be bad (-EFAULT).
+// Descriptors are real descriptors of the caller's process. May be called from any thread.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "anybpf/kernel/root.hpp"
+
+namespace anybpf::kernel {
+
+class Kernel {
+  public:
+    // Opens (and makes, where it is missing) the root.
+    static Result<std::unique_ptr<Kernel>> open(std::optional<std::string> root = {});
+    ~Kernel();
+
+    Root& root();
+
+    long bpf(int command, void* attr, unsigned size);
+    long perf_event_open(const void* attr, pid_t pid, int cpu, int group, unsigned long flags);
+
+    // Which object a descriptor is; nothing: not one of ours, and the call goes to the real kernel.
+    std::optional<ObjectId> owns(int fd) const;
+    // For descriptors that are ours. ioctl: perf events. mmap: ring buffers, arrays, perf buffers; an address or
+    // -errno.
+    long ioctl(int fd, unsigned long request, unsigned long argument);
+    long mmap(void* address, std::size_t length, int protection, int flags, int fd, off_t offset);
+
+    // Sleeping on a ring buffer map or a perf buffer: a descriptor that becomes readable when there may be something to
+    // read, to be given to poll or epoll instead. It stays Kernel's. -errno for others.
+    int wake_fd(int fd);
+    // Whether there is something to read already; ask before sleeping.
+    bool readable(int fd);
+    // After waking, before reading.
+    void drain(int fd);
+
+    // After close(2) of a descriptor that was ours: collects what that released. Calling it is a courtesy: everything
+    // is found by a later sweep, too.
+    void closed(ObjectId object);
+
+    // Links and events made from now on run only in processes of this tree; 0: in every process of the root.
+    void set_tree(u32 tree);
+
+    // The lines that /proc/self/fdinfo/<fd> has for such an object ("map_type:\t2\n...").
+    std::string fdinfo(int fd);
+
+  private:
+    struct State;
+    explicit Kernel(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace anybpf::kernel
