@@ -62,6 +62,10 @@ std::string format_text(TracepointId id);
 // Bytes of the record that a program may read; bpf(2) refuses to attach one that reads further (EACCES).
 u32 record_size(TracepointId id);
 
+// attr.type of perf_event_open(2) for kprobes and uprobes, as /sys/bus/event_source/devices/*/type shows them; bit 0 of
+// attr.config asks for the return probe.
+constexpr u32 perf_type_kprobe = 8, perf_type_uprobe = 9;
+
 // Names that a misspelt one may have meant, best first, at most `count`: of events ("syscalls:sys_enter_opnat") or of
 // kernel symbols ("__x64_sys_opnat").
 std::vector<std::string> nearest_tracepoints(std::string_view name, std::size_t count = 3);

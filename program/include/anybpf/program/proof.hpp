@@ -25,6 +25,7 @@ struct Subprogram {
 struct Proof {
     std::vector<InsnProof> insns;         // one per instruction slot
     std::vector<Subprogram> subprograms;  // sorted; [0] is the program's entry
+    u32 context_bytes = 0;  // the context is not touched beyond: an event whose record is shorter cannot run it
 };
 
 }  // namespace anybpf::program
