@@ -34,6 +34,15 @@ struct Run {
     // Filled in by the host: the program at `index` of a PROG_ARRAY, as the engine's own lowered form, or null where
     // there is none.
     const void* (*tail_target)(Run& run, u64 map, u32 index) = nullptr;
+
+    // Kept by the helpers: ring buffer records that this run holds, and whose they are, since ringbuf_submit names only
+    // the record. A program that holds more gets none until it gives one back.
+    struct Reservation {
+        void* record;
+        void* ring;
+    };
+    u32 reservation_count = 0;
+    std::array<Reservation, 8> reservations{};
 };
 
 }  // namespace anybpf::abi

@@ -26,6 +26,7 @@
 #include <array>
 #include <atomic>
 
+#include "anybpf/abi/trace.hpp"
 #include "anybpf/abi/types.hpp"
 
 namespace anybpf::kernel {
@@ -133,13 +134,6 @@ struct LinkFile {
     std::array<char, 128> target;  // as the user named it, for listings: "raw_syscalls:sys_enter", "__x64_sys_openat"
 };
 
-// One line of bpf_trace_printk, in the trace ring buffer; text follows, without NUL.
-struct TraceRecord {
-    u64 time_ns;  // CLOCK_BOOTTIME
-    u32 tid, cpu;
-    std::array<char, abi::name_size> comm;
-    u32 length;
-    u32 reserved;
-};
+using abi::TraceRecord;  // what lies in the trace ring buffer
 
 }  // namespace anybpf::kernel
