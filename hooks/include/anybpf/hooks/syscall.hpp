@@ -9,22 +9,24 @@
 #include <string>
 
 #include "anybpf/base/result.hpp"
+#include "anybpf/helpers/environment.hpp"
 #include "anybpf/maps/vcpu.hpp"
 
 namespace anybpf::hooks {
 
-// The registers of the traced thread at its system call, in the order of struct pt_regs of x86-64.
+// The registers of the traced thread at its system call, in the order of struct pt_regs of x86-64. As the kernel has
+// them: cx = ip behind the instruction, r11 = flags; at entry ax = -ENOSYS and orig_ax = the number, at exit ax = the
+// result.
 struct SyscallRegisters {
     u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
 };
 
-// One traced thread; kept by the agent in thread-local memory, zeroed at birth, filled by attach_thread.
+// One traced thread; kept by the agent in thread-local memory at a fixed address, zeroed at birth, filled by
+// attach_thread.
 struct SyscallThread {
-    u32 tid = 0, pid = 0;
     bool running = false;  // a program runs on this thread: a nested event is counted as missed
-    std::array<char, 16> comm{};
     maps::VcpuThread vcpu;
-    void* current_task = nullptr;  // helpers' task_struct of this thread
+    helpers::Thread task;  // ids, comm, and the task_struct that programs see
 };
 
 // Returns what the kernel returned: a result, or -errno. Six arguments.
@@ -45,15 +47,19 @@ class SyscallHooks {
     // The supervisor of this tree died: nothing will be attached again, and refresh() has dropped all links.
     virtual bool orphaned() const = 0;
 
-    virtual void attach_thread(SyscallThread& thread) = 0;  // at birth, after fork, and after exec
-    virtual void comm_changed(SyscallThread& thread) = 0;   // after prctl(PR_SET_NAME)
+    // At birth, after fork in the child, and after exec; on the thread itself.
+    virtual void attach_thread(SyscallThread& thread) = 0;
+    // After prctl(PR_SET_NAME), and where another thread wrote it.
+    virtual void comm_changed(SyscallThread& thread) = 0;
+    // After calls that set user or group ids.
+    virtual void ids_changed(SyscallThread& thread) = 0;
 
     // Whether anything is attached to the number at all: the agent skips the rest when not.
     virtual bool wants(u32 nr) const = 0;
-    virtual void enter(SyscallThread& thread, const SyscallRegisters& registers) = 0;  // orig_ax is the number
-    virtual void exit(SyscallThread& thread,
-                      const SyscallRegisters& registers) = 0;  // ax is the result, orig_ax the number
-    virtual u64 missed() const = 0;
+    virtual void enter(SyscallThread& thread, const SyscallRegisters& registers) = 0;
+    virtual void exit(SyscallThread& thread, const SyscallRegisters& registers) = 0;
+    virtual u64 missed() const = 0;  // program runs that did not happen: nested, or no virtual CPU was free
+    virtual const std::string& problem() const = 0;  // why an attached program is not run here; empty when all are
 };
 
 }  // namespace anybpf::hooks
