@@ -106,7 +106,7 @@ class Root {
     const std::string& path() const { return path_; }
     u64 epoch() const { return page().epoch.load(std::memory_order_acquire); }
     const std::atomic<u64>& epoch_word() const { return page().epoch; }
-    void move_epoch() { page().epoch.fetch_add(1, std::memory_order_acq_rel); }
+    void move_epoch() const { page().epoch.fetch_add(1, std::memory_order_acq_rel); }
     Result<maps::VcpuTable> vcpus() const;
 
     // --- trees
@@ -153,33 +153,41 @@ class Root {
     // link went. Returns how many objects went.
     u32 sweep();
 
-    // Hard links that sit beside an object, for the references of PROG_ARRAYs and perf events.
+    // Files beside an object, by their name in the root: hard links for the references of PROG_ARRAYs and perf events
+    // ("map-3.progs/7"; already_exists is not an error), and the FIFO that wakes a reader.
     Result<> link_beside(const std::string& name, ObjectId to);
     void unlink_beside(const std::string& name);
+    Result<> make_wake(ObjectId object);
+    // A hard link to an object that the caller holds, at a path that pin_path gave.
+    Result<> pin(ObjectId object, const std::string& path);
+    // The contents get another size, zeroed where they grow; only of a perf buffer nobody else knows yet.
+    Result<> resize(int fd, ObjectId object, std::size_t contents);
 
-    // --- pins: paths under /sys/fs/bpf live in <root>/pins; nothing for paths elsewhere.
+    // Where a path of the virtual bpffs lies: under /sys/fs/bpf means <root>/pins, which also stands for itself. Nothing
+    // for paths elsewhere.
     std::optional<std::string> pin_path(std::string_view path) const;
 
   private:
     Root() = default;
     static Result<Root> open_page(std::string path, bool holder, bool create);
+    Result<> make_trace();
+    Result<Fd> unnamed_file(const std::string& directory, ObjectId object, std::size_t contents) const;
     RootPage& page() const;
-    Result<Mapping> map_file(const std::string& path, Access access, ObjectKind kind) const;
-    Result<std::vector<std::byte>> read_object(ObjectId object, bool* trusted) const;
     bool enter_table(ObjectId object);
     void leave_table(ObjectId object);
     bool collect_file(ObjectId object);
     bool collect_directory(ObjectId object);
     bool drop_unused_programs(u32 map);
-    void remove_strays();
+    u32 remove_strays();
     void remove_page();
 
     std::string path_;
     Mapping page_;
-    bool holder_ = false;
     u64 device_ = 0;
     u64 page_inode_ = 0;
-    i32 holder_pid_ = 0;  // a forked child is no holder
+    i32 holder_ = 0;  // process id; 0: a guest. A forked child is no holder
+    std::vector<u32> supervised_;
+    i32 supervisor_ = 0;  // thread
 };
 
 }  // namespace anybpf::kernel

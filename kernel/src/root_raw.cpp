@@ -1,0 +1,636 @@
+// SPDX-License-Identifier: Apache-2.0
+// The root directory: its page, the table of ids, births, handles, and collection. The protocols are those of DESIGN
+// decision 2; each function says what may happen to it when its process is killed in between.
+//
+// Raw here: the page is used in place as RootPage. Safe because a page that fails the checks of open_page (size, magic,
+// offsets) is refused, all its fields are atomics or written before the page gets its name, and its size never changes.
+// A robust mutex of glibc lies in each tree line; nobody but supervise() and abandon() treats it as one.
+#include "anybpf/kernel/root.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <pthread.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+
+#include "anybpf/base/assert.hpp"
+#include "io.hpp"
+
+namespace anybpf::kernel {
+namespace {
+
+static_assert(sizeof(pthread_mutex_t) <= offsetof(Tree, generation));
+
+constexpr u32 trace_bytes = 256 << 10;
+constexpr std::size_t page_header = (sizeof(RootPage) + 63) / 64 * 64;
+
+std::size_t page_bytes() { return page_header + maps::VcpuTable::bytes(maps::VcpuTable::default_slots); }
+
+bool on_tmpfs(const std::string& path) {
+    struct statfs info;
+    return ::statfs(path.c_str(), &info) == 0 && info.f_type == TMPFS_MAGIC;
+}
+
+bool owned_by_us(const std::string& path) {
+    struct stat info;
+    return ::stat(path.c_str(), &info) == 0 && info.st_uid == ::geteuid();
+}
+
+// Anything below a tmpfs of ours would do; anything else would lose the promises of this layer.
+Result<> check_directory(const std::string& path) {
+    struct stat info;
+    if (::stat(path.c_str(), &info) != 0) return fail_errno("opening the root directory", path);
+    if (!S_ISDIR(info.st_mode)) return fail(Errc::invalid_argument, "the root " + path + " is not a directory", ENOTDIR);
+    if (info.st_uid != ::geteuid())
+        return fail(Errc::permission_denied, "the root directory " + path + " belongs to user " + std::to_string(info.st_uid) +
+                    ", not to " + std::to_string(::geteuid()), EACCES);
+    if ((info.st_mode & 077) != 0)
+        return fail(Errc::permission_denied, "the root directory " + path + " is open to other users; it must have mode 0700", EACCES);
+    if (!on_tmpfs(path))
+        return fail(Errc::unsupported, "the root directory " + path + " is not on a tmpfs; set ANYBPF_ROOT to a directory that is", EOPNOTSUPP);
+    return {};
+}
+
+// A shared lock, waiting out collectors, which hold theirs for microseconds; a stopped one is not waited for for ever.
+bool lock_shared(int fd) {
+    for (int attempt = 0; attempt < 2000; ++attempt) {
+        if (::flock(fd, LOCK_SH | LOCK_NB) == 0) return true;
+        if (errno != EWOULDBLOCK && errno != EINTR) return false;
+        ::usleep(500);
+    }
+    errno = EBUSY;
+    return false;
+}
+
+bool lock_exclusive(int fd) { return ::flock(fd, LOCK_EX | LOCK_NB) == 0; }
+
+// Names an O_TMPFILE. AT_EMPTY_PATH needs a capability on older kernels, /proc may be missing: either will do.
+bool name_file(int fd, const std::string& path) {
+    if (::linkat(fd, "", AT_FDCWD, path.c_str(), AT_EMPTY_PATH) == 0) return true;
+    if (errno == EEXIST) return false;
+    const std::string self = "/proc/self/fd/" + std::to_string(fd);
+    return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0;
+}
+
+// The name still leads to this very file, and nothing else does.
+bool only_name(int fd, const std::string& path) {
+    struct stat held, named;
+    return ::fstat(fd, &held) == 0 && ::lstat(path.c_str(), &named) == 0 && held.st_nlink == 1 && held.st_ino == named.st_ino &&
+           held.st_dev == named.st_dev;
+}
+
+bool exists(const std::string& path) {
+    struct stat info;
+    return ::lstat(path.c_str(), &info) == 0;
+}
+
+template <class F>
+void each_entry(const std::string& directory, F&& visit) {
+    DIR* entries = ::opendir(directory.c_str());
+    if (entries == nullptr) return;
+    while (const dirent* entry = ::readdir(entries)) {
+        const std::string_view name = entry->d_name;
+        if (name != "." && name != "..") visit(std::string(name));
+    }
+    ::closedir(entries);
+}
+
+void remove_directory(const std::string& path) {
+    each_entry(path, [&](const std::string& name) { ::unlink((path + "/" + name).c_str()); });
+    ::rmdir(path.c_str());
+}
+
+// Removes the directories below (and at) path that hold nothing.
+void remove_empty_directories(const std::string& path) {
+    each_entry(path, [&](const std::string& name) {
+        struct stat info;
+        const std::string below = path + "/" + name;
+        if (::lstat(below.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) remove_empty_directories(below);
+    });
+    ::rmdir(path.c_str());
+}
+
+constexpr std::array<std::string_view, object_kinds> kind_names = {"map", "prog", "link", "btf", "event"};
+
+constexpr bool is_directory(ObjectKind kind) { return kind == ObjectKind::prog || kind == ObjectKind::link; }
+
+std::string name_of(ObjectId object) {
+    if (object == trace_object) return "trace";
+    return std::string(kind_names[static_cast<u32>(object.kind)]) + "-" + std::to_string(object.id);
+}
+
+// "map-12.wake" -> map 12, ".wake".
+std::optional<std::pair<ObjectId, std::string_view>> parse_name(std::string_view name) {
+    for (u32 kind = 0; kind < object_kinds; ++kind) {
+        const auto prefix = kind_names[kind];
+        if (!name.starts_with(prefix) || name.size() <= prefix.size() + 1 || name[prefix.size()] != '-') continue;
+        const char* end = name.data() + name.size();
+        u32 id = 0;
+        const auto [after, error] = std::from_chars(name.data() + prefix.size() + 1, end, id);
+        if (error != std::errc{} || (after != end && *after != '.')) return {};
+        return std::pair{ObjectId{static_cast<ObjectKind>(kind), id}, std::string_view(after, static_cast<std::size_t>(end - after))};
+    }
+    return {};
+}
+
+constexpr u64 table_word(ObjectId object) { return (u64{static_cast<u32>(object.kind)} + 1) << 32 | object.id; }
+
+}  // namespace
+
+// ---------------------------------------------------------------------------------------------------- opening
+
+Result<std::string> Root::default_path() {
+    if (const char* chosen = ::getenv("ANYBPF_ROOT"); chosen != nullptr && *chosen != '\0') return std::string(chosen);
+    if (const char* runtime = ::getenv("XDG_RUNTIME_DIR"); runtime != nullptr && *runtime != '\0')
+        if (on_tmpfs(runtime) && owned_by_us(runtime)) return std::string(runtime) + "/anybpf";
+    if (on_tmpfs("/run") && (exists("/run/anybpf") ? owned_by_us("/run/anybpf") : ::access("/run", W_OK) == 0))
+        return std::string("/run/anybpf");
+    if (on_tmpfs("/dev/shm")) return "/dev/shm/anybpf-" + std::to_string(::geteuid());
+    return fail(Errc::unsupported, "neither $XDG_RUNTIME_DIR nor /run nor /dev/shm is a tmpfs; set ANYBPF_ROOT to a directory on one");
+}
+
+Result<Root> Root::open(std::optional<std::string> path, bool create) {
+    const std::string chosen = path ? *path : ANYBPF_TRY(default_path());
+    if (create && ::mkdir(chosen.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno("making the root directory", chosen);
+    ANYBPF_TRY(check_directory(chosen));
+    return open_page(chosen, true, create);
+}
+
+Result<Root> Root::join(const std::string& path) {
+    ANYBPF_TRY(check_directory(path));
+    return open_page(path, false, false);
+}
+
+Result<Root> Root::open_page(std::string path, bool holder, bool create) {
+    const std::string page_path = path + "/page";
+    for (int attempt = 0; attempt < 1000; ++attempt) {
+        Fd file(::open(page_path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+        const bool make = !file.valid() && errno == ENOENT && create;
+        if (!file.valid() && !make) return fail_errno("opening the root's page", page_path);
+        Root root;
+        if (make) {
+            file = Fd(::open(path.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+            if (!file.valid()) return fail_errno("making the root's page", path);
+            if (::fallocate(file.get(), 0, 0, static_cast<off_t>(page_bytes())) != 0) return fail_errno("reserving the root's page", path);
+        }
+        if (holder && !lock_shared(file.get())) return fail_errno("locking the root's page", page_path);
+        struct stat info;
+        if (::fstat(file.get(), &info) != 0) return fail_errno("looking at the root's page", page_path);
+        if (!make && info.st_nlink == 0) continue;  // its last holder removed it just now
+        if (static_cast<std::size_t>(info.st_size) != page_bytes())
+            return fail(Errc::malformed, "the root's page " + page_path + " has a size that is not ours: another version made it");
+        root.page_ = ANYBPF_TRY(Mapping::shared(file.get(), page_bytes(), Access::read_write));
+        root.device_ = info.st_dev;
+        root.page_inode_ = info.st_ino;
+        root.path_ = path;
+        RootPage* page = make ? new (root.page_.data()) RootPage{} : &root.page();
+        if (make) {
+            page->magic = root_magic;
+            page->version = files_version;
+            if (::getrandom(&page->root, sizeof(page->root), 0) != sizeof(page->root)) return fail_errno("getrandom");
+            page->vcpu_offset = page_header;
+            page->vcpu_bytes = static_cast<u32>(page_bytes() - page_header);
+            maps::VcpuTable::format(root.page_.bytes().subspan(page_header), maps::VcpuTable::default_slots);
+            pthread_mutexattr_t robust;
+            ::pthread_mutexattr_init(&robust);
+            ::pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
+            ::pthread_mutexattr_setpshared(&robust, PTHREAD_PROCESS_SHARED);
+            for (Tree& tree : page->trees) ::pthread_mutex_init(reinterpret_cast<pthread_mutex_t*>(&tree.owner), &robust);
+            ::pthread_mutexattr_destroy(&robust);
+            if (!name_file(file.get(), page_path)) {
+                if (errno == EEXIST) continue;  // somebody else was faster
+                return fail_errno("naming the root's page", page_path);
+            }
+        }
+        if (page->magic != root_magic || page->version != files_version || page->vcpu_offset != page_header ||
+            page->vcpu_bytes != page_bytes() - page_header)
+            return fail(Errc::malformed, page_path + " is not a root's page of this version");
+        if (holder) {
+            // From here the mapping keeps the lock: close_range() in the host's program cannot take it away.
+            root.holder_ = ::getpid();
+            if (create) ANYBPF_TRY(root.make_trace());
+        }
+        return root;
+    }
+    return fail(Errc::busy, "the root's page " + page_path + " keeps vanishing");
+}
+
+// Killed in between, the next holder makes it: a trace is known by its trailer as this root's.
+Result<> Root::make_trace() {
+    const std::string path = path_ + "/trace";
+    ::mkfifo((path + ".wake").c_str(), 0600);
+    for (int attempt = 0; attempt < 100; ++attempt) {
+        if (const Fd present(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)); present.valid()) {
+            if (identify(present.get()) == trace_object) return {};
+            ::unlink(path.c_str());  // a dead root's, left by a holder that was killed while removing it
+        }
+        const maps::Spec spec{.type = abi::MapType::ringbuf, .max_entries = trace_bytes, .name = {"trace"}};
+        const std::size_t size = ANYBPF_TRY(maps::Map::file_size(spec, maps::VcpuTable::default_slots));
+        const Fd file = ANYBPF_TRY(unnamed_file(path_, trace_object, size));
+        const Mapping memory = ANYBPF_TRY(Mapping::shared(file.get(), size, Access::read_write));
+        ANYBPF_TRY(maps::Map::format(memory.bytes(), spec, 0, maps::VcpuTable::default_slots));
+        if (name_file(file.get(), path)) return {};
+        if (errno != EEXIST) return fail_errno("making the trace buffer", path);
+    }
+    return fail(Errc::busy, "the trace buffer " + path + " keeps vanishing");
+}
+
+Root::Root(Root&& other) noexcept
+    : path_(std::move(other.path_)),
+      page_(std::move(other.page_)),
+      device_(other.device_),
+      page_inode_(other.page_inode_),
+      holder_(std::exchange(other.holder_, 0)),
+      supervised_(std::move(other.supervised_)),
+      supervisor_(other.supervisor_) {
+    other.supervised_.clear();
+}
+
+Root::~Root() {
+    if (page_.bytes().empty()) return;
+    if (!supervised_.empty()) {
+        if (static_cast<i32>(::syscall(SYS_gettid)) == supervisor_) {
+            while (!supervised_.empty()) abandon(supervised_.back());
+        } else {
+            page_.release();  // glibc's list of the supervising thread leads into it
+            return;
+        }
+    }
+    if (holder_ == 0 || holder_ != ::getpid()) return;
+    sweep();
+    remove_page();
+}
+
+RootPage& Root::page() const { return *reinterpret_cast<RootPage*>(page_.data()); }
+
+Result<maps::VcpuTable> Root::vcpus() const { return maps::VcpuTable::open(page_.bytes().subspan(page_header)); }
+
+// ------------------------------------------------------------------------------------------------------- trees
+
+Result<u32> Root::supervise() {
+    for (u32 index = 1; index < max_trees; ++index) {
+        Tree& line = page().trees[index];
+        auto* mutex = reinterpret_cast<pthread_mutex_t*>(&line.owner);
+        const int locked = ::pthread_mutex_trylock(mutex);
+        if (locked == EOWNERDEAD) ::pthread_mutex_consistent(mutex);
+        if (locked != 0 && locked != EOWNERDEAD) continue;
+        // The generation moves after the lock: agents of the line's dead owner may see it alive for this instant.
+        constexpr u32 generations = ~0U / max_trees;
+        const u32 generation = (line.generation.load() + 1) % generations;
+        line.generation.store(generation);
+        const u32 tree = generation * max_trees + index;
+        supervised_.push_back(tree);
+        supervisor_ = static_cast<i32>(::syscall(SYS_gettid));
+        return tree;
+    }
+    return fail(Errc::busy, "all process trees of this root are taken", EBUSY);
+}
+
+void Root::abandon(u32 tree) {
+    if (std::erase(supervised_, tree) == 0) return;
+    Tree& line = page().trees[tree % max_trees];
+    line.generation.fetch_add(1);
+    ::pthread_mutex_unlock(reinterpret_cast<pthread_mutex_t*>(&line.owner));
+}
+
+bool Root::supervisor_dead(u32 tree) const {
+    if (tree == 0) return false;
+    const Tree& line = page().trees[tree % max_trees];
+    constexpr u32 thread_mask = 0x3fffffff;  // FUTEX_TID_MASK
+    return (line.owner.load(std::memory_order_acquire) & thread_mask) == 0 ||
+           line.generation.load(std::memory_order_acquire) != tree / max_trees;
+}
+
+// --------------------------------------------------------------------------------------------------- the table
+
+u32 Root::next_id(ObjectKind kind, u32 after) const {
+    const u64 low = table_word({kind, after}), high = table_word({kind, ~0U});
+    u64 best = 0;
+    const u32 used = std::min(page().objects_used.load(std::memory_order_acquire), max_objects);
+    for (u32 i = 0; i < used; ++i) {
+        const u64 word = page().objects[i].load(std::memory_order_acquire);
+        if (word > low && word <= high && (best == 0 || word < best)) best = word;
+    }
+    return static_cast<u32>(best);
+}
+
+std::vector<u32> Root::ids(ObjectKind kind) const {
+    std::vector<u32> found;
+    const u32 used = std::min(page().objects_used.load(std::memory_order_acquire), max_objects);
+    for (u32 i = 0; i < used; ++i) {
+        const u64 word = page().objects[i].load(std::memory_order_acquire);
+        if (word >> 32 == u64{static_cast<u32>(kind)} + 1) found.push_back(static_cast<u32>(word));
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
+bool Root::enter_table(ObjectId object) {
+    auto& used = page().objects_used;
+    for (u32 i = 0; i < max_objects; ++i) {
+        u64 free = 0;
+        if (page().objects[i].load(std::memory_order_relaxed) != 0 || !page().objects[i].compare_exchange_strong(free, table_word(object)))
+            continue;
+        u32 before = used.load();
+        while (before <= i && !used.compare_exchange_weak(before, i + 1)) {
+        }
+        return true;
+    }
+    return false;
+}
+
+void Root::leave_table(ObjectId object) {
+    const u32 used = std::min(page().objects_used.load(), max_objects);
+    for (u32 i = 0; i < used; ++i) {
+        u64 word = table_word(object);
+        if (page().objects[i].compare_exchange_strong(word, 0)) return;
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------- births
+
+std::string Root::file_of(ObjectId object) const {
+    const std::string path = path_ + "/" + name_of(object);
+    if (object.kind == ObjectKind::prog) return path + "/program";
+    if (object.kind == ObjectKind::link) return path + "/link";
+    return path;
+}
+
+std::string Root::wake_path(ObjectId object) const { return path_ + "/" + name_of(object) + ".wake"; }
+
+Result<Fd> Root::unnamed_file(const std::string& directory, ObjectId object, std::size_t contents) const {
+    Fd file(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (!file.valid()) return fail_errno("making a file in", directory);
+    ANYBPF_TRY(resize(file.get(), object, contents));
+    if (!lock_shared(file.get())) return fail_errno("locking a new file in", directory);
+    return file;
+}
+
+Result<> Root::resize(int fd, ObjectId object, std::size_t contents) const {
+    const std::size_t size = contents + sizeof(ObjectTrailer);
+    struct statfs room;
+    // Asked first, because fallocate of more than there is would take all there is before it gives it back.
+    if (::fstatfs(fd, &room) != 0 || contents > u64{1} << 46 ||
+        (room.f_blocks != 0 && size / static_cast<std::size_t>(room.f_bsize) > room.f_bavail) ||
+        ::fallocate(fd, 0, 0, static_cast<off_t>(size)) != 0 || ::ftruncate(fd, static_cast<off_t>(size)) != 0)
+        return fail(Errc::out_of_memory, "no room for " + std::to_string(contents) + " bytes in " + path_, ENOMEM);
+    const ObjectTrailer trailer{.magic = object_magic, .kind = object.kind, .id = object.id, .reserved = 0, .root = page().root, .contents = contents};
+    if (!write_at(fd, std::as_bytes(std::span(&trailer, 1)), contents)) return fail_errno("writing an object's file in", path_);
+    return {};
+}
+
+Result<Birth> Root::begin(ObjectKind kind, std::size_t contents) {
+    Birth birth;
+    birth.object = {kind, page().last_id[static_cast<u32>(kind)].fetch_add(1) + 1};
+    birth.contents = contents;
+    std::string directory = path_;
+    if (is_directory(kind)) {
+        // The directory's lock tells a birth from what a killed one left. A collector may take the directory in the
+        // instant before we have it.
+        directory += "/" + name_of(birth.object);
+        for (int attempt = 0; attempt < 1000; ++attempt) {
+            if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno("making", directory);
+            Fd locked(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+            struct stat info;
+            if (!locked.valid() || !lock_shared(locked.get()) || ::fstat(locked.get(), &info) != 0 || info.st_nlink == 0) continue;
+            birth.directory = std::move(locked);
+            break;
+        }
+        if (!birth.directory.valid()) return fail(Errc::busy, "the directory " + directory + " keeps vanishing", EBUSY);
+    }
+    auto file = unnamed_file(directory, birth.object, contents);
+    if (!file) {
+        if (is_directory(kind)) ::rmdir(directory.c_str());
+        return tl::make_unexpected(std::move(file).error());
+    }
+    birth.file = std::move(*file);
+    return birth;
+}
+
+void Root::give_up(Birth birth) {
+    if (is_directory(birth.object.kind)) remove_directory(path_ + "/" + name_of(birth.object));
+}
+
+Result<> Root::refer(const Birth& birth, const std::string& name, ObjectId to) {
+    const std::string link = path_ + "/" + name_of(birth.object) + (is_directory(birth.object.kind) ? "/" : ".") + name;
+    if (::link(file_of(to).c_str(), link.c_str()) != 0 && errno != EEXIST) return fail_errno("linking", link);
+    return {};
+}
+
+Result<Fd> Root::publish(Birth birth) {
+    const std::string path = file_of(birth.object);
+    if (!name_file(birth.file.get(), path)) {
+        auto error = fail_errno("naming", path);
+        give_up(std::move(birth));
+        return error;
+    }
+    if (!enter_table(birth.object)) {
+        ::unlink(path.c_str());
+        give_up(std::move(birth));
+        return fail(Errc::out_of_memory, "the root " + path_ + " holds as many objects as it can", ENOMEM);
+    }
+    return std::move(birth.file);
+}
+
+Result<> Root::link_beside(const std::string& name, ObjectId to) {
+    const std::string link = path_ + "/" + name;
+    if (const auto slash = name.find('/'); slash != std::string::npos) ::mkdir((path_ + "/" + name.substr(0, slash)).c_str(), 0700);
+    if (::link(file_of(to).c_str(), link.c_str()) != 0 && errno != EEXIST) return fail_errno("linking", link);
+    return {};
+}
+
+void Root::unlink_beside(const std::string& name) { ::unlink((path_ + "/" + name).c_str()); }
+
+Result<> Root::make_wake(ObjectId object) {
+    if (::mkfifo(wake_path(object).c_str(), 0600) != 0 && errno != EEXIST) return fail_errno("making", wake_path(object));
+    return {};
+}
+
+// ------------------------------------------------------------------------------------------------------ handles
+
+std::optional<ObjectId> Root::identify(int fd) const {
+    const int flags = ::fcntl(fd, F_GETFL);
+    struct stat info;
+    if (flags < 0 || (flags & O_PATH) != 0 || ::fstat(fd, &info) != 0 || info.st_dev != device_ || !S_ISREG(info.st_mode) ||
+        info.st_size < static_cast<off_t>(sizeof(ObjectTrailer)))
+        return {};
+    ObjectTrailer trailer;
+    const auto bytes = std::as_writable_bytes(std::span(&trailer, 1));
+    const u64 at = static_cast<u64>(info.st_size) - sizeof(trailer);
+    bool read = false;
+    if ((flags & O_ACCMODE) == O_WRONLY) {
+        const Fd readable(::open(("/proc/self/fd/" + std::to_string(fd)).c_str(), O_RDONLY | O_CLOEXEC));
+        read = readable.valid() && read_at(readable.get(), bytes, at);
+    } else {
+        read = read_at(fd, bytes, at);
+    }
+    if (!read || trailer.magic != object_magic || trailer.root != page().root || trailer.contents != at ||
+        static_cast<u32>(trailer.kind) >= object_kinds)
+        return {};
+    return ObjectId{trailer.kind, trailer.id};
+}
+
+Result<Fd> Root::hold(ObjectId object, int access) {
+    if (object != trace_object) collect(object);
+    return hold_path(file_of(object), access);
+}
+
+Result<Fd> Root::hold_path(const std::string& path, int access) {
+    Fd file(::open(path.c_str(), access | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    struct stat info;
+    if (!file.valid()) return fail_errno("opening", path);
+    if (!lock_shared(file.get())) return fail_errno("locking", path);
+    if (::fstat(file.get(), &info) != 0 || info.st_nlink == 0) return fail(Errc::not_found, path + " is gone", ENOENT);
+    return file;
+}
+
+// --------------------------------------------------------------------------------------------------- collection
+
+bool Root::collect(ObjectId object) { return is_directory(object.kind) ? collect_directory(object) : collect_file(object); }
+
+// Killed after the unlink, what stands beside the file is a stray, and the table's line leads nowhere: sweep() removes
+// both. Ids are never used twice, so that removing them cannot hit a newborn.
+bool Root::collect_file(ObjectId object) {
+    const std::string path = file_of(object);
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (!file.valid() || !lock_exclusive(file.get()) || !only_name(file.get(), path)) return false;
+    if (::unlink(path.c_str()) != 0) return false;
+    for (const char* beside : {".wake", ".btf", ".program"}) ::unlink((path + beside).c_str());
+    if (object.kind == ObjectKind::map) remove_directory(path + ".progs");
+    leave_table(object);
+    if (object.kind == ObjectKind::event) move_epoch();
+    return true;
+}
+
+bool Root::collect_directory(ObjectId object) {
+    const std::string directory = path_ + "/" + name_of(object), path = file_of(object);
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (file.valid()) {
+        if (!lock_exclusive(file.get()) || !only_name(file.get(), path) || ::unlink(path.c_str()) != 0) return false;
+    } else {
+        // A birth that did not come to its end, or a collection; a living birth holds the directory's lock.
+        const Fd locked(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+        if (errno == EMFILE || !locked.valid() || !lock_exclusive(locked.get()) || exists(path)) return false;
+        remove_directory(directory);
+        leave_table(object);
+        return true;
+    }
+    remove_directory(directory);
+    leave_table(object);
+    if (object.kind == ObjectKind::link) move_epoch();
+    return true;
+}
+
+// A PROG_ARRAY that is neither held nor pinned forgets its programs, even while a program uses it: otherwise a program
+// that calls itself through the array would live for ever. The kernel does the same when the last user reference goes.
+bool Root::drop_unused_programs(u32 map) {
+    const std::string path = file_of({ObjectKind::map, map});
+    if (!exists(path + ".progs")) return false;
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    struct stat info, link;
+    if (!file.valid() || !lock_exclusive(file.get()) || ::fstat(file.get(), &info) != 0) return false;
+    nlink_t expected = 1;
+    for (const u32 program : ids(ObjectKind::prog)) {
+        const std::string use = path_ + "/" + name_of({ObjectKind::prog, program}) + "/" + name_of({ObjectKind::map, map});
+        if (::lstat(use.c_str(), &link) == 0 && link.st_ino == info.st_ino) ++expected;
+    }
+    if (info.st_nlink != expected) return false;
+    remove_directory(path + ".progs");
+    move_epoch();
+    return true;
+}
+
+u32 Root::sweep() {
+    u32 removed = 0;
+    const auto collect_all = [&](ObjectKind kind) {
+        for (const u32 id : ids(kind)) {
+            const ObjectId object{kind, id};
+            if (collect(object))
+                ++removed;
+            else if (!exists(file_of(object)) && !exists(path_ + "/" + name_of(object)))
+                leave_table(object);
+        }
+    };
+    collect_all(ObjectKind::link);
+    collect_all(ObjectKind::event);
+    for (const u32 map : ids(ObjectKind::map)) drop_unused_programs(map);
+    collect_all(ObjectKind::prog);
+    collect_all(ObjectKind::map);
+    collect_all(ObjectKind::btf);
+    return removed + remove_strays();
+}
+
+// What is not in the table (its maker was killed before it got there) and what stands beside nothing.
+u32 Root::remove_strays() {
+    std::vector<std::string> names;
+    each_entry(path_, [&](const std::string& name) { names.push_back(name); });
+    u32 removed = 0;
+    for (const std::string& name : names) {
+        const auto parsed = parse_name(name);
+        if (!parsed) continue;
+        const auto [object, suffix] = *parsed;
+        const std::string path = path_ + "/" + name;
+        if (suffix.empty()) {
+            if (next_id(object.kind, object.id - 1) != object.id) removed += collect(object) ? 1 : 0;
+        } else if (!exists(path_ + "/" + name_of(object))) {
+            if (::unlink(path.c_str()) != 0 && errno == EISDIR) remove_directory(path);
+        }
+    }
+    return removed;
+}
+
+// The page goes last: whoever opens it meanwhile waits for our lock, finds it without a name, and makes a new one.
+void Root::remove_page() {
+    const std::string page_path = path_ + "/page";
+    page_ = Mapping();  // with it goes our shared lock
+    const Fd file(::open(page_path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    struct stat info;
+    if (!file.valid() || !lock_exclusive(file.get()) || !only_name(file.get(), page_path)) return;
+    if (::fstat(file.get(), &info) != 0 || info.st_ino != page_inode_) return;
+    bool empty = true;
+    remove_empty_directories(path_ + "/pins");
+    each_entry(path_, [&](const std::string& name) {
+        if (name != "page" && name != "trace" && name != "trace.wake") empty = false;
+    });
+    if (!empty) return;
+    ::unlink((path_ + "/trace").c_str());
+    ::unlink((path_ + "/trace.wake").c_str());
+    ::unlink(page_path.c_str());
+}
+
+// --------------------------------------------------------------------------------------------------------- pins
+
+std::optional<std::string> Root::pin_path(std::string_view path) const {
+    const std::string pins = path_ + "/pins";
+    std::string_view rest;
+    for (const std::string_view prefix : {std::string_view(pins), std::string_view("/sys/fs/bpf")})
+        if (path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/')) rest = path.substr(prefix.size());
+    if (rest.data() == nullptr) return {};
+    std::string result = pins;
+    while (!rest.empty()) {
+        const auto end = std::min(rest.find('/'), rest.size());
+        const auto part = rest.substr(0, end);
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+        if (part.empty() || part == ".") continue;
+        if (part == "..") return {};
+        result += "/";
+        result += part;
+    }
+    return result;
+}
+
+Result<> Root::pin(ObjectId object, const std::string& path) {
+    ::mkdir((path_ + "/pins").c_str(), 0700);
+    if (::link(file_of(object).c_str(), path.c_str()) != 0) return fail_errno("pinning at", path);
+    return {};
+}
+
+}  // namespace anybpf::kernel
