@@ -420,7 +420,8 @@ void Root::give_up(Birth birth) {
 }
 
 Result<> Root::refer(const Birth& birth, const std::string& name, ObjectId to) {
-    const std::string link = path_ + "/" + name_of(birth.object) + (is_directory(birth.object.kind) ? "/" : ".") + name;
+    ANYBPF_ASSERT(is_directory(birth.object.kind));
+    const std::string link = path_ + "/" + name_of(birth.object) + "/" + name;
     if (::link(file_of(to).c_str(), link.c_str()) != 0 && errno != EEXIST) return fail_errno("linking", link);
     return {};
 }
@@ -518,7 +519,7 @@ bool Root::collect_directory(ObjectId object) {
     } else {
         // A birth that did not come to its end, or a collection; a living birth holds the directory's lock.
         const Fd locked(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-        if (errno == EMFILE || !locked.valid() || !lock_exclusive(locked.get()) || exists(path)) return false;
+        if (!locked.valid() || !lock_exclusive(locked.get()) || exists(path)) return false;
         remove_directory(directory);
         leave_table(object);
         return true;

@@ -38,6 +38,7 @@ constexpr u32 max_trees = 64;
 
 enum class ObjectKind : u32 { map = 0, prog = 1, link = 2, btf = 3, event = 4 };
 constexpr u32 object_kinds = 5;
+constexpr u32 trace_map_id = 0;  // the trace buffer is a map without a place in the table
 constexpr u32 max_objects = 32768;  // in one root
 
 // A traced process tree and its supervisor. The owner word is the first word of a robust, process-shared glibc mutex
@@ -94,6 +95,8 @@ struct ProgramFile {
     u32 map_count;            // prog-<id>/map-<id> in the order of map_ids
     u32 btf_id;
     u32 verified_insns;  // processed by the verifier
+    u32 context_bytes;   // its context is not touched beyond (program::Proof)
+    u32 reserved2;
     u32 lowered_count, map_use_count, subprogram_count, insn_count, func_info_count, line_info_count;
     u32 lowered_offset;     // program::LoweredInsn[lowered_count]
     u32 map_use_offset;     // program::MapUse[map_use_count]

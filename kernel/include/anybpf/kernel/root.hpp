@@ -28,6 +28,7 @@ struct ObjectId {
     u32 id = 0;
     friend constexpr bool operator==(ObjectId, ObjectId) = default;
 };
+constexpr ObjectId trace_object{ObjectKind::map, trace_map_id};
 
 // An object that is being made: unnamed (or in a directory without its main file), locked, its space reserved and
 // zeroed. What is never published vanishes with it.
@@ -60,7 +61,7 @@ struct ProgramObject {
     u32 uid = 0;
     u32 verifier_version = 0;
     std::array<u8, 32> hash{};
-    u32 btf_id = 0, verified_insns = 0;
+    u32 btf_id = 0, verified_insns = 0, context_bytes = 0;
     std::vector<u32> map_ids;
     program::Lowered lowered;
     std::vector<isa::Insn> insns;
@@ -84,6 +85,8 @@ struct Attachment {
     i32 pid = -1;
     u32 link_type = 0, attach_type = 0;
     u64 cookie = 0;
+    u64 created_ns = 0;
+    u32 attached = 0;  // of a perf event: the link over it
     std::string target;
 };
 
@@ -121,8 +124,7 @@ class Root {
     u32 next_id(ObjectKind kind, u32 after) const;
     std::vector<u32> ids(ObjectKind kind) const;
     std::string file_of(ObjectId object) const;            // its path
-    std::string wake_path(ObjectKind kind, u32 id) const;  // the FIFO beside a ring buffer map or a perf buffer
-    std::string trace_wake_path() const;
+    std::string wake_path(ObjectId object) const;  // the FIFO beside a ring buffer map, a perf buffer or the trace
     Result<MappedMap> map_object(u32 id) const;
     Result<MappedMap> trace() const;
     Result<MappedPerfBuffer> perf_buffer(u32 event_id) const;
@@ -136,8 +138,9 @@ class Root {
     // --- making and holding objects
     // contents bytes are reserved; out_of_memory (ENOMEM) when the file system has no room.
     Result<Birth> begin(ObjectKind kind, std::size_t contents);
-    // A hard link in a newborn's directory (or beside its file: "map-7.btf") to an object that the caller holds.
+    // A hard link in a newborn program's or link's directory to an object that the caller holds.
     Result<> refer(const Birth& birth, const std::string& name, ObjectId to);
+    void give_up(Birth birth);
     // Gives the newborn its name and its place in the table.
     Result<Fd> publish(Birth birth);
 
@@ -161,7 +164,7 @@ class Root {
     // A hard link to an object that the caller holds, at a path that pin_path gave.
     Result<> pin(ObjectId object, const std::string& path);
     // The contents get another size, zeroed where they grow; only of a perf buffer nobody else knows yet.
-    Result<> resize(int fd, ObjectId object, std::size_t contents);
+    Result<> resize(int fd, ObjectId object, std::size_t contents) const;
 
     // Where a path of the virtual bpffs lies: under /sys/fs/bpf means <root>/pins, which also stands for itself. Nothing
     // for paths elsewhere.

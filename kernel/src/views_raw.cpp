@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a process finds in the root: maps in its own memory, programs and links as values. Files are not believed: a
+// size, an offset or a count that does not fit is an error. No lock and no descriptor is kept.
+//
+// Raw here: a LinkFile is read in place, because its atomics forbid a copy; it lies in a buffer of its size and
+// alignment.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "anybpf/base/bytes.hpp"
+#include "anybpf/base/sha256.hpp"
+#include "anybpf/kernel/root.hpp"
+#include "io.hpp"
+
+namespace anybpf::kernel {
+namespace {
+
+struct Opened {
+    Fd file;
+    std::size_t contents = 0;
+    bool trusted = false;
+};
+
+// Opens an object's file and reads its trailer; the name alone is not believed.
+Result<Opened> open_file(const Root& root, ObjectId object, int access) {
+    const std::string path = root.file_of(object);
+    Opened opened{.file = Fd(::open(path.c_str(), access | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK))};
+    struct stat info;
+    if (!opened.file.valid() || ::fstat(opened.file.get(), &info) != 0) return fail_errno("opening", path);
+    if (root.identify(opened.file.get()) != object) return fail(Errc::malformed, path + " is not the object that its name says");
+    opened.contents = static_cast<std::size_t>(info.st_size) - sizeof(ObjectTrailer);
+    opened.trusted = (info.st_uid == ::geteuid() || info.st_uid == 0) && (info.st_mode & 022) == 0;
+    return opened;
+}
+
+constexpr std::size_t max_copied = 256 << 20;
+
+Result<std::vector<std::byte>> read_all(const Opened& opened, std::string_view what) {
+    if (opened.contents > max_copied) return fail(Errc::too_big, std::string(what) + " is too big");
+    std::vector<std::byte> bytes(opened.contents);
+    if (!read_at(opened.file.get(), bytes, 0)) return fail(Errc::truncated, std::string(what) + " ends too early");
+    return bytes;
+}
+
+template <class T>
+Result<std::vector<T>> take_table(const ByteReader& in, u32 offset, u32 count) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    const auto bytes = ANYBPF_TRY(in.slice(offset, std::size_t{count} * sizeof(T)));
+    std::vector<T> table(count);
+    if (count != 0) std::memcpy(table.data(), bytes.data(), bytes.size());
+    return table;
+}
+
+Result<Attachment> read_attachment(const Root& root, ObjectId object) {
+    const Opened opened = ANYBPF_TRY(open_file(root, object, O_RDONLY));
+    alignas(LinkFile) std::array<std::byte, sizeof(LinkFile)> bytes;
+    if (opened.contents != bytes.size() || !read_at(opened.file.get(), bytes, 0))
+        return fail(Errc::malformed, root.file_of(object) + " is not a link");
+    const LinkFile& link = *reinterpret_cast<const LinkFile*>(bytes.data());
+    if (link.magic != link_magic || link.version != files_version) return fail(Errc::malformed, root.file_of(object) + " is not a link");
+    return Attachment{
+        .link_id = link.id,
+        .event_id = link.event_id,
+        .prog_id = link.prog_id,
+        .kind = link.kind,
+        .hook_id = link.hook_id,
+        .enabled = link.enabled.load(std::memory_order_relaxed) != 0,
+        .tree = link.tree,
+        .pid = link.pid,
+        .link_type = link.link_type,
+        .attach_type = link.attach_type,
+        .cookie = link.cookie,
+        .created_ns = link.created_ns,
+        .attached = link.attached.load(std::memory_order_relaxed),
+        .target = std::string(link.target.data(), ::strnlen(link.target.data(), link.target.size())),
+    };
+}
+
+}  // namespace
+
+Result<MappedMap> Root::map_object(u32 id) const {
+    const Opened opened = ANYBPF_TRY(open_file(*this, {ObjectKind::map, id}, O_RDWR));
+    MappedMap mapped;
+    mapped.memory = ANYBPF_TRY(Mapping::shared(opened.file.get(), opened.contents, Access::read_write));
+    mapped.map = ANYBPF_TRY(maps::Map::open(mapped.memory.bytes(), ANYBPF_TRY(vcpus())));
+    return mapped;
+}
+
+Result<MappedMap> Root::trace() const { return map_object(trace_map_id); }
+
+Result<MappedPerfBuffer> Root::perf_buffer(u32 event_id) const {
+    const Opened opened = ANYBPF_TRY(open_file(*this, {ObjectKind::event, event_id}, O_RDWR));
+    MappedPerfBuffer mapped;
+    mapped.memory = ANYBPF_TRY(Mapping::shared(opened.file.get(), opened.contents, Access::read_write));
+    mapped.buffer = ANYBPF_TRY(maps::PerfBuffer::open(mapped.memory.bytes(), ANYBPF_TRY(vcpus())));
+    return mapped;
+}
+
+Result<ProgramObject> Root::open_program(u32 id) const {
+    const Opened opened = ANYBPF_TRY(open_file(*this, {ObjectKind::prog, id}, O_RDONLY));
+    const auto bytes = ANYBPF_TRY(read_all(opened, "the program's file"));
+    ByteReader in(bytes);
+    const auto header = ANYBPF_TRY(in.take<ProgramFile>());
+    if (header.magic != program_magic || header.version != files_version || header.id != id)
+        return fail(Errc::malformed, file_of({ObjectKind::prog, id}) + " is not a program");
+    ProgramObject program{
+        .id = id,
+        .type = static_cast<abi::ProgType>(header.type),
+        .expected_attach_type = static_cast<abi::AttachType>(header.expected_attach_type),
+        .flags = header.flags,
+        .tag = header.tag,
+        .name = std::string(header.name.data(), ::strnlen(header.name.data(), header.name.size())),
+        .load_time_ns = header.load_time_ns,
+        .uid = header.uid,
+        .verifier_version = header.verifier_version,
+        .hash = header.hash,
+        .btf_id = header.btf_id,
+        .verified_insns = header.verified_insns,
+        .context_bytes = header.context_bytes,
+        .map_ids = ANYBPF_TRY(take_table<u32>(in, header.map_ids_offset, header.map_count)),
+        .lowered = {.insns = ANYBPF_TRY(take_table<program::LoweredInsn>(in, header.lowered_offset, header.lowered_count)),
+                    .map_uses = ANYBPF_TRY(take_table<program::MapUse>(in, header.map_use_offset, header.map_use_count)),
+                    .subprograms = ANYBPF_TRY(
+                        take_table<program::LoweredSubprogram>(in, header.subprogram_offset, header.subprogram_count))},
+        .insns = ANYBPF_TRY(take_table<isa::Insn>(in, header.insn_offset, header.insn_count)),
+        .func_infos = ANYBPF_TRY(take_table<program::FuncInfo>(in, header.func_info_offset, header.func_info_count)),
+        .line_infos = ANYBPF_TRY(take_table<program::LineInfo>(in, header.line_info_offset, header.line_info_count)),
+        .trusted = opened.trusted,
+    };
+    return program;
+}
+
+std::array<u8, 32> hash_of(const program::Lowered& lowered, std::span<const u32> map_ids) {
+    std::vector<std::byte> message;
+    const auto add = [&](auto span) {
+        const u64 count = span.size();
+        const auto size = std::as_bytes(std::span(&count, 1));
+        message.insert(message.end(), size.begin(), size.end());
+        const auto bytes = std::as_bytes(span);
+        message.insert(message.end(), bytes.begin(), bytes.end());
+    };
+    add(std::span(lowered.insns));
+    add(std::span(lowered.map_uses));
+    add(std::span(lowered.subprograms));
+    add(map_ids);
+    return sha256(message);
+}
+
+Result<Attachment> Root::open_link(u32 id) const { return read_attachment(*this, {ObjectKind::link, id}); }
+Result<Attachment> Root::open_event(u32 id) const { return read_attachment(*this, {ObjectKind::event, id}); }
+
+Result<std::vector<std::byte>> Root::read_btf(u32 id) const {
+    return read_all(ANYBPF_TRY(open_file(*this, {ObjectKind::btf, id}, O_RDONLY)), "the BTF object's file");
+}
+
+std::vector<Attachment> Root::attachments() const {
+    std::vector<Attachment> found;
+    for (const u32 id : ids(ObjectKind::link))
+        if (auto link = open_link(id); link && link->kind != HookKind::none && link->prog_id != 0) found.push_back(std::move(*link));
+    for (const u32 id : ids(ObjectKind::event))
+        if (auto event = open_event(id); event && event->prog_id != 0 && event->attached == 0) found.push_back(std::move(*event));
+    return found;
+}
+
+}  // namespace anybpf::kernel
