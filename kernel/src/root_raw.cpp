@@ -5,8 +5,6 @@
 // Raw here: the page is used in place as RootPage. Safe because a page that fails the checks of open_page (size, magic,
 // offsets) is refused, all its fields are atomics or written before the page gets its name, and its size never changes.
 // A robust mutex of glibc lies in each tree line; nobody but supervise() and abandon() treats it as one.
-#include "anybpf/kernel/root.hpp"
-
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -22,6 +20,7 @@
 #include <cstring>
 
 #include "anybpf/base/assert.hpp"
+#include "anybpf/kernel/root.hpp"
 #include "io.hpp"
 
 namespace anybpf::kernel {
@@ -48,14 +47,20 @@ bool owned_by_us(const std::string& path) {
 Result<> check_directory(const std::string& path) {
     struct stat info;
     if (::stat(path.c_str(), &info) != 0) return fail_errno("opening the root directory", path);
-    if (!S_ISDIR(info.st_mode)) return fail(Errc::invalid_argument, "the root " + path + " is not a directory", ENOTDIR);
+    if (!S_ISDIR(info.st_mode))
+        return fail(Errc::invalid_argument, "the root " + path + " is not a directory", ENOTDIR);
     if (info.st_uid != ::geteuid())
-        return fail(Errc::permission_denied, "the root directory " + path + " belongs to user " + std::to_string(info.st_uid) +
-                    ", not to " + std::to_string(::geteuid()), EACCES);
+        return fail(Errc::permission_denied,
+                    "the root directory " + path + " belongs to user " + std::to_string(info.st_uid) + ", not to " +
+                        std::to_string(::geteuid()),
+                    EACCES);
     if ((info.st_mode & 077) != 0)
-        return fail(Errc::permission_denied, "the root directory " + path + " is open to other users; it must have mode 0700", EACCES);
+        return fail(Errc::permission_denied,
+                    "the root directory " + path + " is open to other users; it must have mode 0700", EACCES);
     if (!on_tmpfs(path))
-        return fail(Errc::unsupported, "the root directory " + path + " is not on a tmpfs; set ANYBPF_ROOT to a directory that is", EOPNOTSUPP);
+        return fail(Errc::unsupported,
+                    "the root directory " + path + " is not on a tmpfs; set ANYBPF_ROOT to a directory that is",
+                    EOPNOTSUPP);
     return {};
 }
 
@@ -83,8 +88,8 @@ bool name_file(int fd, const std::string& path) {
 // The name still leads to this very file, and nothing else does.
 bool only_name(int fd, const std::string& path) {
     struct stat held, named;
-    return ::fstat(fd, &held) == 0 && ::lstat(path.c_str(), &named) == 0 && held.st_nlink == 1 && held.st_ino == named.st_ino &&
-           held.st_dev == named.st_dev;
+    return ::fstat(fd, &held) == 0 && ::lstat(path.c_str(), &named) == 0 && held.st_nlink == 1 &&
+           held.st_ino == named.st_ino && held.st_dev == named.st_dev;
 }
 
 bool exists(const std::string& path) {
@@ -136,7 +141,8 @@ std::optional<std::pair<ObjectId, std::string_view>> parse_name(std::string_view
         u32 id = 0;
         const auto [after, error] = std::from_chars(name.data() + prefix.size() + 1, end, id);
         if (error != std::errc{} || (after != end && *after != '.')) return {};
-        return std::pair{ObjectId{static_cast<ObjectKind>(kind), id}, std::string_view(after, static_cast<std::size_t>(end - after))};
+        return std::pair{ObjectId{static_cast<ObjectKind>(kind), id},
+                         std::string_view(after, static_cast<std::size_t>(end - after))};
     }
     return {};
 }
@@ -154,12 +160,14 @@ Result<std::string> Root::default_path() {
     if (on_tmpfs("/run") && (exists("/run/anybpf") ? owned_by_us("/run/anybpf") : ::access("/run", W_OK) == 0))
         return std::string("/run/anybpf");
     if (on_tmpfs("/dev/shm")) return "/dev/shm/anybpf-" + std::to_string(::geteuid());
-    return fail(Errc::unsupported, "neither $XDG_RUNTIME_DIR nor /run nor /dev/shm is a tmpfs; set ANYBPF_ROOT to a directory on one");
+    return fail(Errc::unsupported,
+                "neither $XDG_RUNTIME_DIR nor /run nor /dev/shm is a tmpfs; set ANYBPF_ROOT to a directory on one");
 }
 
 Result<Root> Root::open(std::optional<std::string> path, bool create) {
     const std::string chosen = path ? *path : ANYBPF_TRY(default_path());
-    if (create && ::mkdir(chosen.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno("making the root directory", chosen);
+    if (create && ::mkdir(chosen.c_str(), 0700) != 0 && errno != EEXIST)
+        return fail_errno("making the root directory", chosen);
     ANYBPF_TRY(check_directory(chosen));
     return open_page(chosen, true, create);
 }
@@ -179,14 +187,16 @@ Result<Root> Root::open_page(std::string path, bool holder, bool create) {
         if (make) {
             file = Fd(::open(path.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
             if (!file.valid()) return fail_errno("making the root's page", path);
-            if (::fallocate(file.get(), 0, 0, static_cast<off_t>(page_bytes())) != 0) return fail_errno("reserving the root's page", path);
+            if (::fallocate(file.get(), 0, 0, static_cast<off_t>(page_bytes())) != 0)
+                return fail_errno("reserving the root's page", path);
         }
         if (holder && !lock_shared(file.get())) return fail_errno("locking the root's page", page_path);
         struct stat info;
         if (::fstat(file.get(), &info) != 0) return fail_errno("looking at the root's page", page_path);
         if (!make && info.st_nlink == 0) continue;  // its last holder removed it just now
         if (static_cast<std::size_t>(info.st_size) != page_bytes())
-            return fail(Errc::malformed, "the root's page " + page_path + " has a size that is not ours: another version made it");
+            return fail(Errc::malformed,
+                        "the root's page " + page_path + " has a size that is not ours: another version made it");
         root.page_ = ANYBPF_TRY(Mapping::shared(file.get(), page_bytes(), Access::read_write));
         root.device_ = info.st_dev;
         root.page_inode_ = info.st_ino;
@@ -203,7 +213,8 @@ Result<Root> Root::open_page(std::string path, bool holder, bool create) {
             ::pthread_mutexattr_init(&robust);
             ::pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
             ::pthread_mutexattr_setpshared(&robust, PTHREAD_PROCESS_SHARED);
-            for (Tree& tree : page->trees) ::pthread_mutex_init(reinterpret_cast<pthread_mutex_t*>(&tree.owner), &robust);
+            for (Tree& tree : page->trees)
+                ::pthread_mutex_init(reinterpret_cast<pthread_mutex_t*>(&tree.owner), &robust);
             ::pthread_mutexattr_destroy(&robust);
             if (!name_file(file.get(), page_path)) {
                 if (errno == EEXIST) continue;  // somebody else was faster
@@ -337,7 +348,8 @@ bool Root::enter_table(ObjectId object) {
     auto& used = page().objects_used;
     for (u32 i = 0; i < max_objects; ++i) {
         u64 free = 0;
-        if (page().objects[i].load(std::memory_order_relaxed) != 0 || !page().objects[i].compare_exchange_strong(free, table_word(object)))
+        if (page().objects[i].load(std::memory_order_relaxed) != 0 ||
+            !page().objects[i].compare_exchange_strong(free, table_word(object)))
             continue;
         u32 before = used.load();
         while (before <= i && !used.compare_exchange_weak(before, i + 1)) {
@@ -382,8 +394,14 @@ Result<> Root::resize(int fd, ObjectId object, std::size_t contents) const {
         (room.f_blocks != 0 && size / static_cast<std::size_t>(room.f_bsize) > room.f_bavail) ||
         ::fallocate(fd, 0, 0, static_cast<off_t>(size)) != 0 || ::ftruncate(fd, static_cast<off_t>(size)) != 0)
         return fail(Errc::out_of_memory, "no room for " + std::to_string(contents) + " bytes in " + path_, ENOMEM);
-    const ObjectTrailer trailer{.magic = object_magic, .kind = object.kind, .id = object.id, .reserved = 0, .root = page().root, .contents = contents};
-    if (!write_at(fd, std::as_bytes(std::span(&trailer, 1)), contents)) return fail_errno("writing an object's file in", path_);
+    const ObjectTrailer trailer{.magic = object_magic,
+                                .kind = object.kind,
+                                .id = object.id,
+                                .reserved = 0,
+                                .root = page().root,
+                                .contents = contents};
+    if (!write_at(fd, std::as_bytes(std::span(&trailer, 1)), contents))
+        return fail_errno("writing an object's file in", path_);
     return {};
 }
 
@@ -400,7 +418,9 @@ Result<Birth> Root::begin(ObjectKind kind, std::size_t contents) {
             if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno("making", directory);
             Fd locked(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
             struct stat info;
-            if (!locked.valid() || !lock_shared(locked.get()) || ::fstat(locked.get(), &info) != 0 || info.st_nlink == 0) continue;
+            if (!locked.valid() || !lock_shared(locked.get()) || ::fstat(locked.get(), &info) != 0 ||
+                info.st_nlink == 0)
+                continue;
             birth.directory = std::move(locked);
             break;
         }
@@ -443,7 +463,8 @@ Result<Fd> Root::publish(Birth birth) {
 
 Result<> Root::link_beside(const std::string& name, ObjectId to) {
     const std::string link = path_ + "/" + name;
-    if (const auto slash = name.find('/'); slash != std::string::npos) ::mkdir((path_ + "/" + name.substr(0, slash)).c_str(), 0700);
+    if (const auto slash = name.find('/'); slash != std::string::npos)
+        ::mkdir((path_ + "/" + name.substr(0, slash)).c_str(), 0700);
     if (::link(file_of(to).c_str(), link.c_str()) != 0 && errno != EEXIST) return fail_errno("linking", link);
     return {};
 }
@@ -451,7 +472,8 @@ Result<> Root::link_beside(const std::string& name, ObjectId to) {
 void Root::unlink_beside(const std::string& name) { ::unlink((path_ + "/" + name).c_str()); }
 
 Result<> Root::make_wake(ObjectId object) {
-    if (::mkfifo(wake_path(object).c_str(), 0600) != 0 && errno != EEXIST) return fail_errno("making", wake_path(object));
+    if (::mkfifo(wake_path(object).c_str(), 0600) != 0 && errno != EEXIST)
+        return fail_errno("making", wake_path(object));
     return {};
 }
 
@@ -460,8 +482,8 @@ Result<> Root::make_wake(ObjectId object) {
 std::optional<ObjectId> Root::identify(int fd) const {
     const int flags = ::fcntl(fd, F_GETFL);
     struct stat info;
-    if (flags < 0 || (flags & O_PATH) != 0 || ::fstat(fd, &info) != 0 || info.st_dev != device_ || !S_ISREG(info.st_mode) ||
-        info.st_size < static_cast<off_t>(sizeof(ObjectTrailer)))
+    if (flags < 0 || (flags & O_PATH) != 0 || ::fstat(fd, &info) != 0 || info.st_dev != device_ ||
+        !S_ISREG(info.st_mode) || info.st_size < static_cast<off_t>(sizeof(ObjectTrailer)))
         return {};
     ObjectTrailer trailer;
     const auto bytes = std::as_writable_bytes(std::span(&trailer, 1));
@@ -495,7 +517,9 @@ Result<Fd> Root::hold_path(const std::string& path, int access) {
 
 // --------------------------------------------------------------------------------------------------- collection
 
-bool Root::collect(ObjectId object) { return is_directory(object.kind) ? collect_directory(object) : collect_file(object); }
+bool Root::collect(ObjectId object) {
+    return is_directory(object.kind) ? collect_directory(object) : collect_file(object);
+}
 
 // Killed after the unlink, what stands beside the file is a stray, and the table's line leads nowhere: sweep() removes
 // both. Ids are never used twice, so that removing them cannot hit a newborn.
@@ -540,7 +564,8 @@ bool Root::drop_unused_programs(u32 map) {
     if (!file.valid() || !lock_exclusive(file.get()) || ::fstat(file.get(), &info) != 0) return false;
     nlink_t expected = 1;
     for (const u32 program : ids(ObjectKind::prog)) {
-        const std::string use = path_ + "/" + name_of({ObjectKind::prog, program}) + "/" + name_of({ObjectKind::map, map});
+        const std::string use =
+            path_ + "/" + name_of({ObjectKind::prog, program}) + "/" + name_of({ObjectKind::map, map});
         if (::lstat(use.c_str(), &link) == 0 && link.st_ino == info.st_ino) ++expected;
     }
     if (info.st_nlink != expected) return false;
@@ -580,7 +605,7 @@ u32 Root::remove_strays() {
         const auto [object, suffix] = *parsed;
         const std::string path = path_ + "/" + name;
         if (suffix.empty()) {
-            if (next_id(object.kind, object.id - 1) != object.id) removed += collect(object) ? 1 : 0;
+            if (next_id(object.kind, object.id - 1) != object.id) removed += collect(object) ? 1U : 0U;
         } else if (!exists(path_ + "/" + name_of(object))) {
             if (::unlink(path.c_str()) != 0 && errno == EISDIR) remove_directory(path);
         }
@@ -613,7 +638,8 @@ std::optional<std::string> Root::pin_path(std::string_view path) const {
     const std::string pins = path_ + "/pins";
     std::string_view rest;
     for (const std::string_view prefix : {std::string_view(pins), std::string_view("/sys/fs/bpf")})
-        if (path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/')) rest = path.substr(prefix.size());
+        if (path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/'))
+            rest = path.substr(prefix.size());
     if (rest.data() == nullptr) return {};
     std::string result = pins;
     while (!rest.empty()) {

@@ -30,7 +30,8 @@ Result<Opened> open_file(const Root& root, ObjectId object, int access) {
     Opened opened{.file = Fd(::open(path.c_str(), access | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK))};
     struct stat info;
     if (!opened.file.valid() || ::fstat(opened.file.get(), &info) != 0) return fail_errno("opening", path);
-    if (root.identify(opened.file.get()) != object) return fail(Errc::malformed, path + " is not the object that its name says");
+    if (root.identify(opened.file.get()) != object)
+        return fail(Errc::malformed, path + " is not the object that its name says");
     opened.contents = static_cast<std::size_t>(info.st_size) - sizeof(ObjectTrailer);
     opened.trusted = (info.st_uid == ::geteuid() || info.st_uid == 0) && (info.st_mode & 022) == 0;
     return opened;
@@ -60,7 +61,8 @@ Result<Attachment> read_attachment(const Root& root, ObjectId object) {
     if (opened.contents != bytes.size() || !read_at(opened.file.get(), bytes, 0))
         return fail(Errc::malformed, root.file_of(object) + " is not a link");
     const LinkFile& link = *reinterpret_cast<const LinkFile*>(bytes.data());
-    if (link.magic != link_magic || link.version != files_version) return fail(Errc::malformed, root.file_of(object) + " is not a link");
+    if (link.magic != link_magic || link.version != files_version)
+        return fail(Errc::malformed, root.file_of(object) + " is not a link");
     return Attachment{
         .link_id = link.id,
         .event_id = link.event_id,
@@ -85,7 +87,8 @@ Result<MappedMap> Root::map_object(u32 id) const {
     const Opened opened = ANYBPF_TRY(open_file(*this, {ObjectKind::map, id}, O_RDWR));
     MappedMap mapped;
     mapped.memory = ANYBPF_TRY(Mapping::shared(opened.file.get(), opened.contents, Access::read_write));
-    mapped.map = ANYBPF_TRY(maps::Map::open(mapped.memory.bytes(), ANYBPF_TRY(vcpus())));
+    const auto cpus = ANYBPF_TRY(vcpus());
+    mapped.map = ANYBPF_TRY(maps::Map::open(mapped.memory.bytes(), cpus));
     return mapped;
 }
 
@@ -95,7 +98,8 @@ Result<MappedPerfBuffer> Root::perf_buffer(u32 event_id) const {
     const Opened opened = ANYBPF_TRY(open_file(*this, {ObjectKind::event, event_id}, O_RDWR));
     MappedPerfBuffer mapped;
     mapped.memory = ANYBPF_TRY(Mapping::shared(opened.file.get(), opened.contents, Access::read_write));
-    mapped.buffer = ANYBPF_TRY(maps::PerfBuffer::open(mapped.memory.bytes(), ANYBPF_TRY(vcpus())));
+    const auto cpus = ANYBPF_TRY(vcpus());
+    mapped.buffer = ANYBPF_TRY(maps::PerfBuffer::open(mapped.memory.bytes(), cpus));
     return mapped;
 }
 
@@ -121,8 +125,10 @@ Result<ProgramObject> Root::open_program(u32 id) const {
         .verified_insns = header.verified_insns,
         .context_bytes = header.context_bytes,
         .map_ids = ANYBPF_TRY(take_table<u32>(in, header.map_ids_offset, header.map_count)),
-        .lowered = {.insns = ANYBPF_TRY(take_table<program::LoweredInsn>(in, header.lowered_offset, header.lowered_count)),
-                    .map_uses = ANYBPF_TRY(take_table<program::MapUse>(in, header.map_use_offset, header.map_use_count)),
+        .lowered = {.insns =
+                        ANYBPF_TRY(take_table<program::LoweredInsn>(in, header.lowered_offset, header.lowered_count)),
+                    .map_uses =
+                        ANYBPF_TRY(take_table<program::MapUse>(in, header.map_use_offset, header.map_use_count)),
                     .subprograms = ANYBPF_TRY(
                         take_table<program::LoweredSubprogram>(in, header.subprogram_offset, header.subprogram_count))},
         .insns = ANYBPF_TRY(take_table<isa::Insn>(in, header.insn_offset, header.insn_count)),
@@ -153,15 +159,18 @@ Result<Attachment> Root::open_link(u32 id) const { return read_attachment(*this,
 Result<Attachment> Root::open_event(u32 id) const { return read_attachment(*this, {ObjectKind::event, id}); }
 
 Result<std::vector<std::byte>> Root::read_btf(u32 id) const {
-    return read_all(ANYBPF_TRY(open_file(*this, {ObjectKind::btf, id}, O_RDONLY)), "the BTF object's file");
+    const Opened opened = ANYBPF_TRY(open_file(*this, {ObjectKind::btf, id}, O_RDONLY));
+    return read_all(opened, "the BTF object's file");
 }
 
 std::vector<Attachment> Root::attachments() const {
     std::vector<Attachment> found;
     for (const u32 id : ids(ObjectKind::link))
-        if (auto link = open_link(id); link && link->kind != HookKind::none && link->prog_id != 0) found.push_back(std::move(*link));
+        if (auto link = open_link(id); link && link->kind != HookKind::none && link->prog_id != 0)
+            found.push_back(std::move(*link));
     for (const u32 id : ids(ObjectKind::event))
-        if (auto event = open_event(id); event && event->prog_id != 0 && event->attached == 0) found.push_back(std::move(*event));
+        if (auto event = open_event(id); event && event->prog_id != 0 && event->attached == 0)
+            found.push_back(std::move(*event));
     return found;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The numbers and structures of bpf(2) and perf_event_open(2) as Linux 6.18 has them (include/uapi/linux/bpf.h and
-// perf_event.h): our own copy, because a distribution's headers are older. Members keep the uapi's names. Each command's
-// part of union bpf_attr is a struct here; `used` is where its last member ends, behind which all bytes must be zero.
+// perf_event.h): our own copy, because a distribution's headers are older. Members keep the uapi's names. Each
+// command's part of union bpf_attr is a struct here; `used` is where its last member ends, behind which all bytes must
+// be zero.
 #pragma once
 
 #include <array>
@@ -187,15 +188,18 @@ struct StreamRead {
     u32 stream_buf_len, stream_id, prog_fd;
     static constexpr u32 used = 20;
 };
-static_assert(offsetof(MapCreate, excl_prog_hash_size) + 4 == MapCreate::used && offsetof(ProgLoad, keyring_id) + 4 == ProgLoad::used);
+static_assert(offsetof(MapCreate, excl_prog_hash_size) + 4 == MapCreate::used &&
+              offsetof(ProgLoad, keyring_id) + 4 == ProgLoad::used);
 static_assert(offsetof(ProgLoad, log_true_size) == 140 && offsetof(BtfLoad, btf_log_true_size) == 28);
-static_assert(offsetof(LinkCreate, uprobe_multi.pid) + 4 == LinkCreate::used && offsetof(TestRun, batch_size) + 4 == TestRun::used);
+static_assert(offsetof(LinkCreate, uprobe_multi.pid) + 4 == LinkCreate::used &&
+              offsetof(TestRun, batch_size) + 4 == TestRun::used);
 static_assert(sizeof(ProgLoad) == attr_size);
 
 // map_flags, file_flags (uapi BPF_F_*) that types.hpp does not have.
-constexpr u32 flag_numa_node = 1U << 2, flag_path_fd = 1U << 14, flag_vtype_btf_obj_fd = 1U << 15, flag_token_fd = 1U << 16;
-constexpr u64 flag_lock = 4;       // of map operations
-constexpr u32 flag_replace = 4;    // of link_update
+constexpr u32 flag_numa_node = 1U << 2, flag_path_fd = 1U << 14, flag_vtype_btf_obj_fd = 1U << 15,
+              flag_token_fd = 1U << 16;
+constexpr u64 flag_lock = 4;                                                 // of map operations
+constexpr u32 flag_replace = 4;                                              // of link_update
 constexpr u32 prog_sleepable = 1U << 4, prog_flags = 0x1ff | flag_token_fd;  // what prog_load accepts at all
 constexpr u32 test_run_on_cpu = 1;
 constexpr u32 log_level1 = 1, log_level2 = 2, log_stats = 4, log_fixed = 8, log_mask = 15;
@@ -282,9 +286,11 @@ constexpr u64 perf_disabled = 1, perf_reserved_bits = ~u64{0} << 38;
 constexpr u32 perf_type_software = 1, perf_type_tracepoint = 2;
 constexpr u64 perf_config_bpf_output = 10;
 constexpr u64 perf_sample_max = 1ULL << 25, perf_format_max = 1ULL << 5;
-constexpr unsigned long perf_flag_fd_no_group = 1, perf_flag_fd_output = 2, perf_flag_pid_cgroup = 4, perf_flag_fd_cloexec = 8;
+constexpr unsigned long perf_flag_fd_no_group = 1, perf_flag_fd_output = 2, perf_flag_pid_cgroup = 4,
+                        perf_flag_fd_cloexec = 8;
 
-constexpr unsigned long perf_ioc_enable = 0x2400, perf_ioc_disable = 0x2401, perf_ioc_refresh = 0x2402, perf_ioc_reset = 0x2403,
-                        perf_ioc_id = 0x80082407, perf_ioc_set_bpf = 0x40042408, perf_ioc_query_bpf = 0xc008240a;
+constexpr unsigned long perf_ioc_enable = 0x2400, perf_ioc_disable = 0x2401, perf_ioc_refresh = 0x2402,
+                        perf_ioc_reset = 0x2403, perf_ioc_id = 0x80082407, perf_ioc_set_bpf = 0x40042408,
+                        perf_ioc_query_bpf = 0xc008240a;
 
 }  // namespace anybpf::abi::uapi

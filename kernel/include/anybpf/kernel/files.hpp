@@ -38,7 +38,7 @@ constexpr u32 max_trees = 64;
 
 enum class ObjectKind : u32 { map = 0, prog = 1, link = 2, btf = 3, event = 4 };
 constexpr u32 object_kinds = 5;
-constexpr u32 trace_map_id = 0;  // the trace buffer is a map without a place in the table
+constexpr u32 trace_map_id = 0;     // the trace buffer is a map without a place in the table
 constexpr u32 max_objects = 32768;  // in one root
 
 // A traced process tree and its supervisor. The owner word is the first word of a robust, process-shared glibc mutex

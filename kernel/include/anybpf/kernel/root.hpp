@@ -123,7 +123,7 @@ class Root {
     // The least id above `after` in the table, or 0. It may be gone already.
     u32 next_id(ObjectKind kind, u32 after) const;
     std::vector<u32> ids(ObjectKind kind) const;
-    std::string file_of(ObjectId object) const;            // its path
+    std::string file_of(ObjectId object) const;    // its path
     std::string wake_path(ObjectId object) const;  // the FIFO beside a ring buffer map, a perf buffer or the trace
     Result<MappedMap> map_object(u32 id) const;
     Result<MappedMap> trace() const;
@@ -166,8 +166,8 @@ class Root {
     // The contents get another size, zeroed where they grow; only of a perf buffer nobody else knows yet.
     Result<> resize(int fd, ObjectId object, std::size_t contents) const;
 
-    // Where a path of the virtual bpffs lies: under /sys/fs/bpf means <root>/pins, which also stands for itself. Nothing
-    // for paths elsewhere.
+    // Where a path of the virtual bpffs lies: under /sys/fs/bpf means <root>/pins, which also stands for itself.
+    // Nothing for paths elsewhere.
     std::optional<std::string> pin_path(std::string_view path) const;
 
   private:
