@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "machine.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+
+#include "paths.hpp"
+
+#ifdef ANYBPF_USER_KERNEL
+#include "anybpf/kernel/kernel.hpp"
+#include "anybpf/preload/preload.hpp"
+
+namespace anybpf::cli {
+
+struct Machine::User {
+    std::unique_ptr<kernel::Kernel> kernel;
+    std::unique_ptr<preload::Interposition> interposition;  // goes before the kernel it reaches
+    u32 tree = 0;
+};
+
+Machine::Machine(Where where) : where_(where) {}
+Machine::Machine(Machine&& other) noexcept = default;
+Machine::~Machine() {
+    if (user_ && user_->tree) user_->kernel->root().abandon(user_->tree);
+}
+
+Outcome<Machine> Machine::open(Where where) {
+    Machine machine(where);
+    if (where == Where::kernel) return machine;
+    auto kernel = kernel::Kernel::open();
+    if (!kernel) return stop(Exit::not_permitted, kernel.error().message);
+    machine.user_ = std::make_unique<User>();
+    machine.user_->kernel = std::move(*kernel);
+    machine.user_->interposition = preload::install(*machine.user_->kernel);
+    return machine;
+}
+
+Outcome<> Machine::supervise() {
+    if (!user_) return {};
+    auto tree = user_->kernel->root().supervise();
+    if (!tree) return stop(Exit::failed, tree.error().message);
+    user_->tree = *tree;
+    user_->kernel->set_tree(*tree);
+    return {};
+}
+
+Outcome<std::vector<std::string>> Machine::agent_environment() const {
+    if (!user_) return std::vector<std::string>{};
+    const std::string agent = agent_path();
+    if (agent.empty()) return stop(Exit::failed, "the agent (libanybpf-agent.so) is not there; set ANYBPF_AGENT_PATH");
+    if (agent.find_first_of(": ") != agent.npos)
+        return stop(Exit::failed,
+                    fmt::format("{}: the loader cannot preload from a path with a colon or a space", agent));
+    const char* before = std::getenv("LD_PRELOAD");
+    return std::vector<std::string>{
+        fmt::format("LD_PRELOAD={}{}{}", agent, before && *before ? ":" : "", before ? before : ""),
+        fmt::format("ANYBPF_AGENT={}:{}", user_->tree, user_->kernel->root().path())};
+}
+
+}  // namespace anybpf::cli
+#else
+namespace anybpf::cli {
+struct Machine::User {};
+Machine::Machine(Where where) : where_(where) {}
+Machine::Machine(Machine&&) noexcept = default;
+Machine::~Machine() = default;
+Outcome<Machine> Machine::open(Where where) { return Machine(where); }
+Outcome<> Machine::supervise() { return {}; }
+Outcome<std::vector<std::string>> Machine::agent_environment() const { return std::vector<std::string>{}; }
+}  // namespace anybpf::cli
+#endif

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What answers libbpf's system calls: our kernel over a root, inside this process, or the machine's own.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "failure.hpp"
+#include "sections.hpp"
+
+namespace anybpf::cli {
+
+class Machine {
+  public:
+    static Outcome<Machine> open(Where where);
+    Machine(Machine&& other) noexcept;
+    ~Machine();
+
+    Where where() const { return where_; }
+    // From now on what is attached runs only in the tree that this process starts with agent_environment().
+    Outcome<> supervise();
+    // The variables, as NAME=VALUE, that make a command's process tree a traced one; none in the kernel.
+    Outcome<std::vector<std::string>> agent_environment() const;
+
+  private:
+    struct User;
+    explicit Machine(Where where);
+    Where where_;
+    std::unique_ptr<User> user_;
+};
+
+}  // namespace anybpf::cli

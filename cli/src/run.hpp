@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "failure.hpp"
+#include "sections.hpp"
+
+namespace anybpf::cli {
+
+struct RunOptions {
+    std::string program;
+    std::vector<std::string> command, clang;
+    std::string output;  // our own output's file; empty: stdout
+    bool map_dump = false, json = false, verbose = false;
+    double duration = 0;  // seconds; 0: until the command ends
+    Where where = Where::user;
+};
+
+// The command's status, or 0 without one.
+Outcome<int> run(const RunOptions& options);
+
+}  // namespace anybpf::cli
