@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fd owns a file descriptor.
+// Fd owns a file descriptor. It is closed by the system call itself: where libc's close is interposed (preload/), that
+// answers for others and not for our own descriptors.
 #pragma once
 
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <utility>
@@ -18,7 +20,7 @@ class Fd {
         return *this;
     }
     ~Fd() {
-        if (fd_ >= 0) ::close(fd_);
+        if (fd_ >= 0) ::syscall(SYS_close, fd_);
     }
     int get() const { return fd_; }
     bool valid() const { return fd_ >= 0; }

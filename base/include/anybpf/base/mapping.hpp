@@ -11,6 +11,10 @@ namespace anybpf {
 
 enum class Access : u8 { read, read_write };
 
+// mmap of a file by the system call itself: where libc's mmap is interposed (preload/), that answers for descriptors of
+// our own objects as the kernel would, and not with the file. MAP_FAILED and errno on failure.
+void* map_descriptor(void* at, std::size_t size, int protection, int flags, int fd, std::size_t offset);
+
 class Mapping {
   public:
     Mapping() = default;
