@@ -24,12 +24,15 @@ class Executable;
 
 struct Interpreter {
     static constexpr std::string_view name = "interp";
-    // Copies what it needs: neither lowered nor maps must outlive the result. Maps themselves must.
+    // Copies what it needs: neither lowered nor maps must outlive the result. Maps themselves must. With helpers given,
+    // a call of one that has no body there fails; without, such a call ends the run with 0.
     static Result<std::shared_ptr<const Executable>> bind(const program::Lowered& lowered,
-                                                          std::span<const BoundMap> maps);
-    // Runs to the end; r1 = run.context. Uses a stack area of its own on the caller's stack (8 frames); does not
-    // allocate, does not make system calls, is async-signal-safe.
-    static u64 run(const Executable& executable, abi::Run& run);
+                                                          std::span<const BoundMap> maps,
+                                                          const abi::HelperBodies* helpers = nullptr);
+    // Runs to the end; r1 = run.context, r2 = second. Uses a stack area of its own on the caller's stack (8 frames);
+    // does not allocate, does not make system calls, is async-signal-safe. What a verified program cannot do (a ninth
+    // frame, a call of nothing) ends the run with 0.
+    static u64 run(const Executable& executable, abi::Run& run, u64 second = 0);
 };
 
 }  // namespace anybpf::engine

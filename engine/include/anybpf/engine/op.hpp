@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Op: what LoweredInsn::op says. What engines and printers of the lowered form share.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "anybpf/base/types.hpp"
+
+namespace anybpf::engine {
+
+enum class Op : u16 {
+#define ANYBPF_OP(name, index) name,
+#include "anybpf/engine/ops.def"
+};
+constexpr u32 op_count = 0
+#define ANYBPF_OP(name, index) +1
+#include "anybpf/engine/ops.def"
+    ;
+std::string_view to_string(Op op);
+
+// Which part of an instruction is an index, that a reader of untrusted code must check.
+enum class Index : u8 { none, jump, call, helper };
+constexpr auto op_indices = std::to_array<Index>({
+#define ANYBPF_OP(name, index) Index::index,
+#include "anybpf/engine/ops.def"
+});
+
+// What a register holds that names a subprogram (lddw of kind func): its index in Lowered::subprograms under a tag that
+// no helper number and no address has.
+constexpr u64 function_tag = u64{0xf27cb0df} << 32;
+constexpr u64 function_value(u32 subprogram) { return function_tag | subprogram; }
+constexpr bool is_function(u64 value) { return value >> 32 == function_tag >> 32; }
+
+}  // namespace anybpf::engine

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The interpreter's own form of a program: threaded code. Every slot holds the address of the code that runs it, and
+// jumps hold the distance to their target, so that one step is one load and one indirect jump.
+#pragma once
+
+#include <vector>
+
+#include "anybpf/engine/engine.hpp"
+
+namespace anybpf::engine {
+
+struct Slot {
+    const void* handler = nullptr;
+    u64 imm = 0;
+    i32 off = 0;  // memory offset, or bytes from this slot to the target
+    u8 dst = 0, src = 0;
+};
+static_assert(sizeof(Slot) == 24);
+
+class Executable {
+  public:
+    // One slot more than instructions: the last one ends the run, so that no path leaves the code.
+    std::vector<Slot> code;
+    std::vector<u32> subprograms;  // first slots
+};
+
+// Where the interpreter runs each Op; behind the last one, what ends a run that has lost its way. In interp_raw.cpp.
+const void* const* interpreter_handlers();
+
+// What a register holds for a reference to a map or to a place in its values.
+u64 address_of(const BoundMap& map, const program::MapUse& use);
+
+}  // namespace anybpf::engine

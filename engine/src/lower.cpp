@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "anybpf/engine/lower.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "anybpf/abi/helper.hpp"
+#include "anybpf/engine/op.hpp"
+#include "anybpf/isa/decode.hpp"
+
+namespace anybpf::engine {
+namespace {
+
+using isa::Form;
+using isa::Insn;
+using isa::Kind;
+using program::Lowered;
+using program::LoweredInsn;
+
+// The four ops of one operation lie side by side: 64 bits with immediate, with register, 32 bits likewise.
+constexpr Op variant(Op first, const Form& form) {
+    return static_cast<Op>(static_cast<u16>(first) + (form.is64 ? 0 : 2) + (form.by_register ? 1 : 0));
+}
+
+Op alu_op(const Form& form) {
+    switch (form.alu) {
+#define ANYBPF_ALU(name, code, off, symbol, mnemonic, shape) \
+    case isa::AluOp::name:                                   \
+        return variant(Op::name##64_imm, form);
+#include "anybpf/isa/isa.def"
+    }
+    return {};
+}
+Op jump_op(const Form& form) {
+    switch (form.jump) {
+#define ANYBPF_JUMP(name, code, symbol, mnemonic) \
+    case isa::JumpOp::name:                       \
+        return variant(Op::name##64_imm, form);
+#include "anybpf/isa/isa.def"
+    }
+    return {};
+}
+Op extend_op(const Form& form) {
+    switch (form.extend) {
+#define ANYBPF_EXTEND(name, bits, text, narrow) \
+    case isa::ExtendOp::name:                   \
+        return form.is64 ? Op::name##_64 : Op::name##_32;
+#include "anybpf/isa/isa.def"
+    }
+    return {};
+}
+Op swap_op(const Form& form) {
+    switch (form.swap) {
+#define ANYBPF_SWAP(name, code, bits, text) \
+    case isa::SwapOp::name:                 \
+        return Op::name;
+#include "anybpf/isa/isa.def"
+    }
+    return {};
+}
+struct MemoryOps {
+    Op load, load_sx, store_imm, store, acquire, release;
+};
+MemoryOps memory_ops(isa::Width width) {
+    switch (width) {
+#define ANYBPF_WIDTH(name, code, bytes, text, suffix)                            \
+    case isa::Width::name:                                                       \
+        return {Op::load_##name,  Op::load_sx_##name,      Op::store_imm_##name, \
+                Op::store_##name, Op::load_acquire_##name, Op::store_release_##name};
+#include "anybpf/isa/isa.def"
+    }
+    return {};
+}
+Op atomic_op(const Form& form) {
+    switch (form.atomic) {
+#define ANYBPF_RMW(name)      \
+    case isa::AtomicOp::name: \
+        return form.is64 ? Op::atomic_##name##_dword : Op::atomic_##name##_word;
+        ANYBPF_RMW(add)
+        ANYBPF_RMW(or_)
+        ANYBPF_RMW(and_)
+        ANYBPF_RMW(xor_)
+        ANYBPF_RMW(fetch_add)
+        ANYBPF_RMW(fetch_or)
+        ANYBPF_RMW(fetch_and)
+        ANYBPF_RMW(fetch_xor)
+        ANYBPF_RMW(xchg)
+        ANYBPF_RMW(cmpxchg)
+#undef ANYBPF_RMW
+        case isa::AtomicOp::load_acquire:
+            return memory_ops(form.width).acquire;
+        case isa::AtomicOp::store_release:
+            return memory_ops(form.width).release;
+    }
+    return {};
+}
+
+class Lowering {
+  public:
+    Lowering(std::span<const Insn> insns, const program::Proof& proof, u32 map_count, bool contracts)
+        : insns_(insns), proof_(proof), map_count_(map_count), contracts_(contracts) {}
+    Result<Lowered> run();
+
+  private:
+    enum class Fate : u8 { dropped, kept, always_taken };
+
+    bool reached(i64 pc) const {
+        return pc >= 0 && pc < static_cast<i64>(insns_.size()) && proof_.insns[static_cast<u32>(pc)].reached;
+    }
+    // An instruction that exists and that no path reaches. What does not exist is not dead: it is an error.
+    bool dead(i64 pc) const {
+        return pc >= 0 && pc < static_cast<i64>(insns_.size()) && starts_[static_cast<u32>(pc)] && !reached(pc);
+    }
+    i64 distance_target(u32 pc, i64 distance) const { return static_cast<i64>(pc) + 1 + distance; }
+    Fate fate(u32 pc, const Form& form) const;
+    Result<> number();
+    Result<i32> target(u32 pc, i64 distance) const;
+    Result<u32> subprogram(u32 pc, i64 distance) const;
+    Result<LoweredInsn> lower(u32 pc, const Form& form);
+    Result<LoweredInsn> lower_wide(u32 pc, const Form& form, LoweredInsn out);
+    Result<LoweredInsn> lower_call(u32 pc, const Form& form, LoweredInsn out) const;
+    tl::unexpected<Error> refuse(u32 pc, std::string_view what) const {
+        return fail(Errc::unsupported, fmt::format("instruction {}: {}", pc, what));
+    }
+
+    std::span<const Insn> insns_;
+    const program::Proof& proof_;
+    u32 map_count_;
+    bool contracts_;
+    std::vector<bool> starts_;  // of instructions: false for the second half of a wide one
+    std::vector<Fate> fates_;
+    std::vector<i32> place_;  // of each instruction in the result; of a dropped one, that of its successor; -1: none
+    Lowered out_;
+};
+
+// A conditional jump with a side that no path takes is no condition.
+Lowering::Fate Lowering::fate(u32 pc, const Form& form) const {
+    if (form.kind != Kind::jump && form.kind != Kind::may_goto) return Fate::kept;
+    if (dead(distance_target(pc, insns_[pc].off))) return Fate::dropped;
+    if (dead(pc + 1)) return Fate::always_taken;
+    return Fate::kept;
+}
+
+// Decides which instructions stay, and where.
+Result<> Lowering::number() {
+    if (const auto defect = isa::check(insns_)) return refuse(defect->pc.v, isa::to_string(defect->what));
+    if (proof_.insns.size() != insns_.size()) return fail(Errc::invalid_argument, "the proof is of another program");
+    fates_.assign(insns_.size(), Fate::dropped);
+    place_.assign(insns_.size(), -1);
+    starts_.assign(insns_.size(), false);
+    for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc])) starts_[pc] = true;
+    i32 next = 0;
+    for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc])) {
+        if (!proof_.insns[pc].reached) continue;
+        place_[pc] = next;
+        fates_[pc] = fate(pc, isa::decode(insns_[pc]).form);
+        if (fates_[pc] != Fate::dropped) ++next;
+    }
+    for (const program::Subprogram& sub : proof_.subprograms) {
+        if (!reached(sub.first)) continue;
+        if (place_[sub.first] < 0) return refuse(sub.first, "a subprogram starts inside an instruction");
+        out_.subprograms.push_back({static_cast<u32>(place_[sub.first]), (sub.stack_bytes + 7) / 8 * 8});
+    }
+    if (next == 0 || out_.subprograms.empty() || out_.subprograms[0].first != 0)
+        return fail(Errc::invalid_argument, "the program has no entry");
+    return {};
+}
+
+Result<i32> Lowering::target(u32 pc, i64 distance) const {
+    const i64 to = distance_target(pc, distance);
+    if (!reached(to) || place_[static_cast<u32>(to)] < 0)
+        return refuse(pc, fmt::format("{} is no instruction to jump to", to));
+    return place_[static_cast<u32>(to)];
+}
+
+// The index of the subprogram that starts at the distance.
+Result<u32> Lowering::subprogram(u32 pc, i64 distance) const {
+    const auto first = static_cast<u32>(ANYBPF_TRY(target(pc, distance)));
+    const auto found = std::ranges::find(out_.subprograms, first, &program::LoweredSubprogram::first);
+    if (found == out_.subprograms.end()) return refuse(pc, "the call does not lead to the start of a subprogram");
+    return static_cast<u32>(found - out_.subprograms.begin());
+}
+
+Result<LoweredInsn> Lowering::lower_wide(u32 pc, const Form& form, LoweredInsn out) {
+    const Insn& first = insns_[pc];
+    const Insn& second = insns_[pc + 1];
+    out.op = static_cast<u16>(Op::mov64_imm);
+    out.src = 0;
+    out.imm = 0;
+    const auto at = static_cast<u32>(out_.insns.size());
+    const auto map = static_cast<u32>(first.imm);
+    switch (form.pseudo) {
+        case isa::Pseudo::imm64:
+            out.imm = static_cast<i64>(isa::wide_imm(first, second));
+            return out;
+        case isa::Pseudo::func:
+            out.imm = static_cast<i64>(function_value(ANYBPF_TRY(subprogram(pc, first.imm))));
+            return out;
+        case isa::Pseudo::map_idx:
+        case isa::Pseudo::map_idx_value: {
+            const bool value = form.pseudo == isa::Pseudo::map_idx_value;
+            if (map >= map_count_) return refuse(pc, fmt::format("the program has no map {}", map));
+            out_.map_uses.push_back({at, map, value ? static_cast<u32>(second.imm) : 0, value ? 1U : 0U});
+            return out;
+        }
+        case isa::Pseudo::map_fd:
+        case isa::Pseudo::map_value:
+        case isa::Pseudo::btf_id:
+            break;
+    }
+    return refuse(pc, "a map or variable reference is not resolved");
+}
+
+Result<LoweredInsn> Lowering::lower_call(u32 pc, const Form& form, LoweredInsn out) const {
+    const Insn& insn = insns_[pc];
+    out.src = 0;
+    switch (form.call) {
+        case isa::CallKind::helper: {
+            const auto id = static_cast<u32>(insn.imm);
+            if (id == 0 || id >= abi::helper_count || (contracts_ && abi::find_helper(id) == nullptr))
+                return refuse(pc, fmt::format("there is no helper {}", id));
+            const bool tail = id == static_cast<u32>(abi::HelperId::tail_call);
+            out.op = static_cast<u16>(tail ? Op::tail_call : Op::call_helper);
+            out.imm = id;
+            return out;
+        }
+        case isa::CallKind::subprogram:
+            out.op = static_cast<u16>(Op::call_local);
+            out.imm = out_.subprograms[ANYBPF_TRY(subprogram(pc, insn.imm))].first;
+            return out;
+        case isa::CallKind::kfunc:
+            break;
+    }
+    return refuse(pc, "kernel functions cannot be called");
+}
+
+Result<LoweredInsn> Lowering::lower(u32 pc, const Form& form) {
+    const Insn& insn = insns_[pc];
+    LoweredInsn out{.op = 0, .dst = insn.dst, .src = insn.src, .off = insn.off, .imm = insn.imm};
+    const auto with = [&](Op op) {
+        out.op = static_cast<u16>(op);
+        return out;
+    };
+    switch (form.kind) {
+        case Kind::alu:
+            out.off = 0;  // signed division's mark is in the op
+            return with(alu_op(form));
+        case Kind::extend:
+            out.off = 0;
+            return with(extend_op(form));
+        case Kind::swap:
+            out.imm = 0;
+            return with(swap_op(form));
+        case Kind::jump:
+            out.off = ANYBPF_TRY(target(pc, insn.off));
+            return with(fates_[pc] == Fate::always_taken ? Op::jump : jump_op(form));
+        case Kind::ja:
+            out.off = ANYBPF_TRY(target(pc, insn.off));
+            return with(Op::jump);
+        case Kind::gotol:
+            out.off = ANYBPF_TRY(target(pc, insn.imm));
+            out.imm = 0;
+            return with(Op::jump);
+        case Kind::may_goto:
+            out.off = ANYBPF_TRY(target(pc, insn.off));
+            return with(fates_[pc] == Fate::always_taken ? Op::jump : Op::may_goto);
+        case Kind::call:
+            return lower_call(pc, form, out);
+        case Kind::callx:
+            return with(Op::callx);
+        case Kind::exit:
+            return with(Op::exit);
+        case Kind::load:
+            return with(memory_ops(form.width).load);
+        case Kind::load_sx:
+            return with(memory_ops(form.width).load_sx);
+        case Kind::store_imm:
+            return with(memory_ops(form.width).store_imm);
+        case Kind::store:
+            return with(memory_ops(form.width).store);
+        case Kind::atomic:
+            out.imm = 0;
+            return with(atomic_op(form));
+        case Kind::wide:
+            return lower_wide(pc, form, out);
+        case Kind::packet_abs:
+        case Kind::packet_ind:
+            return refuse(pc, "packet loads are not supported yet");
+        case Kind::cast:
+            return refuse(pc, "address space casts are not supported yet");
+        case Kind::gotox:
+            return refuse(pc, "indirect jumps are not supported yet");
+    }
+    return refuse(pc, "unknown instruction");
+}
+
+Result<Lowered> Lowering::run() {
+    ANYBPF_TRY(number());
+    for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc]))
+        if (fates_[pc] != Fate::dropped) out_.insns.push_back(ANYBPF_TRY(lower(pc, isa::decode(insns_[pc]).form)));
+    const Op last{out_.insns.back().op};
+    if (last != Op::exit && last != Op::jump)
+        return fail(Errc::unsupported, "the last instruction is neither exit nor goto");
+    return std::move(out_);
+}
+
+}  // namespace
+
+std::string_view to_string(Op op) {
+    switch (op) {
+#define ANYBPF_OP(name, index) \
+    case Op::name:             \
+        return #name;
+#include "anybpf/engine/ops.def"
+    }
+    return {};
+}
+
+Result<Lowered> lower(const program::Program& program, const program::Proof& proof) {
+    return Lowering(program.insns, proof, static_cast<u32>(program.maps.size()), true).run();
+}
+
+Result<Lowered> lower_unverified(std::span<const Insn> insns, u32 map_count) {
+    program::Proof proof;
+    proof.insns.assign(insns.size(), {.reached = true});
+    std::set<u32> starts = {0};
+    for (u32 pc = 0; pc < insns.size(); pc += isa::slots(insns[pc])) {
+        const isa::Decoded decoded = isa::decode(insns[pc]);
+        if (decoded.defect) break;  // reported by lower
+        if (decoded.form.kind == Kind::wide && pc + 1 < insns.size()) proof.insns[pc + 1].reached = false;
+        const bool calls = decoded.form.kind == Kind::call && decoded.form.call == isa::CallKind::subprogram;
+        const bool refers = decoded.form.kind == Kind::wide && decoded.form.pseudo == isa::Pseudo::func;
+        const i64 target = static_cast<i64>(pc) + 1 + insns[pc].imm;
+        if ((calls || refers) && target >= 0 && target < static_cast<i64>(insns.size()))
+            starts.insert(static_cast<u32>(target));
+    }
+    for (const u32 start : starts) {
+        const auto next = starts.upper_bound(start);
+        const u32 last = next == starts.end() ? static_cast<u32>(insns.size()) : *next;
+        if (start < insns.size() && proof.insns[start].reached)
+            proof.subprograms.push_back(
+                {.first = start, .last = last, .stack_bytes = abi::stack_size, .is_callback = false});
+    }
+    return Lowering(insns, proof, map_count, false).run();
+}
+
+}  // namespace anybpf::engine
