@@ -6,10 +6,12 @@
 // EBUSY). None allocates or makes a system call; all are safe on a hook path.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <span>
 
 #include "anybpf/abi/types.hpp"
+#include "anybpf/base/mapping.hpp"
 #include "anybpf/base/result.hpp"
 #include "anybpf/maps/vcpu.hpp"
 
@@ -22,23 +24,36 @@ struct Spec {
     u32 btf_id = 0, btf_key_type_id = 0, btf_value_type_id = 0;  // BTF object and types for printing; 0 without
 };
 
+// A map's file as Map::open wants it: the whole file, and the data of a RINGBUF twice in a row, so that a record never
+// wraps. The file must have been formatted; the descriptor may be closed afterwards.
+Result<Mapping> map_file(int fd);
+
+struct MapHeader;
+struct Place;
+
 class Map {
   public:
-    // Bytes of the file that holds such a map; EINVAL/E2BIG as MAP_CREATE gives them (sys_errno of the error).
+    // Bytes of the file that holds such a map; EINVAL/E2BIG/ENOMEM as MAP_CREATE gives them (sys_errno of the error).
     static Result<std::size_t> file_size(const Spec& spec, u32 vcpus);
+    // memory: file_size() bytes of zeros, as a new file has them.
     static Result<> format(std::span<std::byte> memory, const Spec& spec, u32 id, u32 vcpus);
-    // Checks everything it will rely on; memory must outlive the map.
+    // Checks everything it will rely on; memory (map_file's) must outlive the map.
     static Result<std::unique_ptr<Map>> open(std::span<std::byte> memory, VcpuTable vcpus);
     virtual ~Map() = default;
+    Map(const Map&) = delete;
+    Map& operator=(const Map&) = delete;
 
     const Spec& spec() const { return spec_; }
     u32 id() const { return id_; }
+    u32 vcpus() const { return vcpus_.count(); }  // "possible CPUs" of the per-CPU values
 
     // --- for programs (helpers, engines); vcpu is owned by the caller
-    // The value (of this vcpu in per-CPU maps), or null. Stays mapped for ever; a hash element may be reused after
-    // deletion, as in the kernel without preallocation's delay.
+    // The value (of this vcpu in per-CPU maps; the object's id in PROG_ARRAY and PERF_EVENT_ARRAY, 0 where there is
+    // none), or null. Stays mapped for ever; a hash element may be reused after deletion, as in the kernel without
+    // preallocation's delay.
     virtual void* lookup(const void* key, u32 vcpu) = 0;
     virtual int update(const void* key, const void* value, u64 flags, u32 vcpu) = 0;
+    // As the helper does it; MAP_DELETE_ELEM asks frozen() first.
     virtual int erase(const void* key, u32 vcpu) = 0;
     // Address of value 0 in arrays (what lddw map_value yields), null elsewhere.
     virtual std::byte* values() { return nullptr; }
@@ -49,16 +64,20 @@ class Map {
     virtual int copy_in(const void* key, std::span<const std::byte> value, u64 flags, u32 vcpu) = 0;
     virtual int next_key(const void* key, void* next) = 0;  // key null or not in the map: the first; -ENOENT at the end
 
-    // Replays what a dead owner of the slot left in its journal; idempotent. Called by whoever took the slot over, and
-    // by waiters.
+    // Replays what a dead owner of the slot left in its journal; idempotent. Called by whoever took the slot over.
+    // Operations do it too when they come across it, so a forgotten call costs time and never correctness.
     virtual void recover(u32 slot) = 0;
 
     void freeze();  // bpf(2) updates end with -EPERM from now on; sticky, in the file
     bool frozen() const;
 
   protected:
+    Map(const Spec& spec, u32 id, const Place& place);
+
     Spec spec_;
     u32 id_ = 0;
+    VcpuTable vcpus_;
+    MapHeader* header_;
 };
 
 }  // namespace anybpf::maps

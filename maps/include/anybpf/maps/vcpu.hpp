@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Virtual CPUs (DESIGN decision 4): a run owns a slot from entry to exit, so that per-CPU values have one writer. A
-// slot's owner word is a robust futex announced through the thread's list_op_pending: when the owner dies, the kernel
-// marks it.
+// slot's owner word is a robust futex announced through the thread's list_op_pending: when the owner dies, by SIGKILL,
+// exec or exit, the kernel itself marks it.
+//
+//   0 --acquire--> tid --release--> 0        tid --death--> FUTEX_OWNER_DIED --acquire--> tid, generation + 1
+//
+// An owner signs the locks that it takes with its lock word: slot and generation. A generation that has ended never
+// stores again, so a lock signed by it can be taken away.
 #pragma once
 
 #include <atomic>
@@ -10,42 +15,62 @@
 
 #include "anybpf/base/result.hpp"
 
+struct robust_list;
 struct robust_list_head;
 
 namespace anybpf::maps {
 
-// One per thread, filled in on the thread itself (and again in the child after fork).
+// One per thread, filled in on the thread itself; again in the child after fork, and after set_robust_list(2). The
+// address of the kernel's list head is all that matters, so a host may fill in tid and robust itself.
 struct VcpuThread {
     u32 tid = 0;
     robust_list_head* robust = nullptr;
-    static VcpuThread current();
+
+    // `own`, zeroed and outliving the thread, is registered as the list of a thread that has none (a raw clone); a
+    // vfork child passes its parent's. Without a list the thread can hold no slot.
+    static VcpuThread current(robust_list_head* own = nullptr);
+
+  private:
+    friend class VcpuTable;
+    mutable robust_list* outer_ = nullptr;  // what list_op_pending held before the claim
 };
 
 class VcpuTable {
   public:
     static constexpr u32 default_slots = 64;
+    static constexpr u32 max_slots = 4095;
     static std::size_t bytes(u32 slots);  // of the shared memory it lies in
     static void format(std::span<std::byte> memory, u32 slots);
-    static Result<VcpuTable> open(
-        std::span<std::byte> memory);  // the memory must outlive the table; contents are not trusted
+    // The memory, aligned to 128, must outlive the table; contents are not trusted.
+    static Result<VcpuTable> open(std::span<std::byte> memory);
 
-    u32 count() const;
-    // The slot of this thread's rseq CPU by preference, else the next free one within a bound; nothing when none is
-    // free. A slot whose owner died is taken over: the caller must then run `recover(slot)` of every map it will touch
-    // (see Map::recover).
+    u32 count() const { return count_; }
+    // The slot of this thread's rseq CPU by preference, else the next free one; nothing when none is free, and nothing
+    // for a thread that holds one already (a signal handler inside a run). A slot whose owner died is taken over: the
+    // caller should then run `recover(slot)` of every map it will touch (see Map::recover).
     struct Claim {
         u32 slot;
         bool owner_died;
     };
     std::optional<Claim> acquire(const VcpuThread& thread);
     void release(const VcpuThread& thread, u32 slot);
-    // Marked by the kernel as dead, or owned by nobody: what a waiter at a lock held by this slot asks.
+    // Marked by the kernel as dead, or owned by nobody.
     bool owner_dead(u32 slot) const;
 
+    // What the slot's present owner writes into a lock: slot + 1 below, the generation above; never 0.
+    u32 lock_word(u32 slot) const;
+    // Whether the owner that wrote this lock word is dead. Stays true once it was.
+    bool lock_owner_dead(u32 word) const;
+    static u32 slot_of(u32 word) { return (word & slot_mask) - 1; }
+
   private:
+    static constexpr u32 slot_bits = 12, slot_mask = (1U << slot_bits) - 1;
     struct Slot;
-    explicit VcpuTable(std::span<std::byte> memory) : memory_(memory) {}
-    std::span<std::byte> memory_;
+    VcpuTable(Slot* slots, u32 count) : slots_(slots), count_(count) {}
+    bool holds(const robust_list* pending, long futex_offset) const;
+
+    Slot* slots_;
+    u32 count_;
 };
 
 }  // namespace anybpf::maps
