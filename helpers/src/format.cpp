@@ -21,11 +21,17 @@ namespace {
 constexpr std::size_t argument_bytes = 512;
 constexpr u32 max_width = (1U << 23) - 1;
 
-constexpr bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+// The kernel's ctype knows Latin-1.
+constexpr bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r') || c == '\xa0'; }
+constexpr bool is_ascii(char c) { return static_cast<u8>(c) < 0x80; }
 constexpr bool is_printable(char c) { return c >= ' ' && c <= '~'; }
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
 constexpr bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-constexpr bool is_punctuation(char c) { return is_printable(c) && c != ' ' && !is_digit(c) && !is_letter(c); }
+constexpr bool is_punctuation(char c) {
+    const auto byte = static_cast<u8>(c);
+    return (is_printable(c) && c != ' ' && !is_digit(c) && !is_letter(c)) || (byte > 0xa0 && byte < 0xc0) ||
+           byte == 0xd7 || byte == 0xf7;
+}
 constexpr bool ends_word(char c) { return c == '\0' || is_space(c) || is_punctuation(c); }
 
 enum class Shape : u8 { number, text, character, address, symbol };
@@ -201,7 +207,7 @@ int Arguments::conversion(const char* format, std::size_t& i, u64 value) {
 
 int Arguments::parse(const char* format, std::size_t length, std::span<const u64> values) {
     for (std::size_t i = 0; i < length; ++i) {
-        if (!is_printable(format[i]) && !is_space(format[i])) return -EINVAL;
+        if (is_ascii(format[i]) && !is_printable(format[i]) && !is_space(format[i])) return -EINVAL;
         if (format[i] != '%') continue;
         ++i;
         if (format[i] == '%') continue;

@@ -36,7 +36,8 @@ class SafeMemory : public testing::Test {
 // Every length across the loops' boundaries, ending exactly at the border, and one byte beyond it.
 TEST_F(SafeMemory, ReadsUpToTheBorderAndNotBeyond) {
     std::vector<char> to(2 * page);
-    for (const std::size_t size : std::initializer_list<std::size_t>{0, 1, 7, 8, 9, 15, 16, 63, 64, 255, 256, 257, 1000, 4096}) {
+    for (const std::size_t size :
+         std::initializer_list<std::size_t>{0, 1, 7, 8, 9, 15, 16, 63, 64, 255, 256, 257, 1000, 4096}) {
         EXPECT_TRUE(read_memory(to.data(), address(memory_ + page - size), size)) << size;
         EXPECT_EQ(std::memcmp(to.data(), memory_ + page - size, size), 0) << size;
         EXPECT_FALSE(read_memory(to.data(), address(memory_ + page - size), size + 1)) << size;
