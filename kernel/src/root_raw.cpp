@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
@@ -29,7 +30,7 @@ namespace {
 static_assert(sizeof(pthread_mutex_t) <= offsetof(Tree, generation));
 
 constexpr u32 trace_bytes = 256 << 10;
-constexpr std::size_t page_header = (sizeof(RootPage) + 63) / 64 * 64;
+constexpr std::size_t page_header = (sizeof(RootPage) + 127) / 128 * 128;  // the table wants this alignment
 
 std::size_t page_bytes() { return page_header + maps::VcpuTable::bytes(maps::VcpuTable::default_slots); }
 
@@ -126,6 +127,9 @@ void remove_empty_directories(const std::string& path) {
 constexpr std::array<std::string_view, object_kinds> kind_names = {"map", "prog", "link", "btf", "event"};
 
 constexpr bool is_directory(ObjectKind kind) { return kind == ObjectKind::prog || kind == ObjectKind::link; }
+
+// These files are whole pages, and leave us the last bytes of their last page.
+constexpr bool trailer_inside(ObjectKind kind) { return kind == ObjectKind::map || kind == ObjectKind::event; }
 
 std::string name_of(ObjectId object) {
     if (object == trace_object) return "trace";
@@ -376,31 +380,28 @@ std::string Root::file_of(ObjectId object) const {
     return path;
 }
 
+bool Root::alive(ObjectId object) const { return exists(file_of(object)); }
+
 std::string Root::wake_path(ObjectId object) const { return path_ + "/" + name_of(object) + ".wake"; }
 
 Result<Fd> Root::unnamed_file(const std::string& directory, ObjectId object, std::size_t contents) const {
     Fd file(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
     if (!file.valid()) return fail_errno("making a file in", directory);
-    ANYBPF_TRY(resize(file.get(), object, contents));
+    ANYBPF_TRY(resize(file.get(), object, contents + (trailer_inside(object.kind) ? 0 : sizeof(ObjectTrailer))));
     if (!lock_shared(file.get())) return fail_errno("locking a new file in", directory);
     return file;
 }
 
-Result<> Root::resize(int fd, ObjectId object, std::size_t contents) const {
-    const std::size_t size = contents + sizeof(ObjectTrailer);
+Result<> Root::resize(int fd, ObjectId object, std::size_t size) const {
     struct statfs room;
     // Asked first, because fallocate of more than there is would take all there is before it gives it back.
-    if (::fstatfs(fd, &room) != 0 || contents > u64{1} << 46 ||
+    if (::fstatfs(fd, &room) != 0 || size > u64{1} << 46 ||
         (room.f_blocks != 0 && size / static_cast<std::size_t>(room.f_bsize) > room.f_bavail) ||
         ::fallocate(fd, 0, 0, static_cast<off_t>(size)) != 0 || ::ftruncate(fd, static_cast<off_t>(size)) != 0)
-        return fail(Errc::out_of_memory, "no room for " + std::to_string(contents) + " bytes in " + path_, ENOMEM);
-    const ObjectTrailer trailer{.magic = object_magic,
-                                .kind = object.kind,
-                                .id = object.id,
-                                .reserved = 0,
-                                .root = page().root,
-                                .contents = contents};
-    if (!write_at(fd, std::as_bytes(std::span(&trailer, 1)), contents))
+        return fail(Errc::out_of_memory, "no room for " + std::to_string(size) + " bytes in " + path_, ENOMEM);
+    const ObjectTrailer trailer{
+        .magic = object_magic, .kind = object.kind, .id = object.id, .reserved = 0, .root = page().root, .size = size};
+    if (!write_at(fd, std::as_bytes(std::span(&trailer, 1)), size - sizeof(trailer)))
         return fail_errno("writing an object's file in", path_);
     return {};
 }
@@ -471,6 +472,42 @@ Result<> Root::link_beside(const std::string& name, ObjectId to) {
 
 void Root::unlink_beside(const std::string& name) { ::unlink((path_ + "/" + name).c_str()); }
 
+Result<Fd> Root::lock_beside(const std::string& name) {
+    const std::string path = path_ + "/" + name;
+    ::mkdir(path.c_str(), 0700);
+    Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+    if (!directory.valid()) return fail_errno("opening", path);
+    for (int attempt = 0; attempt < 2000; ++attempt) {
+        if (lock_exclusive(directory.get())) return directory;
+        ::usleep(500);
+    }
+    return fail(Errc::busy, path + " is locked by a process that does not go on", EBUSY);
+}
+
+std::vector<u32> Root::programs_in(u32 map) const {
+    std::vector<u32> found;
+    each_entry(file_of({ObjectKind::map, map}) + ".progs", [&](const std::string& name) {
+        u32 id = 0;
+        if (std::from_chars(name.data(), name.data() + name.size(), id).ec == std::errc{}) found.push_back(id);
+    });
+    return found;
+}
+
+std::vector<u32> Root::maps_of(u32 program) const {
+    std::vector<u32> found;
+    each_entry(path_ + "/" + name_of({ObjectKind::prog, program}), [&](const std::string& name) {
+        if (const auto parsed = parse_name(name);
+            parsed && parsed->first.kind == ObjectKind::map && parsed->second.empty())
+            found.push_back(parsed->first.id);
+    });
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
+bool Root::uses(u32 program, u32 map) const {
+    return exists(path_ + "/" + name_of({ObjectKind::prog, program}) + "/" + name_of({ObjectKind::map, map}));
+}
+
 Result<> Root::make_wake(ObjectId object) {
     if (::mkfifo(wake_path(object).c_str(), 0600) != 0 && errno != EEXIST)
         return fail_errno("making", wake_path(object));
@@ -495,7 +532,7 @@ std::optional<ObjectId> Root::identify(int fd) const {
     } else {
         read = read_at(fd, bytes, at);
     }
-    if (!read || trailer.magic != object_magic || trailer.root != page().root || trailer.contents != at ||
+    if (!read || trailer.magic != object_magic || trailer.root != page().root || trailer.size != at + sizeof(trailer) ||
         static_cast<u32>(trailer.kind) >= object_kinds)
         return {};
     return ObjectId{trailer.kind, trailer.id};
@@ -560,14 +597,10 @@ bool Root::drop_unused_programs(u32 map) {
     const std::string path = file_of({ObjectKind::map, map});
     if (!exists(path + ".progs")) return false;
     const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    struct stat info, link;
+    struct stat info;
     if (!file.valid() || !lock_exclusive(file.get()) || ::fstat(file.get(), &info) != 0) return false;
     nlink_t expected = 1;
-    for (const u32 program : ids(ObjectKind::prog)) {
-        const std::string use =
-            path_ + "/" + name_of({ObjectKind::prog, program}) + "/" + name_of({ObjectKind::map, map});
-        if (::lstat(use.c_str(), &link) == 0 && link.st_ino == info.st_ino) ++expected;
-    }
+    for (const u32 program : ids(ObjectKind::prog)) expected += uses(program, map) ? 1U : 0U;
     if (info.st_nlink != expected) return false;
     remove_directory(path + ".progs");
     move_epoch();
@@ -605,7 +638,7 @@ u32 Root::remove_strays() {
         const auto [object, suffix] = *parsed;
         const std::string path = path_ + "/" + name;
         if (suffix.empty()) {
-            if (next_id(object.kind, object.id - 1) != object.id) removed += collect(object) ? 1U : 0U;
+            if (!contains(object)) removed += collect(object) ? 1U : 0U;
         } else if (!exists(path_ + "/" + name_of(object))) {
             if (::unlink(path.c_str()) != 0 && errno == EISDIR) remove_directory(path);
         }

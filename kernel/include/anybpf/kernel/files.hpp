@@ -19,8 +19,9 @@
 //   pins/...              the virtual bpffs: hard links to objects
 // clang-format on
 //
-// Every object's file ends with an ObjectTrailer behind its contents: that is how a descriptor, wherever it came from,
-// is known as an object of this root.
+// Every object's file ends with an ObjectTrailer: that is how a descriptor, wherever it came from, is known as an
+// object of this root. In maps and perf buffers, which are whole pages, it lies in the last bytes of their own last
+// page; elsewhere behind the contents.
 #pragma once
 
 #include <array>
@@ -74,7 +75,7 @@ struct ObjectTrailer {
     u32 id;
     u32 reserved;
     u64 root;
-    u64 contents;  // bytes of the file before this trailer
+    u64 size;  // of the file, this trailer included
 };
 static_assert(sizeof(ObjectTrailer) == 32);
 
@@ -125,14 +126,14 @@ struct LinkFile {
     u32 prog_id;   // 0: nothing to run (a perf event without SET_BPF)
     HookKind kind;
     u32 hook_id;
-    std::atomic<u32> enabled;
+    u32 enabled;      // written alone, in one write of 4 bytes
     u32 tree;         // only processes of this tree run it; 0: all of the root
     i32 pid;          // only this process; -1: all
     u32 link_type;    // uapi enum bpf_link_type
     u32 attach_type;  // abi::AttachType
     u64 cookie;
-    u64 created_ns;             // CLOCK_BOOTTIME
-    std::atomic<u32> attached;  // in a perf event's file: the link over it, which ENABLE and DISABLE reach through it
+    u64 created_ns;  // CLOCK_BOOTTIME
+    u32 attached;    // in a perf event's file: the link over it, which ENABLE and DISABLE reach through it
     u32 reserved2;
     std::array<char, 128> target;  // as the user named it, for listings: "raw_syscalls:sys_enter", "__x64_sys_openat"
 };

@@ -123,6 +123,9 @@ class Root {
     // The least id above `after` in the table, or 0. It may be gone already.
     u32 next_id(ObjectKind kind, u32 after) const;
     std::vector<u32> ids(ObjectKind kind) const;
+    bool contains(ObjectId object) const { return next_id(object.kind, object.id - 1) == object.id; }
+    bool alive(ObjectId object) const;  // its file is there
+    u64 device() const { return device_; }
     std::string file_of(ObjectId object) const;    // its path
     std::string wake_path(ObjectId object) const;  // the FIFO beside a ring buffer map, a perf buffer or the trace
     Result<MappedMap> map_object(u32 id) const;
@@ -136,7 +139,8 @@ class Root {
     std::vector<Attachment> attachments() const;
 
     // --- making and holding objects
-    // contents bytes are reserved; out_of_memory (ENOMEM) when the file system has no room.
+    // contents bytes are reserved (of a map or perf buffer: with room for the trailer in the last page's last bytes);
+    // out_of_memory (ENOMEM) when the file system has no room.
     Result<Birth> begin(ObjectKind kind, std::size_t contents);
     // A hard link in a newborn program's or link's directory to an object that the caller holds.
     Result<> refer(const Birth& birth, const std::string& name, ObjectId to);
@@ -160,11 +164,16 @@ class Root {
     // ("map-3.progs/7"; already_exists is not an error), and the FIFO that wakes a reader.
     Result<> link_beside(const std::string& name, ObjectId to);
     void unlink_beside(const std::string& name);
+    // Makes the directory beside an object, and locks it against others who change what is in it.
+    Result<Fd> lock_beside(const std::string& name);
+    std::vector<u32> programs_in(u32 map) const;  // that a PROG_ARRAY refers to
+    std::vector<u32> maps_of(u32 program) const;  // that a program's directory links, bound ones included
+    bool uses(u32 program, u32 map) const;
     Result<> make_wake(ObjectId object);
     // A hard link to an object that the caller holds, at a path that pin_path gave.
     Result<> pin(ObjectId object, const std::string& path);
-    // The contents get another size, zeroed where they grow; only of a perf buffer nobody else knows yet.
-    Result<> resize(int fd, ObjectId object, std::size_t contents) const;
+    // A file gets another size, zeroed where it grows, and its trailer; a perf buffer before anybody else knows it.
+    Result<> resize(int fd, ObjectId object, std::size_t size) const;
 
     // Where a path of the virtual bpffs lies: under /sys/fs/bpf means <root>/pins, which also stands for itself.
     // Nothing for paths elsewhere.

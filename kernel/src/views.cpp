@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a process finds in the root: maps in its own memory, programs and links as values. Files are not believed: a
 // size, an offset or a count that does not fit is an error. No lock and no descriptor is kept.
-//
-// Raw here: a LinkFile is read in place, because its atomics forbid a copy; it lies in a buffer of its size and
-// alignment.
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -20,7 +17,7 @@ namespace {
 
 struct Opened {
     Fd file;
-    std::size_t contents = 0;
+    std::size_t size = 0;  // trailer included
     bool trusted = false;
 };
 
@@ -32,7 +29,7 @@ Result<Opened> open_file(const Root& root, ObjectId object, int access) {
     if (!opened.file.valid() || ::fstat(opened.file.get(), &info) != 0) return fail_errno("opening", path);
     if (root.identify(opened.file.get()) != object)
         return fail(Errc::malformed, path + " is not the object that its name says");
-    opened.contents = static_cast<std::size_t>(info.st_size) - sizeof(ObjectTrailer);
+    opened.size = static_cast<std::size_t>(info.st_size);
     opened.trusted = (info.st_uid == ::geteuid() || info.st_uid == 0) && (info.st_mode & 022) == 0;
     return opened;
 }
@@ -40,8 +37,9 @@ Result<Opened> open_file(const Root& root, ObjectId object, int access) {
 constexpr std::size_t max_copied = 256 << 20;
 
 Result<std::vector<std::byte>> read_all(const Opened& opened, std::string_view what) {
-    if (opened.contents > max_copied) return fail(Errc::too_big, std::string(what) + " is too big");
-    std::vector<std::byte> bytes(opened.contents);
+    const std::size_t contents = opened.size - sizeof(ObjectTrailer);
+    if (contents > max_copied) return fail(Errc::too_big, std::string(what) + " is too big");
+    std::vector<std::byte> bytes(contents);
     if (!read_at(opened.file.get(), bytes, 0)) return fail(Errc::truncated, std::string(what) + " ends too early");
     return bytes;
 }
@@ -57,10 +55,10 @@ Result<std::vector<T>> take_table(const ByteReader& in, u32 offset, u32 count) {
 
 Result<Attachment> read_attachment(const Root& root, ObjectId object) {
     const Opened opened = ANYBPF_TRY(open_file(root, object, O_RDONLY));
-    alignas(LinkFile) std::array<std::byte, sizeof(LinkFile)> bytes;
-    if (opened.contents != bytes.size() || !read_at(opened.file.get(), bytes, 0))
+    LinkFile link;
+    if (opened.size != sizeof(link) + sizeof(ObjectTrailer) ||
+        !read_at(opened.file.get(), std::as_writable_bytes(std::span(&link, 1)), 0))
         return fail(Errc::malformed, root.file_of(object) + " is not a link");
-    const LinkFile& link = *reinterpret_cast<const LinkFile*>(bytes.data());
     if (link.magic != link_magic || link.version != files_version)
         return fail(Errc::malformed, root.file_of(object) + " is not a link");
     return Attachment{
@@ -69,14 +67,14 @@ Result<Attachment> read_attachment(const Root& root, ObjectId object) {
         .prog_id = link.prog_id,
         .kind = link.kind,
         .hook_id = link.hook_id,
-        .enabled = link.enabled.load(std::memory_order_relaxed) != 0,
+        .enabled = link.enabled != 0,
         .tree = link.tree,
         .pid = link.pid,
         .link_type = link.link_type,
         .attach_type = link.attach_type,
         .cookie = link.cookie,
         .created_ns = link.created_ns,
-        .attached = link.attached.load(std::memory_order_relaxed),
+        .attached = link.attached,
         .target = std::string(link.target.data(), ::strnlen(link.target.data(), link.target.size())),
     };
 }
@@ -86,7 +84,7 @@ Result<Attachment> read_attachment(const Root& root, ObjectId object) {
 Result<MappedMap> Root::map_object(u32 id) const {
     const Opened opened = ANYBPF_TRY(open_file(*this, {ObjectKind::map, id}, O_RDWR));
     MappedMap mapped;
-    mapped.memory = ANYBPF_TRY(Mapping::shared(opened.file.get(), opened.contents, Access::read_write));
+    mapped.memory = ANYBPF_TRY(maps::map_file(opened.file.get()));
     const auto cpus = ANYBPF_TRY(vcpus());
     mapped.map = ANYBPF_TRY(maps::Map::open(mapped.memory.bytes(), cpus));
     return mapped;
@@ -97,7 +95,7 @@ Result<MappedMap> Root::trace() const { return map_object(trace_map_id); }
 Result<MappedPerfBuffer> Root::perf_buffer(u32 event_id) const {
     const Opened opened = ANYBPF_TRY(open_file(*this, {ObjectKind::event, event_id}, O_RDWR));
     MappedPerfBuffer mapped;
-    mapped.memory = ANYBPF_TRY(Mapping::shared(opened.file.get(), opened.contents, Access::read_write));
+    mapped.memory = ANYBPF_TRY(Mapping::shared(opened.file.get(), opened.size, Access::read_write));
     const auto cpus = ANYBPF_TRY(vcpus());
     mapped.buffer = ANYBPF_TRY(maps::PerfBuffer::open(mapped.memory.bytes(), cpus));
     return mapped;
