@@ -18,7 +18,7 @@ constexpr bool is_word(char c) {
 constexpr auto symbols = std::to_array<std::string_view>(
     {"s>>=", "<<=", ">>=", "s/=", "s%=", "s>=", "s<=", "s>", "s<", "+=", "-=", "*=", "/=",
      "|=",   "&=",  "%=",  "^=",  "==",  "!=",  ">=",  "<=", ">",  "<",  "&",  "=",  "(",
-     ")",    "[",   "]",   ",",   "*",   "+",   "-",   ":",  "#",  "@",  "%"});
+     ")",    "[",   "]",   ",",   "*",   "+",   "-",   ":",  "#",  "@",  "%", "{", "}"});
 
 Result<Token> number(std::string_view& rest) {
     const bool hex = rest.starts_with("0x") || rest.starts_with("0X");
@@ -36,7 +36,7 @@ Result<Token> number(std::string_view& rest) {
 
 }  // namespace
 
-Result<std::vector<Token>> tokenize(std::string_view rest) {
+Result<std::vector<Token>> tokenize(std::string_view rest, Hash hash) {
     std::vector<Token> tokens;
     bool spaced = true;  // a # right after a word belongs to it: call bpf_loop#181
     while (!rest.empty()) {
@@ -46,7 +46,7 @@ Result<std::vector<Token>> tokenize(std::string_view rest) {
             rest.remove_prefix(1);
             continue;
         }
-        if (c == ';' || rest.starts_with("//") || (c == '#' && spaced && (rest.size() < 2 || !is_digit(rest[1]))))
+        if (c == ';' || rest.starts_with("//") || (c == '#' && spaced && hash == Hash::starts_comment))
             break;
         if (is_digit(c)) {
             tokens.push_back(ANYBPF_TRY(number(rest)));

@@ -17,8 +17,10 @@ struct Token {
     u64 value = 0;  // of a number
 };
 
+// Whether a # that follows no word starts a comment, or is a token: classic BPF marks constants with it.
+enum class Hash : u8 { starts_comment, is_token };
 // The tokens of one line, closed by one of type end; comments are dropped.
-Result<std::vector<Token>> tokenize(std::string_view line);
+Result<std::vector<Token>> tokenize(std::string_view line, Hash hash = Hash::starts_comment);
 
 // Walks over the tokens of a line. The text must outlive it.
 class TokenReader {
