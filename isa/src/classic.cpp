@@ -108,7 +108,8 @@ std::optional<ClassicDefect> check(std::span<const ClassicInsn> insns) {
 std::string print(const ClassicInsn& insn, Pc at) {
     const Row* const row = find(insn.code);
     const bool conditional = row != nullptr && is_conditional(*row);
-    const bool uses_k = row != nullptr && row->operand != Operand::none && row->operand != Operand::x && row->operand != Operand::length;
+    const bool uses_k = row != nullptr && row->operand != Operand::none && row->operand != Operand::x &&
+                        row->operand != Operand::length;
     const bool target_fits = row == nullptr || row->operand != Operand::target || insn.k < ~u32{0} - at.v;
     if (row == nullptr || (!conditional && (insn.jt != 0 || insn.jf != 0)) || (!uses_k && insn.k != 0) || !target_fits)
         return fmt::format("{{ {:#x}, {}, {}, {:#010x} }},", insn.code, insn.jt, insn.jf, insn.k);
@@ -182,7 +183,9 @@ class ClassicAssembler {
     Result<> jump(std::string_view mnemonic);
     Result<Parsed> operand();
     Result<Parsed> bracket();
-    Result<u32> number() { return static_cast<u32>(ANYBPF_TRY(in_.integer("a 32-bit number", std::numeric_limits<i32>::min(), ~u32{0}))); }
+    Result<u32> number() {
+        return static_cast<u32>(ANYBPF_TRY(in_.integer("a 32-bit number", std::numeric_limits<i32>::min(), ~u32{0})));
+    }
     Result<> target(Field field);
     Result<> emit(std::string_view mnemonic, Parsed parsed);
     u32 pc() const { return static_cast<u32>(insns_.size()); }
@@ -257,13 +260,15 @@ Result<> ClassicAssembler::emit(std::string_view mnemonic, Parsed parsed) {
     return fail(Errc::malformed, fmt::format("there is no instruction '{}' with this operand", mnemonic));
 }
 
-// jeq #5 jt 3 jf 4, with indices; jeq #5, label[, label]. What classic BPF lacks is the opposite with its targets exchanged.
+// jeq #5 jt 3 jf 4, with indices; jeq #5, label[, label]. What classic BPF lacks is the opposite with its targets
+// exchanged.
 Result<> ClassicAssembler::jump(std::string_view mnemonic) {
     struct Opposite {
         std::string_view name, of;
     };
     bool exchanged = false;
-    for (const Opposite& opposite : std::to_array<Opposite>({{"jne", "jeq"}, {"jneq", "jeq"}, {"jlt", "jge"}, {"jle", "jgt"}})) {
+    for (const Opposite& opposite :
+         std::to_array<Opposite>({{"jne", "jeq"}, {"jneq", "jeq"}, {"jlt", "jge"}, {"jle", "jgt"}})) {
         if (mnemonic != opposite.name) continue;
         mnemonic = opposite.of;
         exchanged = true;
@@ -303,7 +308,8 @@ Result<> ClassicAssembler::statement() {
     if (in_.is("(") && in_.peek(1).type == Token::Type::number && in_.is(")", 2))
         for (int i = 0; i < 3; ++i) in_.next();
     while (in_.peek().type == Token::Type::word && in_.is(":", 1)) {
-        if (!labels_.try_emplace(std::string(in_.next().text), pc()).second) return fail(Errc::malformed, "the label is there twice");
+        if (!labels_.try_emplace(std::string(in_.next().text), pc()).second)
+            return fail(Errc::malformed, "the label is there twice");
         in_.next();
     }
     if (in_.done()) return {};

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "anybpf/isa/classic.hpp"
+
 #include <gtest/gtest.h>
 
 #include <random>
-
-#include "anybpf/isa/classic.hpp"
 
 namespace anybpf::isa {
 namespace {
@@ -46,9 +46,10 @@ TEST(Classic, BpfAsmSyntax) {
         { 0x15, 1, 2, 0x00000800 },
     )");
     ASSERT_TRUE(insns.has_value()) << insns.error().message;
-    const std::vector<ClassicInsn> expected = {{0x28, 0, 0, 12}, {0x15, 0, 5, 0x806}, {0x20, 0, 0, 0xfffff000 + 44},
-                                               {0x35, 0, 3, 5},  {0xb1, 0, 0, 14},    {0x81, 0, 0, 0},
-                                               {0x06, 0, 0, ~u32{0}}, {0x16, 0, 0, 0}, {0x15, 1, 2, 0x800}};
+    const std::vector<ClassicInsn> expected = {
+        {0x28, 0, 0, 12},      {0x15, 0, 5, 0x806}, {0x20, 0, 0, 0xfffff000 + 44},
+        {0x35, 0, 3, 5},       {0xb1, 0, 0, 14},    {0x81, 0, 0, 0},
+        {0x06, 0, 0, ~u32{0}}, {0x16, 0, 0, 0},     {0x15, 1, 2, 0x800}};
     EXPECT_EQ(*insns, expected);
     EXPECT_EQ(assemble_classic("ret #0\nback: ja 1").error().message,
               "line 2: jumps lead forward, conditional ones over at most 255 instructions");
@@ -61,7 +62,8 @@ TEST(Classic, EveryInstructionRoundTrips) {
         for (int round = 0; round < 100; ++round) {
             const u64 bits = random();
             const bool plain = round % 2 == 0;
-            const ClassicInsn insn{static_cast<u16>(code), plain ? u8{0} : static_cast<u8>(bits), plain ? u8{0} : static_cast<u8>(bits >> 8),
+            const ClassicInsn insn{static_cast<u16>(code), plain ? u8{0} : static_cast<u8>(bits),
+                                   plain ? u8{0} : static_cast<u8>(bits >> 8),
                                    round % 3 == 0 ? 0 : static_cast<u32>(bits >> 32)};
             const auto again = assemble_classic(print(insn, Pc{0}));
             ASSERT_TRUE(again.has_value()) << print(insn, Pc{0}) << ": " << again.error().message;

@@ -141,7 +141,8 @@ TEST_F(Objdump, PrintsCompiledCodeAlike) {
             if (inner(p, 5) > 3 && (int)p->d != -5) local.c = __sync_val_compare_and_swap(&p->d, 1, 2);
             return helper(&local, p->d >> 3) + inner(&local, p->c);
         }
-    )", ".c");
+    )",
+                              ".c");
     const auto ours = disassemble(bytes());
     ASSERT_GT(ours.size(), 40U);
     for (const Line& line : ours) {

@@ -18,7 +18,7 @@ constexpr bool is_word(char c) {
 constexpr auto symbols = std::to_array<std::string_view>(
     {"s>>=", "<<=", ">>=", "s/=", "s%=", "s>=", "s<=", "s>", "s<", "+=", "-=", "*=", "/=",
      "|=",   "&=",  "%=",  "^=",  "==",  "!=",  ">=",  "<=", ">",  "<",  "&",  "=",  "(",
-     ")",    "[",   "]",   ",",   "*",   "+",   "-",   ":",  "#",  "@",  "%", "{", "}"});
+     ")",    "[",   "]",   ",",   "*",   "+",   "-",   ":",  "#",  "@",  "%",  "{",  "}"});
 
 Result<Token> number(std::string_view& rest) {
     const bool hex = rest.starts_with("0x") || rest.starts_with("0X");
@@ -46,8 +46,7 @@ Result<std::vector<Token>> tokenize(std::string_view rest, Hash hash) {
             rest.remove_prefix(1);
             continue;
         }
-        if (c == ';' || rest.starts_with("//") || (c == '#' && spaced && hash == Hash::starts_comment))
-            break;
+        if (c == ';' || rest.starts_with("//") || (c == '#' && spaced && hash == Hash::starts_comment)) break;
         if (is_digit(c)) {
             tokens.push_back(ANYBPF_TRY(number(rest)));
         } else {
