@@ -127,7 +127,8 @@ void fill(Environment& environment, u32 parent) {
     Thread& thread = *environment.thread;
     Host& host = *environment.host;
     Tasks& tasks = thread.tasks;
-    const u64 sleep_ns = clock_ns(CLOCK_BOOTTIME) - clock_ns(CLOCK_MONOTONIC);
+    const u64 monotonic = clock_ns(CLOCK_MONOTONIC);  // the one behind is read first, lest the difference be negative
+    const u64 sleep_ns = clock_ns(CLOCK_BOOTTIME) - monotonic;
 
     tasks.swapper = {};
     append(tasks.swapper.comm, "swapper/0");

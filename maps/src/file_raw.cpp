@@ -29,8 +29,8 @@ Result<Mapping> map_file(int fd) {
         return fail(Errc::malformed, "a ring buffer's file is shorter than its data");
     auto whole = ANYBPF_TRY(Mapping::anonymous(size + data));
     const auto place = [&](u64 at, u64 length, u64 offset) {
-        return ::mmap(whole.data() + at, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
-                      static_cast<off_t>(offset)) != MAP_FAILED;
+        return map_descriptor(whole.data() + at, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, offset) !=
+               MAP_FAILED;
     };
     if (!place(0, data_end, 0) || !place(data_end, size - 2 * page_size, 2 * page_size))
         return fail_errno("mmap of a ring buffer");

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loader: programs, maps and perf buffers of the root, brought into this process once each and kept until it ends,
+// because another thread may still be running what was detached.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "anybpf/engine/engine.hpp"
+#include "anybpf/kernel/root.hpp"
+
+namespace anybpf::hooks {
+
+struct LoadedMap {
+    u32 id = 0;
+    kernel::MappedMap mapped;
+    std::string wake_path;  // of a ring buffer; empty otherwise
+    maps::Map& map() const { return *mapped.map; }
+};
+
+struct LoadedProgram {
+    u32 id = 0;
+    abi::ProgType type{};
+    abi::AttachType attach_type{};
+    u32 context_bytes = 0;
+    std::shared_ptr<const engine::Executable> executable;
+    std::vector<const LoadedMap*> maps;
+    Mapping frozen;  // private copies of frozen maps, where the verdict had to be found here
+};
+
+struct LoadedBuffer {
+    u32 event_id = 0;
+    kernel::MappedPerfBuffer mapped;
+    std::string wake_path;
+};
+
+class Loader {
+  public:
+    // May this process believe a verdict that it finds (runtime.md, "Cached verdicts")?
+    Loader(const kernel::Root& root, bool believe) : root_(root), believe_(believe) {}
+
+    // Null where it does not exist or must not run here; problem() then says why.
+    const LoadedProgram* program(u32 id);
+    const LoadedMap* map(u32 id);
+    const LoadedBuffer* buffer(u32 event_id);
+
+    template <class Visit>
+    void each_map(const Visit& visit) const {
+        for (const auto& [id, map] : maps_)
+            if (map) visit(*map);
+    }
+    const std::string& problem() const { return problem_; }
+
+  private:
+    Result<std::unique_ptr<LoadedProgram>> load_program(u32 id);
+    Result<program::Lowered> verify_again(const kernel::ProgramObject& object, LoadedProgram& program,
+                                          std::vector<engine::BoundMap>& bound) const;
+
+    const kernel::Root& root_;
+    bool believe_;
+    std::string problem_;
+    // A null pointer remembers that it cannot be had: ids are never used twice.
+    std::map<u32, std::unique_ptr<LoadedProgram>> programs_;
+    std::map<u32, std::unique_ptr<LoadedMap>> maps_;
+    std::map<u32, std::unique_ptr<LoadedBuffer>> buffers_;
+};
+
+}  // namespace anybpf::hooks

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+// An event passes: table lookup, guard, virtual CPU, then for each program its view of the event and the run.
+#include "anybpf/hooks/syscall.hpp"
+
+#include <sched.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include <bit>
+#include <utility>
+
+#include "system.hpp"
+#include "table.hpp"
+
+namespace anybpf::hooks {
+namespace {
+
+using helpers::kernel_types::pt_regs;
+static_assert(sizeof(SyscallRegisters) == sizeof(pt_regs));
+
+// A tracepoint's record. The number is an int in syscalls:* and a long in raw_syscalls:*, which is the same in memory
+// for numbers that exist; what follows the fields is never read (fits() in table.cpp).
+struct Record {
+    u64 common = 0;
+    u64 number = 0;
+    std::array<u64, 6> values{};  // arguments at entry; the result at exit
+};
+static_assert(sizeof(Record) == 64);
+
+// common_type, common_flags, common_preempt_count, common_pid: in the low 16, 8 and 8 bits, and the high 32.
+constexpr u64 common_of(u32 tid, u32 type) { return u64{tid} << 32 | type; }
+
+constexpr u64 kernel_code_segment = 0x10;
+
+// What the engine hands back to tail_target.
+struct HookRun : abi::Run {
+    const Table* table = nullptr;
+    const Attached* attached = nullptr;
+};
+
+class Hooks final : public SyscallHooks, private helpers::Host {
+  public:
+    Hooks(kernel::Root root, maps::VcpuTable vcpus, u32 tree, RawSyscall raw, bool believe)
+        : root_(std::move(root)), vcpus_(vcpus), tree_(tree), system_(raw), loader_(root_, believe) {}
+
+    void load() {
+        if (auto trace = root_.trace()) {  // without it bpf_printk writes nowhere
+            trace_ = std::move(*trace);
+            trace_wake_ = root_.wake_path(kernel::trace_object);
+        }
+        refresh();
+    }
+
+    bool stale() const override {
+        return root_.epoch() != seen_.load(std::memory_order_relaxed) ||
+               (root_.supervisor_dead(tree_) && !orphaned_.load(std::memory_order_relaxed));
+    }
+    void refresh() override;
+    bool orphaned() const override { return orphaned_.load(std::memory_order_relaxed); }
+
+    void attach_thread(SyscallThread& thread) override;
+    void comm_changed(SyscallThread& thread) override { system_.read_comm(thread.task); }
+    void ids_changed(SyscallThread& thread) override { system_.read_ids(thread.task); }
+
+    bool wants(u32 number) const override {
+        const Table& table = *table_.load(std::memory_order_acquire);
+        const u32 index = Table::index_of(number);
+        return (table.enter[index].count | table.exit[index].count) != 0;
+    }
+    void enter(SyscallThread& thread, const SyscallRegisters& user) override { run_all<true>(thread, user); }
+    void exit(SyscallThread& thread, const SyscallRegisters& user) override { run_all<false>(thread, user); }
+    u64 missed() const override { return missed_.load(std::memory_order_relaxed); }
+    const std::string& problem() const override { return loader_.problem(); }
+
+  private:
+    // The event as programs see it; each part is filled in when the first program wants it.
+    struct Views {
+        Record record;
+        std::array<u64, 2> arguments;
+        SyscallRegisters function;  // of the kernel's function
+    };
+    template <bool entry>
+    void run_all(SyscallThread& thread, const SyscallRegisters& user);
+    template <bool entry>
+    static void* view_of(const Attached& attached, const SyscallRegisters& user, u32 tid, Views& views);
+    static const void* tail_target(abi::Run& run, u64 map, u32 index);
+
+    maps::PerfBuffer* perf_buffer(maps::Map& array, u32 index) override;
+    void wake(maps::Map& ring) override;
+    void wake(maps::PerfBuffer& buffer) override;
+    i64 system_call(i64 number, u64 a, u64 b, u64 c, u64 d) override { return system_.call(number, a, b, c, d); }
+
+    kernel::Root root_;
+    maps::VcpuTable vcpus_;
+    const u32 tree_;
+    const System system_;
+    Loader loader_;
+    kernel::MappedMap trace_;
+    std::string trace_wake_;
+
+    std::atomic<u64> seen_{0};  // the epoch of the table
+    std::atomic<bool> orphaned_{false};
+    std::atomic<u64> missed_{0};
+    std::vector<std::unique_ptr<const Table>> tables_;  // the last is in use, the others may still be
+    std::atomic<const Table*> table_{nullptr};
+};
+
+void Hooks::refresh() {
+    const u64 epoch = root_.epoch();  // first, so that what changes meanwhile is seen as a change
+    const bool dead = root_.supervisor_dead(tree_);
+    Table built = dead ? Table{} : build_table(root_, loader_, tree_);
+    if (tables_.empty() || !(*tables_.back() == built)) {
+        tables_.push_back(std::make_unique<const Table>(std::move(built)));
+        table_.store(tables_.back().get(), std::memory_order_release);
+    }
+    orphaned_.store(dead, std::memory_order_relaxed);
+    seen_.store(epoch, std::memory_order_relaxed);
+}
+
+void Hooks::attach_thread(SyscallThread& thread) {
+    thread.running = false;
+    thread.vcpu = maps::VcpuThread::current();
+    thread.task.forget();
+    system_.read_pids(thread.task);
+    system_.read_comm(thread.task);
+    system_.read_ids(thread.task);
+}
+
+template <bool entry>
+void* Hooks::view_of(const Attached& attached, const SyscallRegisters& user, u32 tid, Views& views) {
+    switch (attached.view) {
+        case View::record:
+            views.record.common = common_of(tid, attached.common_type);
+            views.record.number = user.orig_ax;
+            if constexpr (entry)
+                views.record.values = {user.di, user.si, user.dx, user.r10, user.r8, user.r9};
+            else
+                views.record.values[0] = user.ax;
+            return &views.record;
+        case View::arguments:
+            views.arguments = {std::bit_cast<u64>(&user), entry ? user.orig_ax : user.ax};
+            return views.arguments.data();
+        case View::registers:
+            // struct pt_regs of the kernel's own function: at its entry di holds the user's registers, behind its
+            // return ax the result.
+            views.function = {};
+            views.function.cs = kernel_code_segment;
+            views.function.orig_ax = ~u64{0};
+            views.function.ip = abi::kernel_address(static_cast<u32>(user.orig_ax));
+            if constexpr (entry) {
+                views.function.di = std::bit_cast<u64>(&user);
+                views.function.si = user.orig_ax;
+            } else {
+                views.function.ax = user.ax;
+            }
+            return &views.function;
+    }
+    __builtin_unreachable();
+}
+
+template <bool entry>
+void Hooks::run_all(SyscallThread& thread, const SyscallRegisters& user) {
+    const Table& table = *table_.load(std::memory_order_acquire);
+    const auto programs = table.at(entry ? table.enter : table.exit, user.orig_ax);
+    if (programs.empty()) return;
+    if (thread.running) {
+        missed_.fetch_add(programs.size(), std::memory_order_relaxed);
+        return;
+    }
+    thread.running = true;
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // a signal handler's system calls see it
+    if (const auto claim = vcpus_.acquire(thread.vcpu)) {
+        if (claim->owner_died) [[unlikely]] {
+            for (const auto* loaded : table.maps) loaded->map().recover(claim->slot);
+            if (trace_.map) trace_.map->recover(claim->slot);
+        }
+        Views views;
+        helpers::Environment environment{&thread.task, this, trace_.map.get()};
+        HookRun run;
+        run.vcpu = claim->slot;
+        run.cpu = static_cast<u32>(::sched_getcpu());
+        run.environment = &environment;
+        run.helpers = &helpers::bodies();
+        run.tail_target = tail_target;
+        run.table = &table;
+        for (const auto& attached : programs) {
+            if (attached.pid != -1 && attached.pid != static_cast<i32>(thread.task.pid)) continue;
+            run.context = view_of<entry>(attached, user, thread.task.tid, views);
+            run.attach_cookie = attached.cookie;
+            run.func_ip = attached.view == View::registers ? abi::kernel_address(static_cast<u32>(user.orig_ax)) : 0;
+            run.attached = &attached;
+            engine::Interpreter::run(*attached.program->executable, run);
+        }
+        vcpus_.release(thread.vcpu, claim->slot);
+    } else {
+        missed_.fetch_add(programs.size(), std::memory_order_relaxed);
+    }
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    thread.running = false;
+}
+
+// Only a program that reads the same context may take over.
+const void* Hooks::tail_target(abi::Run& run, u64 map, u32 index) {
+    const auto& hook = static_cast<HookRun&>(run);
+    const auto* array = hook.table->array(*std::bit_cast<const maps::Map*>(map));
+    if (!array || index >= array->programs.size()) return nullptr;
+    const auto* target = array->programs[index];
+    if (!target || target->type != hook.attached->program->type ||
+        target->attach_type != hook.attached->program->attach_type ||
+        target->context_bytes > hook.attached->context_bytes)
+        return nullptr;
+    return target->executable.get();
+}
+
+maps::PerfBuffer* Hooks::perf_buffer(maps::Map& map, u32 index) {
+    const auto* array = table_.load(std::memory_order_acquire)->array(map);
+    if (!array || index >= array->buffers.size() || !array->buffers[index]) return nullptr;
+    return array->buffers[index]->mapped.buffer.get();
+}
+
+void Hooks::wake(maps::Map& ring) {
+    if (&ring == trace_.map.get()) return system_.wake(trace_wake_);
+    for (const auto* loaded : table_.load(std::memory_order_acquire)->maps)
+        if (&loaded->map() == &ring) return system_.wake(loaded->wake_path);
+}
+
+void Hooks::wake(maps::PerfBuffer& buffer) {
+    for (const auto& array : table_.load(std::memory_order_acquire)->arrays)
+        for (const auto* loaded : array.buffers)
+            if (loaded && loaded->mapped.buffer.get() == &buffer) return system_.wake(loaded->wake_path);
+}
+
+// Whether a verdict in the root may be believed: nobody but this user and root could have written it, and this process
+// has no more rights than its user.
+bool believes(const std::string& root) {
+    struct stat info;
+    if (::getauxval(AT_SECURE) != 0 || ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 1) return false;
+    return ::stat(root.c_str(), &info) == 0 && (info.st_uid == ::geteuid() || info.st_uid == 0) &&
+           (info.st_mode & 022) == 0;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SyscallHooks>> SyscallHooks::open(const std::string& path, u32 tree, RawSyscall raw) {
+    auto root = ANYBPF_TRY(kernel::Root::join(path));
+    const auto vcpus = ANYBPF_TRY(root.vcpus());
+    auto hooks = std::make_unique<Hooks>(std::move(root), vcpus, tree, raw, believes(path));
+    hooks->load();
+    return std::unique_ptr<SyscallHooks>(std::move(hooks));
+}
+
+}  // namespace anybpf::hooks
