@@ -56,7 +56,7 @@ Result<std::vector<std::byte>> read_key(const maps::Map& map, u64 key) {
     return read_user_table<std::byte>(key, size);
 }
 
-Result<> answer(int error, std::string_view what) {
+Result<> outcome_of(int error, std::string_view what) {
     if (error == 0) return {};
     return refuse(-error, std::string(what));
 }
@@ -66,7 +66,7 @@ Result<> lookup(const MappedMap& mapped, maps::VcpuTable vcpus, std::span<const 
     if (mapped.map->spec().type == MapType::ringbuf) return refuse(not_supported, "a ring buffer has no elements");
     const VirtualCpu cpu(vcpus, mapped.map.get());
     if (!cpu.valid()) return refuse(EBUSY, "all virtual CPUs are taken");
-    return answer(mapped.map->copy_out(key.data(), value, cpu.slot()), "looking up an element");
+    return outcome_of(mapped.map->copy_out(key.data(), value, cpu.slot()), "looking up an element");
 }
 
 }  // namespace
@@ -135,7 +135,8 @@ Result<> Kernel::State::update_element(const MappedMap& mapped, std::span<const 
     if (type == MapType::ringbuf) return refuse(not_supported, "a ring buffer has no elements");
     const VirtualCpu cpu(ANYBPF_TRY(root.vcpus()), &map);
     if (!cpu.valid()) return refuse(EBUSY, "all virtual CPUs are taken");
-    if (!holds_objects(type)) return answer(map.copy_in(key.data(), value, flags, cpu.slot()), "updating an element");
+    if (!holds_objects(type))
+        return outcome_of(map.copy_in(key.data(), value, flags, cpu.slot()), "updating an element");
 
     u32 index, fd;
     std::memcpy(&index, key.data(), sizeof(index));
@@ -147,8 +148,8 @@ Result<> Kernel::State::update_element(const MappedMap& mapped, std::span<const 
         if (!object || object->kind != ObjectKind::event)
             return refuse(EBADF, "the value is not a perf event's descriptor");
         const u32 id = object->id;
-        ANYBPF_TRY(answer(map.copy_in(key.data(), std::as_bytes(std::span(&id, 1)), flags, cpu.slot()),
-                          "updating an element"));
+        ANYBPF_TRY(outcome_of(map.copy_in(key.data(), std::as_bytes(std::span(&id, 1)), flags, cpu.slot()),
+                              "updating an element"));
         root.move_epoch();
         return {};
     }
@@ -181,10 +182,10 @@ Result<> Kernel::State::put_program(maps::Map& map, u32 index, const ProgramObje
     u32 before = 0;
     map.copy_out(&index, std::as_writable_bytes(std::span(&before, 1)), slot);
     if (program != nullptr)
-        ANYBPF_TRY(answer(map.copy_in(&index, std::as_bytes(std::span(&program->id, 1)), abi::update_any, slot),
-                          "updating an element"));
+        ANYBPF_TRY(outcome_of(map.copy_in(&index, std::as_bytes(std::span(&program->id, 1)), abi::update_any, slot),
+                              "updating an element"));
     else
-        ANYBPF_TRY(answer(map.erase(&index, slot), "deleting an element"));
+        ANYBPF_TRY(outcome_of(map.erase(&index, slot), "deleting an element"));
     bool elsewhere = before == 0 || (program != nullptr && before == program->id);
     for (u32 i = 0; i < map.spec().max_entries && !elsewhere; ++i) {
         u32 there = 0;
@@ -208,7 +209,7 @@ Result<> Kernel::State::delete_element(const MappedMap& mapped, std::span<const 
         if (index >= map.spec().max_entries) return refuse(E2BIG, "the index is not in the array");
         return put_program(map, index, nullptr, cpu.slot());
     }
-    ANYBPF_TRY(answer(map.erase(key.data(), cpu.slot()), "deleting an element"));
+    ANYBPF_TRY(outcome_of(map.erase(key.data(), cpu.slot()), "deleting an element"));
     if (type == MapType::perf_event_array) root.move_epoch();
     return {};
 }
@@ -258,7 +259,7 @@ Result<long> Kernel::State::map_next_key(const Attr& attr) {
     std::vector<std::byte> key, next(mapped->map->spec().key_size);
     if (in.key != 0) key = ANYBPF_TRY(read_key(*mapped->map, in.key));
     if (mapped->map->spec().type == MapType::ringbuf) return refuse(not_supported, "a ring buffer has no elements");
-    ANYBPF_TRY(answer(mapped->map->next_key(in.key != 0 ? key.data() : nullptr, next.data()), "no further key"));
+    ANYBPF_TRY(outcome_of(mapped->map->next_key(in.key != 0 ? key.data() : nullptr, next.data()), "no further key"));
     if (!copy_to_user(in.value, next)) return fault();
     return 0;
 }

@@ -593,7 +593,7 @@ bool Root::collect_directory(ObjectId object) {
 
 // A PROG_ARRAY that is neither held nor pinned forgets its programs, even while a program uses it: otherwise a program
 // that calls itself through the array would live for ever. The kernel does the same when the last user reference goes.
-bool Root::drop_unused_programs(u32 map) {
+bool Root::forget_programs(u32 map) {
     const std::string path = file_of({ObjectKind::map, map});
     if (!exists(path + ".progs")) return false;
     const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
@@ -620,7 +620,7 @@ u32 Root::sweep() {
     };
     collect_all(ObjectKind::link);
     collect_all(ObjectKind::event);
-    for (const u32 map : ids(ObjectKind::map)) drop_unused_programs(map);
+    for (const u32 map : ids(ObjectKind::map)) forget_programs(map);
     collect_all(ObjectKind::prog);
     collect_all(ObjectKind::map);
     collect_all(ObjectKind::btf);

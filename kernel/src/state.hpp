@@ -44,6 +44,8 @@ struct Kernel::State {
         maps;  // mapped here; memory of the dead goes in forget_dead()
     Guarded<std::map<u32, std::shared_ptr<const btf::Btf>>> btfs;
     Guarded<std::map<u64, Fd>> wakes;  // by kind and id
+    Guarded<bool> attaching;           // held while a perf event's file changes
+    Guarded<std::string> last_error;
 
     // --- descriptors and objects (state.cpp)
     Result<u32> find(u64 fd, ObjectKind kind) const;  // EBADF: no descriptor; EINVAL: not such an object
@@ -52,8 +54,7 @@ struct Kernel::State {
         return map_by_id(ANYBPF_TRY(find(fd, ObjectKind::map)));
     }
     Result<std::shared_ptr<const btf::Btf>> btf_by_id(u32 id);
-    Result<ProgramObject> program_by_fd(u64 fd) { return open_program(ANYBPF_TRY(find(fd, ObjectKind::prog))); }
-    Result<ProgramObject> open_program(u32 id) { return root.open_program(id); }
+    Result<ProgramObject> program_by_fd(u64 fd) { return root.open_program(ANYBPF_TRY(find(fd, ObjectKind::prog))); }
     // A second handle on the object of a descriptor, so that it stays while we work with it.
     Result<Fd> keep(u64 fd) const;  // EBADF
     void born();                    // counts births, and sweeps now and then
@@ -100,8 +101,8 @@ struct Kernel::State {
     Result<long> raw_tracepoint_open(const Attr& attr);
     Result<long> perf_event_open(u64 attr, pid_t pid, int cpu, int group, unsigned long flags);
     Result<long> perf_ioctl(int fd, u32 event, unsigned long request, unsigned long argument);
-    Result<> attach_to_event(u32 event, int event_fd, const ProgramObject& program, u64 cookie, u32 link);
-    Result<long> publish_link(LinkFile file, u32 event);
+    Result<LinkFile> attach_to_event(u32 event, int event_fd, const ProgramObject& program, u64 cookie, u32 link);
+    Result<long> publish_link(LinkFile file, const ProgramObject& program, u32 event, int event_fd);
 };
 
 }  // namespace anybpf::kernel

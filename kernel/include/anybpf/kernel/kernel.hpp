@@ -50,8 +50,14 @@ class Kernel {
     // The lines that /proc/self/fdinfo/<fd> has for such an object ("map_type:\t2\n...").
     std::string fdinfo(int fd);
 
+    // Why the last failing call failed, for a person.
+    std::string last_error() const;
+
+    struct State;  // private to kernel/
+
   private:
-    struct State;
+    template <class F>
+    long answer(F&& call);
     explicit Kernel(std::unique_ptr<State> state);
     std::unique_ptr<State> state_;
 };

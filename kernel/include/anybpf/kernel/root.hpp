@@ -156,6 +156,8 @@ class Root {
 
     // Removes the object if nobody holds it and nothing refers to it.
     bool collect(ObjectId object);
+    // A PROG_ARRAY that is neither held nor pinned forgets its programs. False: it is, or has none.
+    bool forget_programs(u32 map);
     // Removes all such objects, what births left unfinished, and files that belong to nothing. Moves the epoch when a
     // link went. Returns how many objects went.
     u32 sweep();
@@ -189,7 +191,6 @@ class Root {
     void leave_table(ObjectId object);
     bool collect_file(ObjectId object);
     bool collect_directory(ObjectId object);
-    bool drop_unused_programs(u32 map);
     u32 remove_strays();
     void remove_page();
 

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+// PROG_TEST_RUN: one program, in the caller, on given input, on a virtual CPU of its own. Linux has it for some types;
+// here kprobe, tracepoint and perf_event programs may be run, too, on ctx_in as their context.
+//
+// Raw here: the maps' addresses that the engine hands back to tail_target. Safe because it got them from bind() here.
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <bit>
+#include <ctime>
+#include <set>
+
+#include "anybpf/engine/engine.hpp"
+#include "anybpf/helpers/environment.hpp"
+#include "anybpf/helpers/safe_memory.hpp"
+#include "state.hpp"
+
+namespace anybpf::kernel {
+
+namespace uapi = abi::uapi;
+using abi::ProgType;
+
+namespace {
+
+u64 now_ns() {
+    timespec now;
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
+}
+
+// What the program's helpers and tail calls find here. Lives for the length of the call.
+class TestHost final : public helpers::Host {
+  public:
+    explicit TestHost(Kernel::State& state) : state_(state) {
+        thread_.pid = static_cast<u32>(::getpid());
+        thread_.tid = static_cast<u32>(::syscall(SYS_gettid));
+        thread_.uid = ::getuid();
+        thread_.gid = ::getgid();
+        const Fd comm(::open("/proc/thread-self/comm", O_RDONLY | O_CLOEXEC));
+        if (comm.valid()) {
+            const ssize_t size = ::read(comm.get(), thread_.comm.data(), thread_.comm.size() - 1);
+            for (char& c : thread_.comm)
+                if (c == '\n') c = '\0';
+            if (size < 0) thread_.comm = {};
+        }
+        environment_.thread = &thread_;
+        environment_.host = this;
+        if (auto trace = state_.map_by_id(trace_map_id)) {
+            trace_ = std::move(*trace);
+            environment_.trace = trace_->map.get();
+        }
+    }
+
+    Result<std::shared_ptr<const engine::Executable>> bind(const ProgramObject& program) {
+        std::vector<engine::BoundMap> bound;
+        for (const u32 id : program.map_ids) {
+            auto mapped = ANYBPF_TRY(state_.map_by_id(id));
+            bound.push_back({mapped->map.get(), mapped->map->values()});
+            maps_.push_back(std::move(mapped));
+        }
+        return engine::Interpreter::bind(program.lowered, bound, &helpers::bodies());
+    }
+
+    helpers::Environment* environment() { return &environment_; }
+
+    maps::PerfBuffer* perf_buffer(maps::Map& array, u32 index) override {
+        u32 id = 0;
+        if (index >= array.spec().max_entries) return nullptr;
+        if (const void* cell = array.lookup(&index, 0)) std::memcpy(&id, cell, sizeof(id));
+        if (id == 0) return nullptr;
+        auto known = buffers_.find(id);
+        if (known == buffers_.end()) {
+            auto opened = state_.root.perf_buffer(id);
+            if (!opened) return nullptr;
+            known = buffers_.emplace(id, std::move(*opened)).first;
+        }
+        return known->second.buffer.get();
+    }
+    void wake(maps::Map& ring) override { wake_reader({ObjectKind::map, ring.id()}); }
+    void wake(maps::PerfBuffer& buffer) override {
+        for (const auto& [id, mapped] : buffers_)
+            if (mapped.buffer.get() == &buffer) wake_reader({ObjectKind::event, id});
+    }
+    i64 system_call(i64 number, u64 a, u64 b, u64 c, u64 d) override {
+        const long result = ::syscall(number, a, b, c, d);
+        return result < 0 ? -errno : result;
+    }
+
+    // The program in a PROG_ARRAY, bound when it is first called.
+    static const void* tail_target(abi::Run& run, u64 map, u32 index) {
+        auto* environment = static_cast<helpers::Environment*>(run.environment);
+        auto& self = static_cast<TestHost&>(*environment->host);
+        auto* array = std::bit_cast<maps::Map*>(map);
+        u32 id = 0;
+        if (index >= array->spec().max_entries) return nullptr;
+        if (const void* cell = array->lookup(&index, run.vcpu)) std::memcpy(&id, cell, sizeof(id));
+        if (id == 0) return nullptr;
+        auto known = self.programs_.find(id);
+        if (known == self.programs_.end()) {
+            const auto program = self.state_.root.open_program(id);
+            auto bound = program ? self.bind(*program) : Result<std::shared_ptr<const engine::Executable>>(nullptr);
+            known = self.programs_.emplace(id, bound ? std::move(*bound) : nullptr).first;
+        }
+        return known->second.get();
+    }
+
+  private:
+    void wake_reader(ObjectId object) {
+        const Fd fifo(::open(state_.root.wake_path(object).c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+        if (fifo.valid()) (void)!::write(fifo.get(), "", 1);
+    }
+
+    Kernel::State& state_;
+    helpers::Thread thread_;
+    helpers::Environment environment_;
+    std::shared_ptr<const MappedMap> trace_;
+    std::vector<std::shared_ptr<const MappedMap>> maps_;
+    std::map<u32, MappedPerfBuffer> buffers_;
+    std::map<u32, std::shared_ptr<const engine::Executable>> programs_;
+};
+
+// bpf_prog_test_run_skb() and _raw_tp(), what they refuse; the types that Linux cannot run take the context like a raw
+// tracepoint's, and repeat.
+Result<> check(const uapi::TestRun& in, const ProgramObject& program) {
+    constexpr u32 ethernet_header = 14, max_data = 4096, max_raw_context = 12 * sizeof(u64), max_context = 4096;
+    const bool packet = program.type == ProgType::socket_filter;
+    const bool raw = program.type == ProgType::raw_tracepoint || program.type == ProgType::raw_tracepoint_writable;
+    if (packet) {
+        if (in.flags != 0 || in.cpu != 0 || in.batch_size != 0)
+            return refuse(EINVAL, "flags, cpu and batch_size are not for this type");
+        if (in.data_size_in < ethernet_header || in.data_size_in > max_data)
+            return refuse(EINVAL, "a packet has 14 to 4096 bytes");
+        return {};
+    }
+    if (in.data_in != 0 || in.data_out != 0 || in.batch_size != 0)
+        return refuse(EINVAL, "programs of this type have no data");
+    if (raw && (in.ctx_out != 0 || in.duration != 0 || in.repeat != 0))
+        return refuse(EINVAL, "raw tracepoint programs run once, and have no ctx_out");
+    if (raw ? in.ctx_size_in < program.context_bytes || in.ctx_size_in > max_raw_context
+            : in.ctx_size_in > max_context || (in.ctx_size_in != 0 && in.ctx_size_in < program.context_bytes))
+        return refuse(EINVAL, "the program reads " + std::to_string(program.context_bytes) + " bytes of context");
+    if ((in.flags & uapi::test_run_on_cpu) == 0 && in.cpu != 0) return refuse(EINVAL, "a CPU without the flag for it");
+    if ((in.flags & uapi::test_run_on_cpu) != 0 && in.cpu >= maps::VcpuTable::default_slots)
+        return refuse(ENXIO, "there is no such CPU");
+    return {};
+}
+
+}  // namespace
+
+Result<long> Kernel::State::prog_test_run(const Attr& attr) {
+    const auto in = ANYBPF_TRY(attr.as<uapi::TestRun>());
+    if ((in.ctx_size_in != 0) != (in.ctx_in != 0) || (in.ctx_size_out != 0) != (in.ctx_out != 0))
+        return refuse(EINVAL, "a context's buffer and size do not go together");
+    const auto program = ANYBPF_TRY(program_by_fd(in.prog_fd));
+    const Fd handle = ANYBPF_TRY(keep(in.prog_fd));
+    ANYBPF_TRY(check(in, program));
+    const bool packet = program.type == ProgType::socket_filter;
+    const auto data = ANYBPF_TRY(read_user_table<std::byte>(in.data_in, in.data_size_in));
+    const auto given = ANYBPF_TRY(read_user_table<std::byte>(in.ctx_in, in.ctx_size_in));
+    constexpr std::size_t sk_buff_bytes = 192;
+    std::vector<u64> context(
+        (std::max<std::size_t>({given.size(), program.context_bytes, packet ? sk_buff_bytes : 8}) + 7) / 8);
+    std::memcpy(context.data(), given.data(), given.size());
+    if (packet) {
+        const auto length = static_cast<u32>(data.size());
+        std::memcpy(context.data(), &length, sizeof(length));  // __sk_buff.len
+    }
+
+    ANYBPF_TRY(helpers::install_fault_handler());
+    TestHost host(*this);
+    const auto executable = ANYBPF_TRY(host.bind(program));
+    const VirtualCpu cpu(ANYBPF_TRY(root.vcpus()), nullptr);
+    if (!cpu.valid()) return refuse(EBUSY, "all virtual CPUs are taken");
+    const u32 repeat = std::max(in.repeat, 1U);
+    u64 result = 0;
+    const u64 start = now_ns();
+    for (u32 i = 0; i < repeat; ++i) {
+        abi::Run run;
+        run.context = context.data();
+        run.vcpu = cpu.slot();
+        run.cpu = static_cast<u32>(std::max(0, ::sched_getcpu()));
+        run.environment = host.environment();
+        run.helpers = &helpers::bodies();
+        run.tail_target = TestHost::tail_target;
+        result = engine::Interpreter::run(*executable, run);
+    }
+    const u64 each = (now_ns() - start) / repeat;
+
+    ANYBPF_TRY(attr.put(offsetof(uapi::TestRun, retval), static_cast<u32>(result)));
+    if (program.type == ProgType::raw_tracepoint || program.type == ProgType::raw_tracepoint_writable) return 0;
+    // bpf_test_finish(): what fits goes out, and ENOSPC says that it was not all.
+    const auto give = [&](u64 to, u32 room, std::span<const std::byte> bytes, std::size_t size_at) -> Result<bool> {
+        const std::size_t fits = room != 0 ? std::min<std::size_t>(room, bytes.size()) : bytes.size();
+        if (to != 0 && !copy_to_user(to, bytes.first(fits))) return fault();
+        ANYBPF_TRY(attr.put(size_at, static_cast<u32>(bytes.size())));
+        return fits == bytes.size();
+    };
+    bool whole = true;
+    if (packet) whole = ANYBPF_TRY(give(in.data_out, in.data_size_out, data, offsetof(uapi::TestRun, data_size_out)));
+    ANYBPF_TRY(attr.put(offsetof(uapi::TestRun, duration), static_cast<u32>(std::min<u64>(each, ~0U))));
+    if (in.ctx_out != 0) {
+        const auto bytes = std::as_bytes(std::span(context)).first(given.empty() ? context.size() * 8 : given.size());
+        whole = ANYBPF_TRY(give(in.ctx_out, in.ctx_size_out, bytes, offsetof(uapi::TestRun, ctx_size_out))) && whole;
+    }
+    if (!whole) return refuse(ENOSPC, "the output does not fit");
+    return 0;
+}
+
+}  // namespace anybpf::kernel
