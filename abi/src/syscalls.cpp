@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Apart from abi.cpp, so that a library which looks no name up does not carry the table (and its relocations).
+// Apart from abi.cpp and records.cpp, so that a library which looks no name up does not carry the names.
 #include "anybpf/abi/syscalls.hpp"
 
 #include <fmt/format.h>
@@ -120,10 +120,6 @@ const Syscall* syscall_by_kernel_symbol(std::string_view symbol) {
 
 std::string kernel_symbol(const Syscall& call) { return std::string(symbol_prefix).append(call.function); }
 
-bool tracepoint_exists(TracepointId id) {
-    return is_raw(id) || (id.v > raw_sys_enter.v && find_syscall(number_of(id)) != nullptr);
-}
-
 std::vector<TracepointId> tracepoints() {
     std::vector<TracepointId> all = {raw_sys_exit, raw_sys_enter};
     for (const auto& call : table) {
@@ -162,15 +158,6 @@ std::string format_text(TracepointId id) {
     if (is_entry(id)) return text + entry_fields(*find_syscall(number_of(id)));
     return text.append(number_field)
         .append("\tfield:long ret;\toffset:16;\tsize:8;\tsigned:1;\n\nprint fmt: \"0x%lx\", REC->ret\n");
-}
-
-// As the kernel's trace_event_get_offsets: the end of the last field.
-u32 record_size(TracepointId id) {
-    ANYBPF_ASSERT(tracepoint_exists(id));
-    if (!is_entry(id)) return 24;
-    if (is_raw(id)) return 64;
-    const u32 arguments = find_syscall(number_of(id))->argument_count;
-    return arguments == 0 ? 12 : 16 + 8 * arguments;
 }
 
 std::vector<std::string> nearest_tracepoints(std::string_view name, std::size_t count) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Raw mmap of a map's file. Safe because every piece is mapped over a range that was reserved as a whole just before,
-// and the Mapping that is returned owns exactly that range.
+// and the Mapping that is returned owns exactly that range. The system calls are made directly: see map_descriptor.
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "anybpf/maps/map.hpp"
@@ -12,12 +13,12 @@ namespace anybpf::maps {
 
 Result<Mapping> map_file(int fd) {
     struct stat status{};
-    if (::fstat(fd, &status) != 0) return fail_errno("fstat of a map's file");
+    if (::syscall(SYS_fstat, fd, &status) != 0) return fail_errno("fstat of a map's file");
     const auto size = static_cast<u64>(status.st_size);
     if (size < page_size || size % page_size != 0)
         return fail(Errc::malformed, "a map's file has " + std::to_string(size) + " bytes, not whole pages");
     alignas(MapHeader) std::array<u32, sizeof(MapHeader) / sizeof(u32)> words{};
-    if (::pread(fd, words.data(), sizeof words, static_cast<off_t>(size - page_size)) != sizeof words)
+    if (::syscall(SYS_pread64, fd, words.data(), sizeof words, size - page_size) != sizeof words)
         return fail_errno("read of a map's header");
     const auto type = static_cast<abi::MapType>(words[offsetof(MapHeader, type) / sizeof(u32)]);
     if (words[0] != map_magic || type != abi::MapType::ringbuf)

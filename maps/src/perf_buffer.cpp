@@ -127,7 +127,8 @@ int PerfBuffer::append(std::span<const std::byte> raw, u64 record_size) {
     put(at + sizeof header, &padded, sizeof padded);
     put(at + sample_overhead, raw.data(), raw.size());
     put(at + sample_overhead + raw.size(), &nothing, padded - raw.size());
-    own_->next_reported.store(lost, std::memory_order_relaxed);
+    own_->next_head.store(~u64{0}, std::memory_order_relaxed);  // no position: the pair is never mixed
+    own_->next_reported.store(lost, std::memory_order_release);
     own_->next_head.store(at + record_size, std::memory_order_release);
     page_->data_head.store(at + record_size, std::memory_order_release);
     own_->reported.store(lost, std::memory_order_relaxed);
