@@ -20,10 +20,10 @@ constexpr Syscall row(u32 number, std::string_view name, std::string_view functi
     return call;
 }
 
-constexpr std::array table = {
+constexpr auto table = std::to_array<Syscall>({
 #define ANYBPF_SYSCALL(number, name, function, ...) row(number, #name, #function, {__VA_ARGS__}),
 #include "anybpf/abi/syscalls.def"
-};
+});
 static_assert(std::ranges::is_sorted(table, {}, &Syscall::number) && table.back().number + 1 == syscall_numbers);
 static_assert(std::ranges::adjacent_find(table, {}, &Syscall::number) == table.end());
 
