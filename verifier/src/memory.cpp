@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loads, stores and atomics, and memory that a helper reads or writes for the program.
+#include <cstring>
+
+#include "walker.hpp"
+
+namespace anybpf::verifier {
+
+namespace {
+
+// ------------------------------------------------------------------------------ what of a context a program may read
+// After the is_valid_access() functions of Linux 6.18.
+constexpr i64 tracepoint_bytes = 8192, registers_bytes = 168, raw_arguments_bytes = 12 * 8, perf_event_bytes = 184;
+
+// Fields of struct __sk_buff that a socket filter may read: first byte, past the last, size of one.
+struct Field {
+    i64 first, last;
+    u32 size;
+};
+constexpr Field socket_fields[] = {
+    {0, 48, 4},     // len .. tc_index
+    {48, 68, 8},    // cb: any size
+    {68, 72, 4},    // hash
+    {84, 88, 4},    // napi_id
+    {164, 168, 4},  // gso_segs
+    {176, 180, 4},  // gso_size
+};
+
+bool context_readable(abi::ProgType type, i64 off, u32 size) {
+    const i64 end = off + size;
+    if (off < 0 || off % size != 0) return false;
+    if (type == abi::ProgType::tracepoint) return off >= 8 && end <= tracepoint_bytes;
+    if (type == abi::ProgType::kprobe) return end <= registers_bytes;
+    if (type == abi::ProgType::raw_tracepoint) return end <= raw_arguments_bytes;
+    if (type == abi::ProgType::perf_event) return end <= perf_event_bytes && (off >= registers_bytes || size == 8);
+    for (const Field& field : socket_fields)
+        if (off >= field.first && end <= field.last) return size <= field.size;
+    return false;
+}
+
+bool aligned(const Number& value, i64 off, u32 size) {
+    const Tnum at = value.bits + Tnum::constant(static_cast<u64>(off));
+    return ((at.value | at.mask) & (size - 1)) == 0;
+}
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------------------------- one access
+
+program::Region Walker::region_of(const Reg& base) const {
+    switch (base.type) {
+        case Type::ctx:
+            return Region::context;
+        case Type::stack:
+            return Region::stack;
+        case Type::map_value:
+            return Region::map_value;
+        case Type::record:
+            return Region::memory;
+        case Type::task:
+            return Region::btf_object;
+        case Type::uninit:
+        case Type::scalar:
+        case Type::map:
+        case Type::map_value_or_null:
+        case Type::record_or_null:
+        case Type::function:
+            break;
+    }
+    return Region::none;
+}
+
+// An engine may rewrite what touches the context, so such an instruction touches nothing else.
+bool Walker::note_region(Region region) {
+    Region& noted = report_.proof.insns[pc_].region;
+    if (noted == Region::none) {
+        noted = region;
+    } else if (noted != region) {
+        if (noted == Region::context || region == Region::context) return fail(Finding::mixed_regions);
+        noted = Region::memory;
+    }
+    return true;
+}
+
+bool Walker::check_alignment(const Reg& base, i64 off, u32 size) {
+    return aligned(base.value, off, size) || fail(Finding::misaligned, base.value.smin + off, size);
+}
+
+bool Walker::check_object(const Reg& base, i64 off, i64 size, i64 limit, Finding finding) {
+    const i128 first = i128{base.value.smin} + off, last = i128{base.value.smax} + off + size;
+    if (first >= 0 && last <= limit) return true;
+    // Of both ends that which is wrong.
+    const i128 at = first < 0 ? first : last - size;
+    return fail(finding, at > INT64_MAX ? INT64_MAX : at < INT64_MIN ? INT64_MIN : static_cast<i64>(at), size, limit);
+}
+
+bool Walker::check_map_access(u32 map, bool write) {
+    const u32 flags = program_.maps[map].flags;
+    if (write && (flags & abi::map_rdonly_prog) != 0) return fail(Finding::map_read_only, map);
+    if (!write && (flags & abi::map_wronly_prog) != 0) return fail(Finding::map_write_only, map);
+    return true;
+}
+
+bool Walker::load_context(const Reg& base, u32 base_reg, i32 off, u32 size) {
+    if (!base.value.is_constant()) return fail(Finding::context_offset, base_reg);
+    // The kernel rewrites accesses by the instruction's own offset, so it wants the pointer as it came, but for
+    // contexts that it does not rewrite; of these, too, it takes no moved one.
+    if (!base.value.is_constant(0)) return fail(Finding::context_offset, base_reg);
+    if (!context_readable(program_.type, off, size)) return fail(Finding::out_of_context, off, size);
+    report_.proof.context_bytes = std::max(report_.proof.context_bytes, static_cast<u32>(off) + size);
+    return true;
+}
+
+bool Walker::load() {
+    Reg loaded;
+    const u8 src = insn().src;
+    if (!load_from(src, insn().off, isa::bytes(form().width), form().kind == isa::Kind::load_sx, loaded)) return false;
+    reg(insn().dst) = loaded;
+    return true;
+}
+
+bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
+    if (!readable(base_reg)) return false;
+    const Reg& base = reg(base_reg);
+    Number number = Number::of_width(8 * size);
+    if (sign) number = sign_extend(number, 8 * size, false);
+    switch (base.type) {
+        case Type::uninit:
+            return false;
+        case Type::scalar:
+            return fail(Finding::not_a_pointer, base_reg);
+        case Type::map_value_or_null:
+        case Type::record_or_null:
+            return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
+        case Type::map:
+        case Type::function:
+            return fail(Finding::not_memory, base_reg, static_cast<i64>(base.type));
+        case Type::task:
+            return fail(Finding::typed_load_unsupported, base_reg, static_cast<i64>(base.type));
+        case Type::ctx:
+            if (!load_context(base, base_reg, off, size)) return false;
+            break;
+        case Type::stack:
+            if (!note_region(Region::stack)) return false;
+            return load_stack(base, base_reg, off, size, sign, out);
+        case Type::map_value: {
+            const auto& map = program_.maps[base.object];
+            if (!check_object(base, off, size, map.value_size, Finding::out_of_map_value)) return false;
+            if (!check_map_access(base.object, false)) return false;
+            const i64 at = base.value.smin + off;
+            // Data that nobody can change any more is known.
+            if (map.max_entries == 1 && base.value.is_constant() && at + size <= static_cast<i64>(map.frozen.size())) {
+                u64 bytes = 0;
+                std::memcpy(&bytes, map.frozen.data() + at, size);
+                number = Number::constant(sign ? static_cast<u64>(static_cast<i64>(bytes << (64 - 8 * size)) >> (64 - 8 * size))
+                                               : bytes);
+            }
+            break;
+        }
+        case Type::record:
+            if (!check_object(base, off, size, base.object, Finding::out_of_record)) return false;
+            break;
+    }
+    if (!note_region(region_of(base))) return false;
+    out = unknown(number);
+    return true;
+}
+
+bool Walker::store() {
+    const u32 size = isa::bytes(form().width);
+    if (form().kind == isa::Kind::store_imm)
+        return store_to(insn().dst, insn().off, size, constant(static_cast<u64>(i64{insn().imm})), 0);
+    if (!readable(insn().src)) return false;
+    return store_to(insn().dst, insn().off, size, reg(insn().src), insn().src);
+}
+
+bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg) {
+    if (!readable(base_reg)) return false;
+    const Reg& base = reg(base_reg);
+    switch (base.type) {
+        case Type::uninit:
+            return false;
+        case Type::scalar:
+            return fail(Finding::not_a_pointer, base_reg);
+        case Type::map_value_or_null:
+        case Type::record_or_null:
+            return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
+        case Type::map:
+        case Type::function:
+        case Type::task:
+            return fail(Finding::not_memory, base_reg, static_cast<i64>(base.type));
+        case Type::ctx:
+            return fail(Finding::context_write);
+        case Type::stack:
+            if (!note_region(Region::stack)) return false;
+            return store_stack(base, base_reg, off, size, value, value_reg);
+        case Type::map_value:
+            if (!check_object(base, off, size, program_.maps[base.object].value_size, Finding::out_of_map_value) ||
+                !check_map_access(base.object, true))
+                return false;
+            break;
+        case Type::record:
+            if (!check_object(base, off, size, base.object, Finding::out_of_record)) return false;
+            break;
+    }
+    if (is_pointer(value.type) && !options_.allow_ptr_leaks)
+        return fail(Finding::pointer_leak_store, value_reg, static_cast<i64>(value.type));
+    return note_region(region_of(base));
+}
+
+bool Walker::atomic() {
+    const u8 dst = insn().dst, src = insn().src;
+    const u32 size = isa::bytes(form().width);
+    const auto how = isa::row(form().atomic).form;
+    const bool plain_load = how == isa::AtomicForm::load;
+    const u8 base_reg = plain_load ? src : dst;
+    if (!readable(base_reg)) return false;
+    const Reg base = reg(base_reg);
+    if (base.type == Type::scalar) return fail(Finding::not_a_pointer, base_reg);
+    if (may_be_null(base.type)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
+    if (base.type != Type::stack && base.type != Type::map_value && base.type != Type::record)
+        return fail(Finding::atomic_region, base_reg, static_cast<i64>(base.type));
+    if (!check_alignment(base, insn().off, size)) return false;
+    if (plain_load) {
+        Reg loaded;
+        if (!load_from(src, insn().off, size, false, loaded)) return false;
+        reg(dst) = loaded;
+        return true;
+    }
+    if (!readable(src)) return false;
+    if (how == isa::AtomicForm::store) return store_to(dst, insn().off, size, reg(src), src);
+
+    // Read, modify, write: only numbers take part.
+    const bool compares = how == isa::AtomicForm::compare_exchange;
+    if (compares && !readable(0)) return false;
+    for (const u32 operand : {u32{src}, compares ? 0U : u32{src}})
+        if (is_pointer(reg(operand).type))
+            return fail(Finding::pointer_leak_store, operand, static_cast<i64>(reg(operand).type));
+    Reg before;
+    if (!load_from(dst, insn().off, size, false, before)) return false;
+    if (is_pointer(before.type)) return fail(Finding::partial_pointer, base.value.smin + insn().off);
+    if (!store_to(dst, insn().off, size, unknown(Number::of_width(8 * size)), src)) return false;
+    switch (how) {
+        case isa::AtomicForm::fetch:
+        case isa::AtomicForm::exchange:
+            reg(src) = unknown(Number::of_width(8 * size));
+            break;
+        case isa::AtomicForm::compare_exchange:
+            reg(0) = unknown(Number::of_width(8 * size));
+            break;
+        case isa::AtomicForm::modify:
+        case isa::AtomicForm::load:
+        case isa::AtomicForm::store:
+            break;
+    }
+    return true;
+}
+
+// ---------------------------------------------------------------------------------------------------------- the stack
+// Offsets count from the frame pointer, down to -512. Slot i holds fp-8*(i+1) up to fp-8*i.
+
+Slot& Walker::slot_at(u32 frame, i64 at) {
+    const std::size_t index = static_cast<std::size_t>((-at - 1) / 8);
+    auto& stack = state_.frames[frame].stack;
+    if (stack.size() <= index) stack.resize(index + 1);
+    return stack[index];
+}
+
+void Walker::use_stack(u32 frame, i64 low) {
+    u32& used = stack_use_[state_.frames[frame].subprogram];
+    used = std::max(used, static_cast<u32>(-low));
+}
+
+// The bytes low..high that an access of `size` bytes can touch.
+bool Walker::stack_range(const Reg& base, u32 base_reg, i64 off, i64 size, i64& low, i64& high) {
+    constexpr i64 bound = i64{1} << 29;
+    if (base.value.smin < -bound || base.value.smax > bound) return fail(Finding::unbounded_stack, base_reg);
+    low = base.value.smin + off;
+    high = base.value.smax + off + size;
+    if (low < -i64{abi::stack_size} || high > 0)
+        return fail(Finding::out_of_stack, low < -i64{abi::stack_size} ? low : high - size, size);
+    use_stack(base.frame, low);
+    return true;
+}
+
+bool Walker::load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
+    i64 low = 0, high = 0;
+    if (!stack_range(base, base_reg, off, size, low, high) || !check_alignment(base, off, size)) return false;
+    Number number = Number::of_width(8 * size);
+    if (sign) number = sign_extend(number, 8 * size, false);
+    if (!base.value.is_constant()) {
+        if (!read_stack_bytes(base.frame, low, high, false)) return false;
+        out = unknown(number);
+        return true;
+    }
+    Slot& slot = slot_at(base.frame, low);
+    const std::size_t first = static_cast<std::size_t>(low & 7);
+    values_.mark(slot.version);
+    const u32 saved = slot.saved_bytes();
+    if (saved > 0 && is_pointer(slot.saved.type) && (first != 0 || size != 8))
+        return fail(Finding::partial_pointer, low & ~i64{7});
+    if (first == 0 && saved == size) {
+        out = slot.saved;
+        if (sign && size < 8) out = Reg::number(sign_extend(out.value, 8 * size, false), values_.fresh(out.id));
+        return true;
+    }
+    bool zero = true;
+    for (std::size_t i = first; i < first + size; ++i) {
+        if (slot.bytes[i] == Byte::invalid) return fail(Finding::uninitialized_stack, low, size);
+        zero &= slot.bytes[i] == Byte::zero;
+    }
+    out = unknown(zero ? Number::constant(0) : number);
+    return true;
+}
+
+bool Walker::store_stack(const Reg& base, u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg) {
+    i64 low = 0, high = 0;
+    if (!stack_range(base, base_reg, off, size, low, high) || !check_alignment(base, off, size)) return false;
+    if (is_pointer(value.type)) {
+        if (size != 8) return fail(Finding::partial_pointer, low);
+        if (!base.value.is_constant()) return fail(Finding::unbounded_stack, base_reg);
+        if (value.type == Type::stack && value.frame > base.frame) return fail(Finding::stack_pointer_saved, value_reg);
+    }
+    if (!base.value.is_constant()) return write_stack_bytes(base.frame, low, high, 0, 0);
+    return store_slot(base.frame, low, size, value);
+}
+
+bool Walker::store_slot(u32 frame, i64 at, u32 size, const Reg& value) {
+    Slot& slot = slot_at(frame, at);
+    const std::size_t first = static_cast<std::size_t>(at & 7);
+    if (size < 8 && slot.has_pointer()) {
+        if (!options_.allow_ptr_leaks) return fail(Finding::partial_pointer, at & ~i64{7});
+        slot.demote();
+    }
+    slot.version = size == 8 ? values_.fresh() : values_.fresh(slot.version);
+    slot.demote();
+    if (first == 0) {
+        slot.saved = value;
+        if (size < 8 && value.value.umax > Number::Wide::mask >> (64 - 8 * size))
+            slot.saved = Reg::number(truncate(value.value, 8 * size), values_.fresh(value.id));
+        for (std::size_t i = 0; i < size; ++i) slot.bytes[i] = Byte::saved;
+        return true;
+    }
+    const bool zero = value.is_zero();
+    if (zero) mark(value);
+    for (std::size_t i = first; i < first + size; ++i) slot.bytes[i] = zero ? Byte::zero : Byte::misc;
+    return true;
+}
+
+// All bytes low..high must be data. As a helper's argument they may not be an address either.
+bool Walker::read_stack_bytes(u32 frame, i64 low, i64 high, bool argument) {
+    for (i64 at = low; at < high; ++at) {
+        Slot& slot = slot_at(frame, at);
+        values_.mark(slot.version);
+        const Byte byte = slot.bytes[static_cast<std::size_t>(at & 7)];
+        if (byte == Byte::invalid) return fail(Finding::uninitialized_stack, low, high - low);
+        if (byte != Byte::saved || !is_pointer(slot.saved.type)) continue;
+        if (argument && options_.allow_ptr_leaks) continue;
+        if (argument) return fail(Finding::pointer_leak_stack, at & ~i64{7}, insn().imm);
+        return fail(Finding::partial_pointer, at & ~i64{7});
+    }
+    return true;
+}
+
+// Some bytes of low..high are overwritten, those of sure_low..sure_high certainly.
+bool Walker::write_stack_bytes(u32 frame, i64 low, i64 high, i64 sure_low, i64 sure_high) {
+    const u32 version = values_.fresh();
+    for (i64 base = low & ~i64{7}; base < high; base += 8) {
+        Slot& slot = slot_at(frame, base);
+        const bool whole = sure_low <= base && base + 8 <= sure_high;
+        if (!whole) {
+            if (slot.has_pointer() && !options_.allow_ptr_leaks) return fail(Finding::partial_pointer, base);
+            values_.mark(slot.version);  // some of it stays
+        }
+        slot.demote();
+        slot.version = version;
+        for (i64 at = std::max(base, low); at < std::min(base + 8, high); ++at) {
+            Byte& byte = slot.bytes[static_cast<std::size_t>(at & 7)];
+            if ((sure_low <= at && at < sure_high) || byte != Byte::invalid) byte = Byte::misc;
+        }
+    }
+    return true;
+}
+
+// ---------------------------------------------------------------------------------------------- arguments of helpers
+
+// The register is the address of least to most bytes that the helper reads or writes.
+bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::ArgKind kind) {
+    const Reg base = reg(index);
+    const i64 size = static_cast<i64>(most);
+    switch (base.type) {
+        case Type::stack: {
+            i64 low = 0, high = 0;
+            if (!stack_range(base, index, 0, size, low, high)) return false;
+            if (!write) return read_stack_bytes(base.frame, low, high, true);
+            const bool fixed = base.value.is_constant();
+            return write_stack_bytes(base.frame, low, high, low, fixed ? low + static_cast<i64>(least) : low);
+        }
+        case Type::map_value:
+            return check_object(base, 0, size, program_.maps[base.object].value_size, Finding::out_of_map_value) &&
+                   check_map_access(base.object, write);
+        case Type::record:
+            return check_object(base, 0, size, base.object, Finding::out_of_record);
+        case Type::map_value_or_null:
+        case Type::record_or_null:
+            return fail(Finding::maybe_null, index, static_cast<i64>(base.type));
+        case Type::uninit:
+        case Type::scalar:
+        case Type::ctx:
+        case Type::map:
+        case Type::task:
+        case Type::function:
+            break;
+    }
+    return wrong_argument(index, kind);
+}
+
+}  // namespace anybpf::verifier

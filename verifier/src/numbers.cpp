@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+// Arithmetic and comparisons: what they make of numbers and pointers, and what a branch teaches.
+#include "walker.hpp"
+
+namespace anybpf::verifier {
+
+using isa::AluOp;
+
+namespace {
+
+// Beyond this a pointer is of no use, and sums of such offsets cannot wrap round.
+constexpr i64 max_offset = i64{1} << 29;
+
+Op domain_op(AluOp op) {
+    switch (op) {
+        case AluOp::add:
+            return Op::add;
+        case AluOp::sub:
+            return Op::sub;
+        case AluOp::mul:
+            return Op::mul;
+        case AluOp::or_:
+            return Op::or_;
+        case AluOp::and_:
+            return Op::and_;
+        case AluOp::xor_:
+            return Op::xor_;
+        case AluOp::lsh:
+            return Op::lsh;
+        case AluOp::rsh:
+            return Op::rsh;
+        case AluOp::arsh:
+            return Op::arsh;
+        case AluOp::div:
+        case AluOp::sdiv:
+        case AluOp::mod:
+        case AluOp::smod:
+        case AluOp::neg:
+        case AluOp::mov:
+            break;
+    }
+    return Op::unknown;
+}
+
+Compare domain_compare(isa::JumpOp op) {
+    switch (op) {
+        case isa::JumpOp::jeq:
+            return Compare::eq;
+        case isa::JumpOp::jgt:
+            return Compare::gt;
+        case isa::JumpOp::jge:
+            return Compare::ge;
+        case isa::JumpOp::jset:
+            return Compare::set;
+        case isa::JumpOp::jne:
+            return Compare::ne;
+        case isa::JumpOp::jsgt:
+            return Compare::sgt;
+        case isa::JumpOp::jsge:
+            return Compare::sge;
+        case isa::JumpOp::jlt:
+            return Compare::lt;
+        case isa::JumpOp::jle:
+            return Compare::le;
+        case isa::JumpOp::jslt:
+            return Compare::slt;
+        case isa::JumpOp::jsle:
+            return Compare::sle;
+    }
+    return Compare::eq;
+}
+
+u64 immediate(const isa::Insn& insn) { return static_cast<u64>(i64{insn.imm}); }
+
+// Whether pointers may be added to.
+bool movable(Type type) {
+    return type == Type::ctx || type == Type::stack || type == Type::map_value || type == Type::record ||
+           type == Type::task;
+}
+
+}  // namespace
+
+bool Walker::move(bool is64, const Reg& from) {
+    Reg& dst = reg(insn().dst);
+    if (is64) {
+        dst = from;
+        return true;
+    }
+    if (is_pointer(from.type)) {
+        if (!options_.allow_ptr_leaks)
+            return fail(Finding::pointer_arithmetic, insn().src, insn().code, static_cast<i64>(from.type));
+        dst = unknown(zero_extend<64>(Value<32>::unknown()));
+        return true;
+    }
+    // With nothing in its upper half it is a copy of the same value.
+    dst = from.value.umax <= Value<32>::mask ? from
+                                             : Reg::number(zero_extend<64>(from.value.low()), values_.fresh(from.id));
+    return true;
+}
+
+bool Walker::alu() {
+    const bool is64 = form().is64;
+    const AluOp op = form().alu;
+    const u8 dst = insn().dst, src = insn().src;
+    if (form().by_register && !readable(src)) return false;
+    if (op == AluOp::mov) {
+        if (form().by_register) return move(is64, reg(src));
+        reg(dst) = constant(is64 ? immediate(insn()) : static_cast<u32>(insn().imm));
+        return true;
+    }
+    if (!readable(dst)) return false;
+    Reg& target = reg(dst);
+    if (op == AluOp::neg) {
+        if (is_pointer(target.type))
+            return fail(Finding::pointer_arithmetic, dst, insn().code, static_cast<i64>(target.type));
+        const Number zero = Number::constant(0);
+        target = Reg::number(is64 ? apply_wide(Op::sub, zero, target.value) : apply_low(Op::sub, zero, target.value),
+                             values_.fresh(target.id));
+        return true;
+    }
+    const Reg operand = form().by_register ? reg(src) : Reg::number(Number::constant(immediate(insn())), 0);
+    if (is_pointer(target.type)) return pointer_arithmetic(op, is64, target, operand);
+    if (is_pointer(operand.type)) {
+        // number + pointer is the same as pointer + number
+        if (op != AluOp::add || !is64)
+            return fail(Finding::pointer_arithmetic, src, insn().code, static_cast<i64>(operand.type));
+        const Reg number = target;
+        target = operand;
+        return pointer_arithmetic(op, is64, target, number);
+    }
+    const Op what = domain_op(op);
+    const Number result =
+        is64 ? apply_wide(what, target.value, operand.value) : apply_low(what, target.value, operand.value);
+    target = Reg::number(result, values_.fresh(target.id, operand.id));
+    return true;
+}
+
+bool Walker::extend() {
+    if (!readable(insn().src)) return false;
+    const Reg& from = reg(insn().src);
+    if (is_pointer(from.type))
+        return fail(Finding::pointer_arithmetic, insn().src, insn().code, static_cast<i64>(from.type));
+    const unsigned width = isa::row(form().extend).bits;
+    const Number result = sign_extend(from.value, width, !form().is64);
+    reg(insn().dst) = Reg::number(result, values_.fresh(from.id));
+    return true;
+}
+
+bool Walker::swap() {
+    if (!readable(insn().dst)) return false;
+    Reg& target = reg(insn().dst);
+    if (is_pointer(target.type))
+        return fail(Finding::pointer_arithmetic, insn().dst, insn().code, static_cast<i64>(target.type));
+    target = unknown();
+    return true;
+}
+
+bool Walker::pointer_arithmetic(AluOp op, bool is64, Reg& dst, const Reg& operand) {
+    const auto refused = [&] {
+        return fail(Finding::pointer_arithmetic, insn().dst, insn().code, static_cast<i64>(dst.type));
+    };
+    if (op != AluOp::add && op != AluOp::sub) return refused();
+    if (is_pointer(operand.type)) {
+        // A distance between addresses tells where they are, except within one frame of the stack.
+        if (op != AluOp::sub) return refused();
+        if (is64 && dst.type == Type::stack && operand.type == Type::stack && dst.frame == operand.frame) {
+            // What the difference depends on is in no value's history, so that it may not be taken as known.
+            dst = unknown();
+            return true;
+        }
+        if (!options_.allow_ptr_leaks) return refused();
+        dst = unknown(is64 ? Number::unknown() : zero_extend<64>(Value<32>::unknown()));
+        return true;
+    }
+    if (!is64) {
+        if (op != AluOp::sub || !options_.allow_ptr_leaks) return refused();
+        dst = unknown(zero_extend<64>(Value<32>::unknown()));
+        return true;
+    }
+    if (may_be_null(dst.type)) return fail(Finding::arithmetic_maybe_null, insn().dst, static_cast<i64>(dst.type));
+    if (!movable(dst.type)) {
+        mark(operand);
+        return operand.is_zero() || refused();
+    }
+    mark(operand);
+    const auto sane = [](const Number& value) {
+        return value.smin > -max_offset && (!value.is_constant() || value.smax < max_offset);
+    };
+    const Number moved = apply_wide(domain_op(op), dst.value, operand.value);
+    if (!sane(operand.value) || !sane(moved))
+        return fail(Finding::pointer_offset, insn().dst, static_cast<i64>(dst.type));
+    dst.value = moved;
+    return true;
+}
+
+// -------------------------------------------------------------------------------------------------------- comparisons
+
+// Copies of a number, wherever they lie, become the sharper number together.
+void Walker::replace(State& state, u32 old_id, const Number& value, u32 new_id) const {
+    if (old_id == 0) return;
+    state.each([&](Reg& copy) {
+        if (copy.is_scalar() && copy.id == old_id) copy.value = value, copy.id = new_id;
+    });
+}
+
+Walker::Step Walker::jump() {
+    const u8 dst = insn().dst, src = insn().src;
+    if (!readable(dst) || (form().by_register && !readable(src))) return Step::failed;
+    const u32 target = static_cast<u32>(*program::jump_target(program_.insns, pc_));
+    const Compare op = domain_compare(form().jump);
+    const Reg a = reg(dst);
+    const Reg b = form().by_register ? reg(src) : Reg::number(Number::constant(immediate(insn())), 0);
+    if (a.is_scalar() && b.is_scalar()) return compare_numbers(op, a, b, target);
+    return compare_pointers(op, form().is64, a, b, target);
+}
+
+Walker::Step Walker::compare_numbers(Compare op, const Reg& a, const Reg& b, u32 target) {
+    const bool low = !form().is64;
+    Number a_taken = a.value, b_taken = b.value, a_next = a.value, b_next = b.value;
+    refine(op, low, a_taken, b_taken);
+    refine(negate(op), low, a_next, b_next);
+    const bool taken = !a_taken.empty() && !b_taken.empty(), next = !a_next.empty() && !b_next.empty();
+    if (!taken || !next) {
+        // Decided by what is known of both numbers. (Neither way: nothing can arrive here with such numbers.)
+        mark(a);
+        mark(b);
+        if (!taken && !next) return Step::path_end;
+        if (taken) next_ = target;
+        return Step::next;
+    }
+    // What a comparison with another register teaches holds only as long as that register's value does.
+    const auto teach = [&](State& state, const Number& a_value, const Number& b_value) {
+        const bool a_changed = !(a_value == a.value), b_changed = !(b_value == b.value) && form().by_register;
+        const bool together = form().by_register;
+        const u32 a_id = a_changed && together ? values_.fresh(a.id, b.id) : a.id;
+        const u32 b_id = b_changed ? values_.fresh(b.id, a.id) : b.id;
+        if (a_changed) replace(state, a.id, a_value, a_id);
+        if (b_changed && b.id != a.id) replace(state, b.id, b_value, b_id);
+    };
+    State other = state_;
+    teach(other, a_taken, b_taken);
+    teach(state_, a_next, b_next);
+    return set_aside(std::move(other), target) ? Step::next : Step::failed;
+}
+
+// A pointer that may be null turned out to be null, or not: so did its copies.
+void Walker::settle_null(State& state, u32 id, bool null) {
+    const Reg zero = constant(0);
+    state.each([&](Reg& copy) {
+        if (!may_be_null(copy.type) || copy.id != id) return;
+        if (null)
+            copy = zero;
+        else if (copy.type == Type::map_value_or_null)
+            copy.type = Type::map_value, copy.id = 0;
+        else
+            copy.type = Type::record;
+    });
+    if (!null) return;
+    std::erase_if(state.references, [&](const Reference& reference) { return reference.id == id; });
+}
+
+Walker::Step Walker::compare_pointers(Compare op, bool is64, const Reg& a, const Reg& b, u32 target) {
+    const bool equality = op == Compare::eq || op == Compare::ne;
+    const bool with_zero = a.is_zero() || b.is_zero();
+    const Reg& pointer = is_pointer(a.type) ? a : b;
+    if (is64 && equality && with_zero) {
+        mark(a);
+        mark(b);
+        if (!may_be_null(pointer.type)) {
+            if (op == Compare::ne) next_ = target;
+            return Step::next;
+        }
+        const u32 id = pointer.id;
+        State other = state_;
+        settle_null(other, id, op == Compare::eq);
+        settle_null(state_, id, op == Compare::ne);
+        return set_aside(std::move(other), target) ? Step::next : Step::failed;
+    }
+    const bool same_object = is64 && a.type == b.type && a.object == b.object && a.frame == b.frame && a.id == b.id &&
+                             op != Compare::set && op != Compare::not_set;
+    if (!same_object && !options_.allow_ptr_leaks) {
+        fail(Finding::pointer_comparison, &pointer == &a ? insn().dst : insn().src, static_cast<i64>(pointer.type));
+        return Step::failed;
+    }
+    return set_aside(state_, target) ? Step::next : Step::failed;
+}
+
+}  // namespace anybpf::verifier

@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "walker.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "anybpf/base/assert.hpp"
+#include "anybpf/btf/btf.hpp"
+#include "anybpf/isa/text.hpp"
+
+namespace anybpf::verifier {
+
+using isa::Kind;
+
+namespace {
+constexpr std::size_t max_pending = 8192;
+constexpr std::size_t max_values = 32'000'000;  // nodes of the graph of values: some 400 MB
+}  // namespace
+
+Walker::Walker(const program::Program& program, const Options& options, const Structure& structure, Report& report)
+    : program_(program), options_(options), structure_(structure), report_(report) {
+    seen_at_.resize(program.insns.size());
+    stack_use_.resize(structure.flow.starts.size());
+    called_back_.resize(structure.flow.starts.size());
+    report_.proof.insns.resize(program.insns.size());
+    state_.frames.emplace_back();
+    reg(1) = Reg::pointer(Type::ctx);
+    reg(10) = Reg::pointer(Type::stack);
+}
+
+bool Walker::fail(Finding what, i64 a, i64 b, i64 c) {
+    report_.diagnostic = {what, Pc{pc_}, {a, b, c}};
+    report_.state = print(state_, program_);
+    return false;
+}
+
+bool Walker::readable(u32 index) {
+    return reg(index).type != Type::uninit || fail(Finding::uninitialized_register, index);
+}
+
+void Walker::run() {
+    bool accepted = true;
+    while (true) {
+        Step result = report_.processed >= options_.max_insns || values_.count() > max_values
+                          ? (fail(Finding::too_complex, static_cast<i64>(options_.max_insns)), Step::failed)
+                          : Step::next;
+        if (result == Step::next) {
+            ++report_.processed;
+            if (structure_.remember[pc_]) result = visit();
+        }
+        if (result == Step::next) result = step();
+        if (result == Step::failed) {
+            accepted = false;
+            break;
+        }
+        if (result == Step::next) {
+            pc_ = next_;
+            continue;
+        }
+        close_path();
+        if (!resume()) break;
+    }
+    report_.accepted = accepted && finish_stacks();
+    report_.states = report_.peak_states = seen_.size();
+    if (!report_.accepted) {
+        append(message(report_.diagnostic, program_) + '\n');
+        report_.proof = {};
+    }
+    append(statistics());
+}
+
+std::string Walker::statistics() const {
+    return fmt::format(
+        "processed {} insns (limit {}) max_states_per_insn {} total_states {} peak_states {} mark_read 0\n",
+        report_.processed, options_.max_insns, report_.max_states_per_insn, report_.states, report_.peak_states);
+}
+
+// --------------------------------------------------------------------------------------------------- remembered states
+
+// Whether the state, all of whose paths are walked, speaks for the present path: see Seen::loop.
+bool Walker::usable(const Seen& seen) const {
+    for (const Seen* at = &seen; at->loop >= 0;) {
+        const Seen& loop = seen_[static_cast<u32>(at->loop)];
+        if (loop.open > 0) {
+            const Frame& there = loop.state->frame();
+            const u32 depth = loop.state->depth();
+            if (depth > state_.depth() || state_.frames[depth].activation != there.activation) return false;
+        }
+        at = &loop;
+    }
+    return true;
+}
+
+Walker::Step Walker::visit() {
+    const bool loop_call = form().kind == Kind::call && form().call == isa::CallKind::helper &&
+                           insn().imm == static_cast<i32>(abi::HelperId::loop);
+    const bool force = loop_call;
+    bool add = force || (jumps_since_ >= 2 && insns_since_ >= 8);
+    const bool back = std::exchange(from_callback_, false);
+    if (loop_call && !back) state_.frame().activation = next_id_++;
+
+    std::vector<u32>& list = seen_at_[pc_];
+    for (std::size_t i = 0; i < list.size();) {
+        const u32 index = list[i];
+        Seen& seen = seen_[index];
+        if (seen.open > 0) {
+            // A state of the present path. Within one bpf_loop(), whose rounds are bounded at run time, coming back
+            // into what it covers ends the path; elsewhere coming back unchanged means that the loop need not end.
+            if (loop_call && back) {
+                if (seen.state->frame().activation == state_.frame().activation &&
+                    covers(*seen.state, state_, pc_, structure_.live, values_, Cover::exact)) {
+                    ++seen.hits;
+                    return cut(index, true) ? Step::path_end : Step::failed;
+                }
+            } else if (seen.state->rounds == state_.rounds &&
+                       covers(*seen.state, state_, pc_, structure_.live, values_, Cover::equal)) {
+                fail(Finding::infinite_loop, pc_);
+                return Step::failed;
+            }
+            // The rounds of a loop that is walked seldom help each other: remember fewer of them.
+            if (!force && jumps_since_ < 20 && insns_since_ < 100) add = false;
+        } else if (usable(seen) && covers(*seen.state, state_, pc_, structure_.live, values_, Cover::needed)) {
+            ++seen.hits;
+            return cut(index, false) ? Step::path_end : Step::failed;
+        }
+        if (add && !(loop_call && seen.open > 0) && ++seen.misses > seen.hits * 3 + (force ? 64 : 3)) {
+            forget(list, i);
+            continue;
+        }
+        ++i;
+    }
+    if (add) {
+        if (loop_call && back) widen(state_);
+        remember();
+    }
+    return Step::next;
+}
+
+// Ends the path at a state that covers it.
+bool Walker::cut(u32 index, bool loop) {
+    inherit_marks(*seen_[index].state, state_, pc_, structure_.live, values_, loop);
+    // The states on the way from that loop's state to here now rest on it: on the innermost, if on several, for that one
+    // lies on the way and rests on the next itself.
+    i32 rests_on = loop ? static_cast<i32>(index) : seen_[index].loop;
+    while (rests_on >= 0 && seen_[static_cast<u32>(rests_on)].open == 0) rests_on = seen_[static_cast<u32>(rests_on)].loop;
+    if (rests_on < 0) return true;
+    for (i32 at = parent_; at >= 0 && at != rests_on; at = seen_[static_cast<u32>(at)].parent) {
+        i32& present = seen_[static_cast<u32>(at)].loop;
+        if (present < rests_on || seen_[static_cast<u32>(present)].open == 0) present = rests_on;
+    }
+    return true;
+}
+
+void Walker::remember() {
+    insns_since_ = jumps_since_ = 0;
+    const std::size_t size = state_.bytes();
+    if (seen_bytes_ + size > options_.max_state_bytes) return;
+    seen_bytes_ += size;
+    seen_.push_back({.state = std::make_unique<State>(state_), .pc = pc_, .parent = parent_, .open = 1});
+    parent_ = static_cast<i32>(seen_.size()) - 1;
+    seen_at_[pc_].push_back(static_cast<u32>(parent_));
+    report_.max_states_per_insn = std::max<u64>(report_.max_states_per_insn, seen_at_[pc_].size());
+}
+
+void Walker::forget(std::vector<u32>& list, std::size_t at) {
+    Seen& seen = seen_[list[at]];
+    seen_bytes_ -= seen.state->bytes();
+    seen.state.reset();
+    list.erase(list.begin() + static_cast<std::ptrdiff_t>(at));
+}
+
+void Walker::close_path() {
+    for (i32 at = parent_; at >= 0; at = seen_[static_cast<u32>(at)].parent)
+        if (--seen_[static_cast<u32>(at)].open > 0) break;
+}
+
+bool Walker::resume() {
+    if (pending_.empty()) return false;
+    Pending& item = pending_.back();
+    state_ = std::move(item.state);
+    pc_ = item.pc;
+    parent_ = item.parent;
+    insns_since_ = item.insns;
+    jumps_since_ = item.jumps;
+    pending_.pop_back();
+    from_callback_ = false;
+    if (options_.log_level & 3) append(fmt::format("\nfrom earlier to {}: {}\n", pc_, print(state_, program_)));
+    return true;
+}
+
+bool Walker::set_aside(State state, u32 pc) {
+    if (pending_.size() >= max_pending) return fail(Finding::too_many_branches, max_pending);
+    if (parent_ >= 0) ++seen_[static_cast<u32>(parent_)].open;
+    pending_.push_back({std::move(state), pc, parent_, insns_since_, jumps_since_});
+    return true;
+}
+
+// ------------------------------------------------------------------------------------------------------------- a step
+
+Walker::Step Walker::step() {
+    report_.proof.insns[pc_].reached = true;
+    ++insns_since_;
+    next_ = pc_ + isa::slots(insn());
+    const bool logging = (options_.log_level & 3) != 0;
+    State before;
+    if (logging) {
+        log_insn();
+        before = state_;
+    }
+    const auto outcome = [](bool good) { return good ? Step::next : Step::failed; };
+    const Step result = [&] {
+        switch (form().kind) {
+            case Kind::alu:
+                return outcome(alu());
+            case Kind::extend:
+                return outcome(extend());
+            case Kind::swap:
+                return outcome(swap());
+            case Kind::jump:
+                ++jumps_since_;
+                return jump();
+            case Kind::ja:
+            case Kind::gotol:
+                ++jumps_since_;
+                next_ = static_cast<u32>(*program::jump_target(program_.insns, pc_));
+                return Step::next;
+            case Kind::call:
+                return outcome(call());
+            case Kind::exit:
+                return leave();
+            case Kind::load:
+            case Kind::load_sx:
+                return outcome(load());
+            case Kind::store_imm:
+            case Kind::store:
+                return outcome(store());
+            case Kind::atomic:
+                return outcome(atomic());
+            case Kind::wide:
+                return outcome(wide(pc_));
+            case Kind::cast:
+            case Kind::gotox:
+            case Kind::callx:
+            case Kind::may_goto:
+            case Kind::packet_abs:
+            case Kind::packet_ind:
+                return outcome(fail(Finding::unsupported_insn, insn().code));
+        }
+        return Step::failed;
+    }();
+    if (logging && result == Step::next) log_effect(before);
+    return result;
+}
+
+bool Walker::wide(u32 pc) {
+    const isa::Insn& first = program_.insns[pc];
+    const isa::Insn& second = program_.insns[pc + 1];
+    Reg& dst = reg(first.dst);
+    switch (form().pseudo) {
+        case isa::Pseudo::imm64:
+            dst = constant(isa::wide_imm(first, second));
+            return true;
+        case isa::Pseudo::map_idx:
+            dst = Reg::pointer(Type::map, static_cast<u32>(first.imm));
+            return true;
+        case isa::Pseudo::map_idx_value:
+            dst = Reg::pointer(Type::map_value, static_cast<u32>(first.imm));
+            dst.value = Number::constant(static_cast<u32>(second.imm));
+            return true;
+        case isa::Pseudo::func:
+            dst = Reg::pointer(Type::function, static_cast<u32>(i64{pc} + 1 + first.imm));
+            return true;
+        case isa::Pseudo::map_fd:
+        case isa::Pseudo::map_value:
+        case isa::Pseudo::btf_id:
+            break;
+    }
+    return fail(Finding::bad_map_reference, first.imm);
+}
+
+// --------------------------------------------------------------------------------------------- calls of the program's
+
+bool Walker::enter(State& state, u32 target, bool callback) {
+    if (state.frames.size() >= abi::max_frames) return fail(Finding::too_many_frames, abi::max_frames);
+    const u32 subprogram = *structure_.flow.starting_at(target);
+    edges_.push_back({state.frame().subprogram, subprogram, pc_});
+    if (callback) called_back_[subprogram] = 1, ++state.rounds;
+    Frame frame;
+    frame.subprogram = subprogram;
+    frame.call_site = pc_;
+    frame.callback = callback;
+    frame.regs[10] = Reg::pointer(Type::stack);
+    frame.regs[10].frame = static_cast<u8>(state.frames.size());
+    state.frames.push_back(std::move(frame));
+    return true;
+}
+
+bool Walker::call_subprogram(u32 target) {
+    const std::array<Reg, 11> arguments = state_.frame().regs;
+    if (!enter(state_, target, false)) return false;
+    for (u32 r = 1; r <= 5; ++r) reg(r) = arguments[r];
+    Frame& caller = state_.frames[state_.frames.size() - 2];
+    for (u32 r = 0; r <= 5; ++r) caller.regs[r] = {};
+    next_ = target;
+    return true;
+}
+
+Walker::Step Walker::leave() {
+    if (!readable(0)) return Step::failed;
+    if (state_.frame().callback) return leave_callback();
+    const Reg result = reg(0);
+    if (state_.depth() == 0) {
+        if (!state_.references.empty()) {
+            fail(Finding::record_leak, state_.references.front().insn);
+            return Step::failed;
+        }
+        if (is_pointer(result.type) && !options_.allow_ptr_leaks) {
+            fail(Finding::pointer_leak_return, static_cast<i64>(result.type));
+            return Step::failed;
+        }
+        return Step::path_end;
+    }
+    if (result.type == Type::stack) {
+        fail(Finding::returns_pointer, static_cast<i64>(result.type));
+        return Step::failed;
+    }
+    next_ = state_.frame().call_site + 1;
+    state_.frames.pop_back();
+    for (Reference& reference : state_.references) reference.frame = std::min(reference.frame, state_.depth());
+    reg(0) = result;
+    return Step::next;
+}
+
+// Goes back to the call of bpf_loop(), as often as states are new there.
+Walker::Step Walker::leave_callback() {
+    const Reg& result = reg(0);
+    mark(result);
+    if (!result.is_scalar() || result.value.umax > 1) {
+        fail(Finding::callback_return, result.value.smin, result.value.smax);
+        return Step::failed;
+    }
+    for (const Reference& reference : state_.references)
+        if (reference.frame == state_.depth()) {
+            fail(Finding::record_leak, reference.insn);
+            return Step::failed;
+        }
+    next_ = state_.frame().call_site;
+    state_.frames.pop_back();
+    from_callback_ = true;
+    return Step::next;
+}
+
+// A callback's round that changes a number which nothing depends on yet would change it in every round: such a number
+// may be anything from now on, so that the rounds converge.
+void Walker::widen(State& now) {
+    for (i32 at = parent_; at >= 0; at = seen_[static_cast<u32>(at)].parent) {
+        const Seen& seen = seen_[static_cast<u32>(at)];
+        if (seen.pc != pc_ || seen.state == nullptr || seen.state->depth() != now.depth() ||
+            seen.state->frame().activation != now.frame().activation)
+            continue;
+        const auto loosen = [&](const Reg& then, Reg& reg) {
+            if (!then.is_scalar() || !reg.is_scalar() || then.value == reg.value) return;
+            if (values_.marked(then.id) || values_.marked(reg.id)) return;
+            reg = unknown();
+        };
+        for (std::size_t f = 0; f < now.frames.size(); ++f) {
+            const Frame& then = seen.state->frames[f];
+            Frame& frame = now.frames[f];
+            for (u32 r = 0; r < 10; ++r) loosen(then.regs[r], frame.regs[r]);
+            for (std::size_t s = 0; s < std::min(then.stack.size(), frame.stack.size()); ++s) {
+                Slot& slot = frame.stack[s];
+                if (then.stack[s].saved_bytes() == 8 && slot.saved_bytes() == 8) loosen(then.stack[s].saved, slot.saved);
+            }
+        }
+        return;
+    }
+}
+
+// The stack that each chain of calls needs. As Linux 6.18 counts it: tracing programs without tail calls have a stack
+// for each frame, all others one for the chain, in which a frame takes a multiple of 16 bytes.
+bool Walker::finish_stacks() {
+    const auto& starts = structure_.flow.starts;
+    for (u32 sub = 0; sub < starts.size(); ++sub) {
+        const u32 end = sub + 1 < starts.size() ? starts[sub + 1] : static_cast<u32>(program_.insns.size());
+        report_.proof.subprograms.push_back({starts[sub], end, (stack_use_[sub] + 7) & ~7U, called_back_[sub] != 0});
+    }
+    const bool own_stacks = abi::is_tracing(program_.type) && !tail_calls_;
+    if (own_stacks) return true;
+    std::sort(edges_.begin(), edges_.end(),
+              [](const CallEdge& a, const CallEdge& b) { return std::tie(a.from, a.to) < std::tie(b.from, b.to); });
+    edges_.erase(std::unique(edges_.begin(), edges_.end(),
+                             [](const CallEdge& a, const CallEdge& b) { return a.from == b.from && a.to == b.to; }),
+                 edges_.end());
+    const auto size = [&](u32 sub) { return std::max(16U, (stack_use_[sub] + 15) & ~15U); };
+    // No chain is longer than max_frames, so that many rounds find the deepest one to each subprogram.
+    std::vector<u32> depth(starts.size());
+    depth[0] = size(0);
+    for (u32 round = 0; round < abi::max_frames; ++round)
+        for (const CallEdge& edge : edges_) {
+            if (depth[edge.from] == 0) continue;
+            const u32 needed = depth[edge.from] + size(edge.to);
+            if (needed <= depth[edge.to]) continue;
+            depth[edge.to] = needed;
+            if (needed > abi::stack_size) {
+                pc_ = edge.insn;
+                return fail(Finding::stack_too_deep, needed, abi::stack_size);
+            }
+        }
+    return true;
+}
+
+// -------------------------------------------------------------------------------------------------------------- the log
+
+void Walker::append(std::string_view text) {
+    if (options_.log_level == 0) return;
+    report_.log += text;
+    if (report_.log.size() > options_.max_log_bytes) {
+        const std::size_t keep = report_.log.find('\n', report_.log.size() / 2);
+        report_.log.erase(0, keep == std::string::npos ? report_.log.size() / 2 : keep + 1);
+    }
+}
+
+void Walker::log_insn() {
+    if (report_.processed == 1) append(fmt::format("0: {}\n", print(state_, program_)));
+    if (program_.btf != nullptr) {
+        const auto line = std::lower_bound(program_.lines.begin(), program_.lines.end(), pc_,
+                                           [](const program::LineInfo& info, u32 pc) { return info.insn < pc; });
+        if (line != program_.lines.end() && line->insn == pc_) {
+            std::string_view source = program_.btf->string(line->line_off);
+            std::string_view file = program_.btf->string(line->file_name_off);
+            file.remove_prefix(file.rfind('/') == std::string_view::npos ? 0 : file.rfind('/') + 1);
+            source.remove_prefix(std::min(source.find_first_not_of(" \t"), source.size()));
+            append(fmt::format("; {} @ {}:{}\n", source, file, line->line()));
+        }
+    }
+    if ((options_.log_level & 2) != 0) append(fmt::format("{}: {}\n", pc_, print(state_, program_)));
+    const std::string text = isa::print(std::span(program_.insns).subspan(pc_), isa::Style::kernel,
+                                        [](u32 id) { return abi::helper_name(id); });
+    append(fmt::format("{}: ({:02x}) {}", pc_, insn().code, text));
+}
+
+void Walker::log_effect(const State& before) {
+    const std::string changed = print(state_, program_, &before);
+    append(changed.empty() ? "\n" : fmt::format(" ; {}\n", changed));
+}
+
+}  // namespace anybpf::verifier

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// The walk over all paths of a program, depth first, with one abstract state. A branch that can go both ways puts one
+// side aside; a path ends at exit, or where a state that was walked before covers the present one. What follows is one
+// class in four files: walker.cpp (paths, remembered states, calls between subprograms, the log), numbers.cpp
+// (arithmetic and comparisons), memory.cpp (loads, stores, what helpers touch) and calls.cpp (helpers).
+//
+// Every check returns false after it has recorded what is wrong with fail().
+#pragma once
+
+#include <memory>
+
+#include "anybpf/abi/helper.hpp"
+#include "structure.hpp"
+
+namespace anybpf::verifier {
+
+class Walker {
+  public:
+    Walker(const program::Program& program, const Options& options, const Structure& structure, Report& report);
+    void run();
+
+  private:
+    using Region = program::Region;
+
+    // A remembered state. Where it lies in the tree of paths: `parent` is the one before it on its path, `open` counts
+    // the paths from it that are not walked to their end yet.
+    struct Seen {
+        std::unique_ptr<State> state;  // null when it has been forgotten
+        u32 pc = 0;
+        i32 parent = -1;
+        u32 open = 0;
+        u32 hits = 0, misses = 0;
+        // A path from here was cut off because it came back into a round of bpf_loop() that `loop`, a state of the same
+        // activation, covers. Until `loop` is walked to its end, this state says nothing outside that activation.
+        i32 loop = -1;
+    };
+    struct Pending {
+        State state;
+        u32 pc = 0;
+        i32 parent = -1;
+        u64 insns = 0, jumps = 0;  // since the last remembered state
+    };
+    enum class Step : u8 { failed, next, path_end };
+
+    // walker.cpp
+    bool fail(Finding what, i64 a = 0, i64 b = 0, i64 c = 0);
+    Step visit();  // compares with the remembered states, and remembers
+    Step step();
+    bool cut(u32 index, bool loop);
+    bool usable(const Seen& seen) const;
+    void remember();
+    void forget(std::vector<u32>& list, std::size_t at);
+    void close_path();
+    bool resume();
+    bool set_aside(State state, u32 pc);
+    bool call_subprogram(u32 target);
+    bool enter(State& state, u32 target, bool callback);
+    Step leave();
+    Step leave_callback();
+    void widen(State& now);
+    bool wide(u32 pc);
+    bool finish_stacks();
+    void log_insn();
+    void log_effect(const State& before);
+    void append(std::string_view text);
+    std::string statistics() const;
+
+    // numbers.cpp
+    bool alu();
+    bool extend();
+    bool swap();
+    bool move(bool is64, const Reg& from);
+    bool pointer_arithmetic(isa::AluOp op, bool is64, Reg& dst, const Reg& operand);
+    Step jump();
+    Step compare_numbers(Compare op, const Reg& a, const Reg& b, u32 target);
+    Step compare_pointers(Compare op, bool is64, const Reg& a, const Reg& b, u32 target);
+    void replace(State& state, u32 old_id, const Number& value, u32 new_id) const;
+    void settle_null(State& state, u32 id, bool null);
+
+    // memory.cpp
+    bool load();
+    bool store();
+    bool atomic();
+    bool load_from(u32 base, i32 off, u32 size, bool sign, Reg& out);
+    bool store_to(u32 base, i32 off, u32 size, const Reg& value, u32 value_reg);
+    bool check_alignment(const Reg& base, i64 off, u32 size);
+    bool check_object(const Reg& base, i64 off, i64 size, i64 limit, Finding finding);
+    bool check_map_access(u32 map, bool write);
+    bool load_context(const Reg& base, u32 base_reg, i32 off, u32 size);
+    bool stack_range(const Reg& base, u32 base_reg, i64 off, i64 size, i64& low, i64& high);
+    bool load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool sign, Reg& out);
+    bool store_stack(const Reg& base, u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg);
+    bool store_slot(u32 frame, i64 at, u32 size, const Reg& value);
+    bool read_stack_bytes(u32 frame, i64 low, i64 high, bool argument);
+    bool write_stack_bytes(u32 frame, i64 low, i64 high, i64 sure_low, i64 sure_high);
+    Slot& slot_at(u32 frame, i64 at);
+    void use_stack(u32 frame, i64 low);
+    bool note_region(Region region);
+    Region region_of(const Reg& base) const;
+    bool memory_argument(u32 reg, u64 least, u64 most, bool write, abi::ArgKind kind);
+
+    // calls.cpp
+    bool call();
+    bool call_helper(u32 id);
+    bool argument(u32 index, const abi::HelperProto& proto);
+    bool wrong_argument(u32 reg, abi::ArgKind kind);
+    bool map_argument(u32 reg, const abi::HelperProto& proto);
+    bool size_argument(u32 reg, abi::ArgKind kind);
+    bool string_argument(u32 reg, std::string_view& text);
+    bool release_record(u32 reg);
+    bool set_result(const abi::HelperProto& proto);
+    bool call_back();
+
+    Reg& reg(u32 index) { return state_.frame().regs[index]; }
+    bool readable(u32 index);  // has a value
+    // A number that decides something here must be what it is whenever a state is compared with this path's.
+    void mark(const Reg& scalar) {
+        if (scalar.is_scalar()) values_.mark(scalar.id);
+    }
+    Reg unknown(const Number& value = Number::unknown()) { return Reg::number(value, values_.fresh()); }
+    Reg constant(u64 value) { return Reg::number(Number::constant(value), values_.fresh()); }
+    const isa::Insn& insn() const { return program_.insns[pc_]; }
+    const isa::Form& form() const { return structure_.forms[pc_]; }
+
+    const program::Program& program_;
+    const Options& options_;
+    const Structure& structure_;
+    Report& report_;
+
+    State state_;
+    Values values_;
+    u32 pc_ = 0;
+    u32 next_ = 0;             // where the present step leads
+    bool from_callback_ = false;  // arrived at a bpf_loop() from the end of its callback
+    i32 parent_ = -1;          // the last remembered state of this path
+    u64 insns_since_ = 0, jumps_since_ = 0;
+    std::vector<Pending> pending_;
+    std::vector<Seen> seen_;
+    std::vector<std::vector<u32>> seen_at_;  // by instruction
+    std::size_t seen_bytes_ = 0;
+    u32 next_id_ = 1;  // of nulls, references and activations
+    std::vector<u32> stack_use_;  // by subprogram
+    std::vector<u8> called_back_;
+    bool tail_calls_ = false;
+
+    // What the arguments of the present helper call have shown so far.
+    struct Arguments {
+        u32 map = 0;
+        u32 memory = 0;  // the register before a size
+        abi::ArgKind memory_kind{};
+        u64 most = 0;  // bytes at most, of the last size
+        u64 allocate = 0;
+        u32 function = 0;
+        u32 released = 0;
+        std::string_view text;
+        bool has_text = false;
+    } arguments_;
+    struct CallEdge {
+        u32 from, to, insn;
+    };
+    std::vector<CallEdge> edges_;  // calls that were walked
+};
+
+// Whether bpf_snprintf() takes the format with that many arguments.
+bool valid_format(std::string_view format, u64 arguments);
+
+}  // namespace anybpf::verifier
