@@ -102,9 +102,6 @@ bool Walker::check_map_access(u32 map, bool write) {
 }
 
 bool Walker::load_context(const Reg& base, u32 base_reg, i32 off, u32 size) {
-    if (!base.value.is_constant()) return fail(Finding::context_offset, base_reg);
-    // The kernel rewrites accesses by the instruction's own offset, so it wants the pointer as it came, but for
-    // contexts that it does not rewrite; of these, too, it takes no moved one.
     if (!base.value.is_constant(0)) return fail(Finding::context_offset, base_reg);
     if (!context_readable(program_.type, off, size)) return fail(Finding::out_of_context, off, size);
     report_.proof.context_bytes = std::max(report_.proof.context_bytes, static_cast<u32>(off) + size);
@@ -152,8 +149,8 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
             if (map.max_entries == 1 && base.value.is_constant() && at + size <= static_cast<i64>(map.frozen.size())) {
                 u64 bytes = 0;
                 std::memcpy(&bytes, map.frozen.data() + at, size);
-                number = Number::constant(sign ? static_cast<u64>(static_cast<i64>(bytes << (64 - 8 * size)) >> (64 - 8 * size))
-                                               : bytes);
+                number = Number::constant(
+                    sign ? static_cast<u64>(static_cast<i64>(bytes << (64 - 8 * size)) >> (64 - 8 * size)) : bytes);
             }
             break;
         }
@@ -364,7 +361,7 @@ bool Walker::read_stack_bytes(u32 frame, i64 low, i64 high, bool argument) {
 
 // Some bytes of low..high are overwritten, those of sure_low..sure_high certainly.
 bool Walker::write_stack_bytes(u32 frame, i64 low, i64 high, i64 sure_low, i64 sure_high) {
-    const u32 version = values_.fresh();
+    const u32 written = values_.fresh();
     for (i64 base = low & ~i64{7}; base < high; base += 8) {
         Slot& slot = slot_at(frame, base);
         const bool whole = sure_low <= base && base + 8 <= sure_high;
@@ -373,7 +370,7 @@ bool Walker::write_stack_bytes(u32 frame, i64 low, i64 high, i64 sure_low, i64 s
             values_.mark(slot.version);  // some of it stays
         }
         slot.demote();
-        slot.version = version;
+        slot.version = written;
         for (i64 at = std::max(base, low); at < std::min(base + 8, high); ++at) {
             Byte& byte = slot.bytes[static_cast<std::size_t>(at & 7)];
             if ((sure_low <= at && at < sure_high) || byte != Byte::invalid) byte = Byte::misc;

@@ -139,7 +139,8 @@ class Comparison {
 
     bool stacks(const Frame& old, const Frame& now) {
         static constexpr Slot none{};
-        const std::size_t count = how_ == Cover::equal ? std::max(old.stack.size(), now.stack.size()) : old.stack.size();
+        const std::size_t count =
+            how_ == Cover::equal ? std::max(old.stack.size(), now.stack.size()) : old.stack.size();
         for (std::size_t i = 0; i < count; ++i)
             if (!slots(i < old.stack.size() ? old.stack[i] : none, i < now.stack.size() ? now.stack[i] : none))
                 return false;
@@ -271,7 +272,8 @@ std::string print(const Reg& reg, const program::Program& program, bool with_id)
         case Type::ctx:
             return pointer("ctx", "");
         case Type::stack:
-            if (reg.value.is_constant()) return fmt::format("fp{}", reg.value.smin == 0 ? "0" : fmt::format("{:+}", reg.value.smin));
+            if (reg.value.is_constant())
+                return fmt::format("fp{}", reg.value.smin == 0 ? "0" : fmt::format("{:+}", reg.value.smin));
             return fmt::format("fp({})", number);
         case Type::map:
             return map("map_ptr");

@@ -17,9 +17,8 @@ constexpr std::size_t max_subprograms = 256;
 Diagnostic refuse(Finding what, u32 pc, i64 a = 0, i64 b = 0, i64 c = 0) { return {what, Pc{pc}, {a, b, c}}; }
 
 bool supported(abi::ProgType type) {
-    return type == abi::ProgType::socket_filter || type == abi::ProgType::kprobe ||
-           type == abi::ProgType::tracepoint || type == abi::ProgType::raw_tracepoint ||
-           type == abi::ProgType::perf_event;
+    return type == abi::ProgType::socket_filter || type == abi::ProgType::kprobe || type == abi::ProgType::tracepoint ||
+           type == abi::ProgType::raw_tracepoint || type == abi::ProgType::perf_event;
 }
 
 // Whether the instruction at pc is not followed by the next one.
@@ -103,8 +102,8 @@ class Analysis {
         if (form.kind == Kind::gotox) return refuse(Finding::unsupported_insn, pc, insn.code);
         if (form.kind == Kind::alu && !form.by_register) {
             using isa::AluOp;
-            const bool divides = form.alu == AluOp::div || form.alu == AluOp::mod || form.alu == AluOp::sdiv ||
-                                 form.alu == AluOp::smod;
+            const bool divides =
+                form.alu == AluOp::div || form.alu == AluOp::mod || form.alu == AluOp::sdiv || form.alu == AluOp::smod;
             const bool shifts = form.alu == AluOp::lsh || form.alu == AluOp::rsh || form.alu == AluOp::arsh;
             if ((divides && insn.imm == 0) || (shifts && (insn.imm < 0 || insn.imm >= (form.is64 ? 64 : 32))))
                 return refuse(Finding::bad_immediate, pc, insn.imm);

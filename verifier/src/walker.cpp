@@ -140,10 +140,11 @@ Walker::Step Walker::visit() {
 // Ends the path at a state that covers it.
 bool Walker::cut(u32 index, bool loop) {
     inherit_marks(*seen_[index].state, state_, pc_, structure_.live, values_, loop);
-    // The states on the way from that loop's state to here now rest on it: on the innermost, if on several, for that one
-    // lies on the way and rests on the next itself.
+    // The states on the way from that loop's state to here now rest on it: on the innermost, if on several, for that
+    // one lies on the way and rests on the next itself.
     i32 rests_on = loop ? static_cast<i32>(index) : seen_[index].loop;
-    while (rests_on >= 0 && seen_[static_cast<u32>(rests_on)].open == 0) rests_on = seen_[static_cast<u32>(rests_on)].loop;
+    while (rests_on >= 0 && seen_[static_cast<u32>(rests_on)].open == 0)
+        rests_on = seen_[static_cast<u32>(rests_on)].loop;
     if (rests_on < 0) return true;
     for (i32 at = parent_; at >= 0 && at != rests_on; at = seen_[static_cast<u32>(at)].parent) {
         i32& present = seen_[static_cast<u32>(at)].loop;
@@ -370,7 +371,8 @@ void Walker::widen(State& now) {
             for (u32 r = 0; r < 10; ++r) loosen(then.regs[r], frame.regs[r]);
             for (std::size_t s = 0; s < std::min(then.stack.size(), frame.stack.size()); ++s) {
                 Slot& slot = frame.stack[s];
-                if (then.stack[s].saved_bytes() == 8 && slot.saved_bytes() == 8) loosen(then.stack[s].saved, slot.saved);
+                if (then.stack[s].saved_bytes() == 8 && slot.saved_bytes() == 8)
+                    loosen(then.stack[s].saved, slot.saved);
             }
         }
         return;
@@ -410,7 +412,8 @@ bool Walker::finish_stacks() {
     return true;
 }
 
-// -------------------------------------------------------------------------------------------------------------- the log
+// -------------------------------------------------------------------------------------------------------------- the
+// log
 
 void Walker::append(std::string_view text) {
     if (options_.log_level == 0) return;

@@ -130,15 +130,15 @@ class Walker {
     State state_;
     Values values_;
     u32 pc_ = 0;
-    u32 next_ = 0;             // where the present step leads
+    u32 next_ = 0;                // where the present step leads
     bool from_callback_ = false;  // arrived at a bpf_loop() from the end of its callback
-    i32 parent_ = -1;          // the last remembered state of this path
+    i32 parent_ = -1;             // the last remembered state of this path
     u64 insns_since_ = 0, jumps_since_ = 0;
     std::vector<Pending> pending_;
     std::vector<Seen> seen_;
     std::vector<std::vector<u32>> seen_at_;  // by instruction
     std::size_t seen_bytes_ = 0;
-    u32 next_id_ = 1;  // of nulls, references and activations
+    u32 next_id_ = 1;             // of nulls, references and activations
     std::vector<u32> stack_use_;  // by subprogram
     std::vector<u8> called_back_;
     bool tail_calls_ = false;
