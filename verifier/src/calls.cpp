@@ -140,16 +140,16 @@ bool Walker::set_result(const abi::HelperProto& proto) {
 bool Walker::call_back() {
     Frame& frame = state_.frame();
     const Reg count = frame.regs[1], context = frame.regs[3];
-    if (!count.is_zero()) {
+    mark(count);
+    if (!count.is_scalar() || frame.rounds < count.value.umax) {
         State other = state_;
+        ++other.frame().rounds;
         if (!enter(other, arguments_.function, true)) return false;
         other.frame().regs[1] = unknown();
         other.frame().regs[2] = context;
         if (!set_aside(std::move(other), arguments_.function)) return false;
-    } else {
-        mark(count);
     }
-    frame.activation = 0;
+    frame.activation = frame.rounds = 0;
     for (u32 r = 1; r <= 5; ++r) frame.regs[r] = {};
     frame.regs[0] = unknown();
     return true;

@@ -71,6 +71,7 @@ class Comparison {
         for (std::size_t i = 0; i < old.frames.size(); ++i) {
             const Frame &a = old.frames[i], &b = now.frames[i];
             if (a.subprogram != b.subprogram || a.call_site != b.call_site || a.callback != b.callback) return false;
+            if (a.rounds > b.rounds) return false;  // old had more of them before it
         }
         // The running frame first: it differs most often.
         for (std::size_t i = old.frames.size(); i-- > 0;) {

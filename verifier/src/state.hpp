@@ -83,6 +83,7 @@ struct Frame {
     u32 call_site = 0;      // the calling instruction in the frame below
     bool callback = false;  // called by the helper at call_site
     u32 activation = 0;     // of the bpf_loop() that this frame is in; 0: none
+    u32 rounds = 0;         // of it that were entered
     std::array<Reg, 11> regs{};
     std::vector<Slot> stack;  // [i] is fp-8*(i+1); what lies beyond was never written
 };

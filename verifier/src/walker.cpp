@@ -83,9 +83,7 @@ bool Walker::usable(const Seen& seen) const {
     for (const Seen* at = &seen; at->loop >= 0;) {
         const Seen& loop = seen_[static_cast<u32>(at->loop)];
         if (loop.open > 0) {
-            const Frame& there = loop.state->frame();
-            const u32 depth = loop.state->depth();
-            if (depth > state_.depth() || state_.frames[depth].activation != there.activation) return false;
+            if (loop.depth > state_.depth() || state_.frames[loop.depth].activation != loop.activation) return false;
         }
         at = &loop;
     }
@@ -98,7 +96,7 @@ Walker::Step Walker::visit() {
     const bool force = loop_call;
     bool add = force || (jumps_since_ >= 2 && insns_since_ >= 8);
     const bool back = std::exchange(from_callback_, false);
-    if (loop_call && !back) state_.frame().activation = next_id_++;
+    if (loop_call && !back) state_.frame().activation = next_id_++, state_.frame().rounds = 0;
 
     std::vector<u32>& list = seen_at_[pc_];
     for (std::size_t i = 0; i < list.size();) {
@@ -124,7 +122,7 @@ Walker::Step Walker::visit() {
             ++seen.hits;
             return cut(index, false) ? Step::path_end : Step::failed;
         }
-        if (add && !(loop_call && seen.open > 0) && ++seen.misses > seen.hits * 3 + (force ? 64 : 3)) {
+        if (add && ++seen.misses > seen.hits * 3 + (force ? 16 : 3)) {
             forget(list, i);
             continue;
         }
@@ -158,7 +156,12 @@ void Walker::remember() {
     const std::size_t size = state_.bytes();
     if (seen_bytes_ + size > options_.max_state_bytes) return;
     seen_bytes_ += size;
-    seen_.push_back({.state = std::make_unique<State>(state_), .pc = pc_, .parent = parent_, .open = 1});
+    seen_.push_back({.state = std::make_unique<State>(state_),
+                     .pc = pc_,
+                     .parent = parent_,
+                     .open = 1,
+                     .depth = state_.depth(),
+                     .activation = state_.frame().activation});
     parent_ = static_cast<i32>(seen_.size()) - 1;
     seen_at_[pc_].push_back(static_cast<u32>(parent_));
     report_.max_states_per_insn = std::max<u64>(report_.max_states_per_insn, seen_at_[pc_].size());
@@ -250,7 +253,10 @@ Walker::Step Walker::step() {
         }
         return Step::failed;
     }();
-    if (logging && result == Step::next) log_effect(before);
+    if (logging && result == Step::next)
+        log_effect(before);
+    else if (logging)
+        append("\n");
     return result;
 }
 

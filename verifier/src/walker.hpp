@@ -33,6 +33,7 @@ class Walker {
         // A path from here was cut off because it came back into a round of bpf_loop() that `loop`, a state of the same
         // activation, covers. Until `loop` is walked to its end, this state says nothing outside that activation.
         i32 loop = -1;
+        u32 depth = 0, activation = 0;  // of the running frame; outlives the state
     };
     struct Pending {
         State state;

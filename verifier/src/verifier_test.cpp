@@ -1,0 +1,767 @@
+// SPDX-License-Identifier: Apache-2.0
+// Verdicts. Every finding of findings.def is produced by at least one case, which is itself tested; for most there is a
+// neighbour that differs by little and is accepted.
+#include <functional>
+#include <set>
+
+#include "testing.hpp"
+
+namespace anybpf::verifier {
+namespace {
+
+using namespace testing;
+using abi::ProgType;
+
+struct Case {
+    std::string name;
+    std::string text;
+    Finding expected = Finding::none;  // none: accepted
+    ProgType type = ProgType::kprobe;
+    std::function<void(program::Program&, Options&)> adjust = {};
+};
+
+// r0 = pointer to a value of map 0 that is not null
+const std::string looked_up = R"(
+    *(u32 *)(r10 - 4) = 1
+    r2 = r10
+    r2 += -4
+    r1 = map[idx:0] ll
+    call map_lookup_elem
+    if r0 == 0 goto out
+)";
+const std::string out = "\nout: r0 = 0\nexit\n";
+// r6 = a record of 16 bytes that is not null
+const std::string reserved = R"(
+    r1 = map[idx:2] ll
+    r2 = 16
+    r3 = 0
+    call ringbuf_reserve
+    if r0 == 0 goto out
+    r6 = r0
+)";
+const std::string submitted = "\nr1 = r6\nr2 = 0\ncall ringbuf_submit\n";
+
+void with_btf(program::Program& program, Options&) { add_btf(program); }
+
+std::vector<Case> cases() {
+    std::vector<Case> all;
+    const auto add = [&](std::string name, std::string text, Finding expected = Finding::none,
+                         ProgType type = ProgType::kprobe,
+                         std::function<void(program::Program&, Options&)> adjust = {}) {
+        all.push_back({std::move(name), std::move(text), expected, type, std::move(adjust)});
+    };
+    const auto set = [](auto change) { return [change](program::Program& p, Options& o) { change(p, o); }; };
+    using F = Finding;
+
+    // --- the program as a whole
+    add("smallest", "r0 = 0\nexit");
+    add("type", "r0 = 0\nexit", F::unsupported_program_type, ProgType::xdp);
+    add("empty", "r0 = 0\nexit", F::bad_program_size, ProgType::kprobe, set([](auto& p, auto&) { p.insns.clear(); }));
+    add("unknown opcode", "r0 = 0\nexit", F::bad_insn, ProgType::kprobe,
+        set([](auto& p, auto&) { p.insns[0].code = 0xff; }));
+    add("reserved field", "r0 = 0\nexit", F::bad_insn, ProgType::kprobe,
+        set([](auto& p, auto&) { p.insns[0].off = 1; }));
+    add("half of a wide", "r0 = 0\nr1 = 5 ll\nexit", F::bad_insn, ProgType::kprobe,
+        set([](auto& p, auto&) { p.insns.resize(2); }));
+    add("register 11", "r0 = 0\nexit", F::bad_register, ProgType::kprobe,
+        set([](auto& p, auto&) { p.insns[0].dst = 11; }));
+    add("divide by constant zero", "r0 = 1\nr0 /= 0\nexit", F::bad_immediate);
+    add("shift too far", "r0 = 1\nr0 <<= 64\nexit", F::bad_immediate);
+    add("shift 32 bits too far", "r0 = 1\nw0 <<= 32\nexit", F::bad_immediate);
+    add("divide by a register that may be zero", "r0 = 1\nr2 = 0\nr0 /= r2\nexit");
+    add("kfunc", "r0 = 0\nexit", F::unsupported_insn, ProgType::kprobe,
+        set([](auto& p, auto&) { p.insns[0] = {.code = 0x85, .src = 2, .imm = 1}; }));
+    add("packet load", "r0 = 0\nexit", F::unsupported_insn, ProgType::socket_filter,
+        set([](auto& p, auto&) { p.insns[0] = {.code = 0x30}; }));
+    add("write r10", "r10 = 0\nexit", F::frame_pointer_write);
+    add("fetch into r10", "*(u64 *)(r10 - 8) = 0\nr0 = 0\nr1 = 1\nr1 = atomic_fetch_add((u64 *)(r10 - 8), r1)\nexit",
+        F::frame_pointer_write, ProgType::kprobe, set([](auto& p, auto&) { p.insns[3].src = 10; }));
+    add("jump out", "r0 = 0\ngoto +7\nexit", F::jump_out_of_range);
+    add("jump into a wide", "r0 = 0\nif r0 == 0 goto +1\nr1 = 5 ll\nexit", F::jump_out_of_range);
+    add("jump into another function", "r0 = 0\nif r0 == 0 goto +2\ncall sub\nexit\nsub: r0 = 1\nexit",
+        F::jump_out_of_range);
+    add("falls off", "r0 = 0", F::falls_off_end);
+    add("falls into the next function", "call sub\nr0 = 0\nsub: r0 = 1\nexit", F::falls_off_end);
+    add("unreachable", "r0 = 0\nexit\nr0 = 1\nexit", F::unreachable_insn);
+    add("call into a wide", "call +2\nexit\nr0 = 5 ll\nexit", F::bad_call_target, ProgType::kprobe,
+        set([](auto& p, auto&) { p.insns[0] = {.code = 0x85, .src = 1, .imm = 2}; }));
+    add("call outside", "r0 = 0\nexit", F::bad_call_target, ProgType::kprobe,
+        set([](auto& p, auto&) { p.insns[0] = {.code = 0x85, .src = 1, .imm = 100}; }));
+    std::string many = "r0 = 0\n", functions;
+    for (int i = 0; i < 256; ++i)
+        many += fmt::format("call f{}\n", i), functions += fmt::format("f{}: r0 = 0\nexit\n", i);
+    add("257 subprograms", many + "exit\n" + functions, F::too_many_subprograms);
+    add("recursion", "call sub\nexit\nsub: call sub2\nexit\nsub2: call sub\nexit", F::recursion);
+    add("itself", "call sub\nexit\nsub: call sub\nexit", F::recursion);
+    const auto chain = [](int functions_in_it, int stack) {
+        std::string text;
+        for (int i = 0; i < functions_in_it; ++i)
+            text += fmt::format("f{}: r1 = 0\n*(u64 *)(r10 - {}) = r1\n{}exit\n", i, stack,
+                                i + 1 < functions_in_it ? fmt::format("call f{}\n", i + 1) : "r0 = 0\n");
+        return text;
+    };
+    add("8 frames", chain(8, 8));
+    add("9 frames", chain(9, 8), F::too_many_frames);
+    add("512 bytes each in a tracing program", chain(8, 512));
+    add("512 bytes over the chain", chain(2, 256), F::none, ProgType::socket_filter);
+    add("more over the chain", chain(3, 200), F::stack_too_deep, ProgType::socket_filter);
+    add("map that is not there", "r1 = map[idx:9] ll\nr0 = 0\nexit", F::bad_map_reference);
+    add("value of a hash", "r1 = map[idx:0][0]+0 ll\nr0 = 0\nexit", F::bad_map_reference);
+    add("value beyond", "r1 = map[idx:1][0]+64 ll\nr0 = 0\nexit", F::bad_map_reference);
+    add("value of an array of several", "r1 = map[idx:7][0]+0 ll\nr0 = 0\nexit", F::bad_map_reference);
+    const std::string loop = R"(
+        *(u64 *)(r10 - 8) = 0
+        r1 = 10
+        r2 = each ll
+        r3 = r10
+        r3 += -8
+        r4 = 0
+        call helper 181
+        r0 = 0
+        exit
+    each:)";
+    add("callback without BTF", loop + "r0 = 0\nexit", F::bad_callback_target);
+    add("global callback", loop + "r0 = 0\nexit", F::bad_callback_target, ProgType::kprobe,
+        set([](auto& p, auto&) { add_btf(p, true); }));
+
+    // --- the walk
+    add("loop of 100", "r0 = 0\nagain: r0 += 1\nif r0 < 100 goto again\nexit");
+    add("loop with unknown end", R"(
+        call get_prandom_u32
+        r1 = 0
+    again: if r1 >= r0 goto done
+        r1 += 1
+        goto again
+    done: r0 = 0
+        exit)",
+        F::too_complex, ProgType::kprobe, set([](auto&, auto& o) { o.max_insns = 20'000; }));
+    add("loop to a bounded end", R"(
+        call get_prandom_u32
+        r0 &= 63
+        r1 = 0
+    again: if r1 >= r0 goto done
+        r1 += 1
+        goto again
+    done: r0 = 0
+        exit)");
+    add("endless", "r0 = 0\nagain: r1 = 1\nr2 = 2\nr3 = 3\ngoto again\nexit", F::unreachable_insn);
+    add("endless in a state", "r0 = 0\nagain: r1 = 1\nif r0 == 0 goto again\nexit", F::infinite_loop);
+    add("endless until chance", "again: call get_prandom_u32\nif r0 != 5 goto again\nr0 = 0\nexit", F::infinite_loop);
+    std::string branches;
+    for (int i = 0; i < 8200; ++i) branches += "call get_prandom_u32\nif r0 == 5 goto +0\n";
+    add("8200 branches", branches + "r0 = 0\nexit", F::too_many_branches);
+    add("context or stack", R"(
+        *(u64 *)(r10 - 8) = 0
+        r2 = r10
+        r2 += -8
+        r3 = *(u64 *)(r1 + 0)
+        if r3 == 0 goto both
+        r2 = r1
+    both: r0 = *(u64 *)(r2 + 0)
+        exit)",
+        F::mixed_regions);
+    add("map value or stack", looked_up + R"(
+        *(u64 *)(r10 - 16) = 0
+        r2 = r10
+        r2 += -16
+        r3 = *(u64 *)(r0 + 0)
+        if r3 == 0 goto both
+        r2 = r0
+    both: r0 = *(u64 *)(r2 + 0)
+    )" + out);
+
+    // --- registers
+    add("r0 never set", "exit", F::uninitialized_register);
+    add("r2 never set", "r0 = r2\nexit", F::uninitialized_register);
+    add("r1 after a call", "call get_prandom_u32\nr0 = r1\nexit", F::uninitialized_register);
+    add("set on one path", "r2 = *(u64 *)(r1 + 0)\nif r2 == 0 goto done\nr0 = 1\ndone: exit",
+        F::uninitialized_register);
+    add("and with a pointer", "r1 &= 8\nr0 = 0\nexit", F::pointer_arithmetic);
+    add("32-bit copy of a pointer", "w0 = w1\nexit", F::pointer_arithmetic);
+    add("32-bit addition to a pointer", "r2 = r10\nw2 += -8\nr0 = 0\nexit", F::pointer_arithmetic);
+    add("number - pointer", "r2 = 5\nr2 -= r10\nr0 = 0\nexit", F::pointer_arithmetic);
+    add("pointer + pointer", "r2 = r10\nr2 += r1\nr0 = 0\nexit", F::pointer_arithmetic);
+    add("negated pointer", "r1 = -r1\nr0 = 0\nexit", F::pointer_arithmetic);
+    add("swapped pointer", "r1 = be64 r1\nr0 = 0\nexit", F::pointer_arithmetic);
+    add("map + 8", "r1 = map[idx:0] ll\nr1 += 8\nr0 = 0\nexit", F::pointer_arithmetic);
+    add("distance within the stack", "r2 = r10\nr2 += -8\nr2 -= r10\nr0 = r2\nexit");
+    add("add before the null check", R"(
+        *(u32 *)(r10 - 4) = 1
+        r2 = r10
+        r2 += -4
+        r1 = map[idx:0] ll
+        call map_lookup_elem
+        r0 += 8
+        if r0 == 0 goto done
+    done: r0 = 0
+        exit)",
+        F::arithmetic_maybe_null);
+    add("unknown offset", looked_up + "r6 = r0\ncall get_current_pid_tgid\nr6 += r0\nr0 = *(u8 *)(r6 + 0)\n" + out,
+        F::pointer_offset);
+    add("huge offset", looked_up + "r0 += 0x40000000\n" + out, F::pointer_offset);
+    add("compare pointers", looked_up + "if r0 == r10 goto out\n" + out, F::pointer_comparison);
+    add("compare a pointer and a number", "if r1 > 5 goto out\n" + out, F::pointer_comparison);
+    add("compare half a pointer", "if w1 == 0 goto out\n" + out, F::pointer_comparison);
+    add("compare within the stack", "r2 = r10\nr2 += -8\nif r2 < r10 goto out\n" + out);
+
+    // --- memory
+    add("load from a number", "r1 = 4096\nr0 = *(u64 *)(r1 + 0)\nexit", F::not_a_pointer);
+    add("store to a number", "r1 = 4096\n*(u64 *)(r1 + 0) = 1\nr0 = 0\nexit", F::not_a_pointer);
+    add("atomic at a number", "r1 = 4096\nr0 = 0\nlock *(u64 *)(r1 + 0) += r0\nexit", F::not_a_pointer);
+    add("no null check", R"(
+        *(u32 *)(r10 - 4) = 1
+        r2 = r10
+        r2 += -4
+        r1 = map[idx:0] ll
+        call map_lookup_elem
+        r0 = *(u64 *)(r0 + 0)
+        exit)",
+        F::maybe_null);
+    add("null check of a copy", R"(
+        *(u32 *)(r10 - 4) = 1
+        r2 = r10
+        r2 += -4
+        r1 = map[idx:0] ll
+        call map_lookup_elem
+        r6 = r0
+        *(u64 *)(r10 - 16) = r0
+        if r6 == 0 goto out
+        r7 = *(u64 *)(r10 - 16)
+        r8 = *(u64 *)(r7 + 8)
+        r8 = *(u64 *)(r0 + 8)
+    )" + out);
+    add("null after the check", looked_up + "goto done\nout: r0 = *(u64 *)(r0 + 0)\ndone: r0 = 0\nexit",
+        F::not_a_pointer);
+    add("load from a map", "r1 = map[idx:0] ll\nr0 = *(u64 *)(r1 + 0)\nexit", F::not_memory);
+    add("load from a task", "call get_current_task_btf\nr0 = *(u32 *)(r0 + 0)\nexit", F::typed_load_unsupported);
+    add("read a task by helper", R"(
+        call get_current_task_btf
+        r3 = r0
+        r3 += 16
+        r1 = r10
+        r1 += -8
+        r2 = 8
+        call probe_read_kernel
+        r0 = *(u64 *)(r10 - 8)
+        exit)");
+    add("stack misaligned", "*(u64 *)(r10 - 12) = 1\nr0 = 0\nexit", F::misaligned);
+    add("atomic misaligned", looked_up + "r1 = 1\nlock *(u64 *)(r0 + 4) += r1\n" + out, F::misaligned);
+    add("map value misaligned is fine", looked_up + "r1 = *(u64 *)(r0 + 3)\n" + out);
+    add("pt_regs", "r0 = *(u64 *)(r1 + 160)\nexit");
+    add("beyond pt_regs", "r0 = *(u64 *)(r1 + 168)\nexit", F::out_of_context);
+    add("context misaligned", "r0 = *(u64 *)(r1 + 4)\nexit", F::out_of_context);
+    add("before the context", "r0 = *(u64 *)(r1 - 8)\nexit", F::out_of_context);
+    add("tracepoint", "r0 = *(u64 *)(r1 + 8184)\nexit", F::none, ProgType::tracepoint);
+    add("tracepoint's common fields", "r0 = *(u64 *)(r1 + 0)\nexit", F::out_of_context, ProgType::tracepoint);
+    add("beyond a tracepoint", "r0 = *(u64 *)(r1 + 8192)\nexit", F::out_of_context, ProgType::tracepoint);
+    add("raw tracepoint", "r0 = *(u64 *)(r1 + 88)\nexit", F::none, ProgType::raw_tracepoint);
+    add("beyond a raw tracepoint", "r0 = *(u64 *)(r1 + 96)\nexit", F::out_of_context, ProgType::raw_tracepoint);
+    add("perf event", "r0 = *(u64 *)(r1 + 168)\nr0 = *(u64 *)(r1 + 176)\nexit", F::none, ProgType::perf_event);
+    add("perf event's registers are whole", "r0 = *(u32 *)(r1 + 8)\nexit", F::out_of_context, ProgType::perf_event);
+    add("socket buffer", "r0 = *(u32 *)(r1 + 0)\nr0 = *(u8 *)(r1 + 17)\nr0 = *(u64 *)(r1 + 48)\nexit", F::none,
+        ProgType::socket_filter);
+    add("socket buffer's packet", "r0 = *(u32 *)(r1 + 76)\nexit", F::out_of_context, ProgType::socket_filter);
+    add("store to the context", "*(u64 *)(r1 + 0) = 1\nr0 = 0\nexit", F::context_write);
+    add("context plus 8", "r1 += 8\nr0 = *(u64 *)(r1 + 0)\nexit", F::context_offset);
+    add("context plus unknown", "r2 = *(u64 *)(r1 + 0)\nr2 &= 8\nr1 += r2\nr0 = *(u64 *)(r1 + 0)\nexit",
+        F::context_offset);
+    add("below the stack", "*(u64 *)(r10 - 520) = 1\nr0 = 0\nexit", F::out_of_stack);
+    add("above the stack", "*(u64 *)(r10 + 0) = 1\nr0 = 0\nexit", F::out_of_stack);
+    add("unbounded in the stack",
+        "*(u64 *)(r10 - 8) = 1\nr2 = *(u64 *)(r1 + 0)\nr2 >>= 1\nr3 = r10\nr3 += r2\nr0 = *(u8 *)(r3 - 8)\nexit",
+        F::unbounded_stack);
+    add("bounded in the stack", R"(
+        *(u64 *)(r10 - 8) = 1
+        *(u64 *)(r10 - 16) = 1
+        r2 = *(u64 *)(r1 + 0)
+        r2 &= 8
+        r3 = r10
+        r3 += -16
+        r3 += r2
+        r0 = *(u64 *)(r3 + 0)
+        *(u8 *)(r3 + 3) = 7
+        exit)");
+    add("bounded over what was not written", R"(
+        *(u64 *)(r10 - 8) = 1
+        r2 = *(u64 *)(r1 + 0)
+        r2 &= 8
+        r3 = r10
+        r3 += -16
+        r3 += r2
+        r0 = *(u64 *)(r3 + 0)
+        exit)",
+        F::uninitialized_stack);
+    add("read before written", "r0 = *(u64 *)(r10 - 8)\nexit", F::uninitialized_stack);
+    add("half written", "*(u32 *)(r10 - 8) = 1\nr0 = *(u64 *)(r10 - 8)\nexit", F::uninitialized_stack);
+    add("key not written", "r2 = r10\nr2 += -4\nr1 = map[idx:0] ll\ncall map_lookup_elem\nr0 = 0\nexit",
+        F::uninitialized_stack);
+    add("written in halves", "*(u32 *)(r10 - 8) = 1\n*(u32 *)(r10 - 4) = 2\nr0 = *(u64 *)(r10 - 8)\nexit");
+    add("half of a saved pointer", "*(u64 *)(r10 - 8) = r1\nr0 = *(u32 *)(r10 - 8)\nexit", F::partial_pointer);
+    add("overwrite half of a saved pointer", "*(u64 *)(r10 - 8) = r1\n*(u32 *)(r10 - 4) = 0\nr0 = 0\nexit",
+        F::partial_pointer);
+    add("overwrite a saved pointer", "*(u64 *)(r10 - 8) = r1\n*(u64 *)(r10 - 8) = 5\nr0 = *(u64 *)(r10 - 8)\nexit");
+    add("saved and loaded", "*(u64 *)(r10 - 8) = r1\nr2 = *(u64 *)(r10 - 8)\nr0 = *(u64 *)(r2 + 0)\nexit");
+    add("stack pointer into the caller's frame", R"(
+        r1 = r10
+        r1 += -8
+        call sub
+        r0 = 0
+        exit
+    sub: *(u64 *)(r1 + 0) = r10
+        r0 = 0
+        exit)",
+        F::stack_pointer_saved);
+    add("caller's stack through an argument", R"(
+        r1 = r10
+        r1 += -8
+        call sub
+        r0 = *(u64 *)(r10 - 8)
+        exit
+    sub: *(u64 *)(r1 + 0) = 7
+        r0 = 0
+        exit)");
+    add("map value", looked_up + "r1 = *(u64 *)(r0 + 8)\n" + out);
+    add("beyond the map value", looked_up + "r1 = *(u64 *)(r0 + 9)\n" + out, F::out_of_map_value);
+    add("before the map value", looked_up + "*(u8 *)(r0 - 1) = 1\n" + out, F::out_of_map_value);
+    const std::string index = looked_up + "r6 = r0\ncall get_prandom_u32\n";
+    add("index by mask", index + "r0 &= 7\nr6 += r0\nr1 = *(u64 *)(r6 + 1)\n" + out);
+    add("index by comparison", index + "if r0 > 8 goto out\nr6 += r0\nr1 = *(u64 *)(r6 + 0)\n" + out);
+    add("index by 32-bit comparison", index + "w0 = w0\nif w0 > 8 goto out\nr6 += r0\nr1 = *(u64 *)(r6 + 0)\n" + out);
+    add("index by register comparison",
+        index + "r1 = 9\nif r0 >= r1 goto out\nr6 += r0\nr1 = *(u64 *)(r6 + 0)\n" + out);
+    add("index of a copy", index + "r7 = r0\nif r7 > 8 goto out\nr6 += r0\nr1 = *(u64 *)(r6 + 0)\n" + out);
+    add("index one too far", index + "if r0 > 9 goto out\nr6 += r0\nr1 = *(u64 *)(r6 + 0)\n" + out,
+        F::out_of_map_value);
+    add("index signed", index + "if r0 s> 8 goto out\nr6 += r0\nr1 = *(u64 *)(r6 + 0)\n" + out, F::pointer_offset);
+    add("index unbounded above", index + "r0 >>= 1\nr6 += r0\nr1 = *(u64 *)(r6 + 0)\n" + out, F::out_of_map_value);
+    add("index by 32-bit comparison of 64 bits", index + "if w0 > 8 goto out\nr6 += r0\nr1 = *(u64 *)(r6 + 0)\n" + out,
+        F::pointer_offset);
+    add("global data", "r1 = map[idx:1][0]+8 ll\n*(u64 *)(r1 + 48) = 5\nr0 = *(u64 *)(r1 + 0)\nexit");
+    add("beyond global data", "r1 = map[idx:1][0]+8 ll\n*(u64 *)(r1 + 56) = 5\nr0 = 0\nexit", F::out_of_map_value);
+    add("read-only data is known", R"(
+        r1 = map[idx:5][0]+8 ll
+        r0 = *(u32 *)(r1 + 0)
+        if r0 == 7 goto done
+        call 195896080
+        r0 = *(u64 *)(r0 + 0)
+    done: r0 = 0
+        exit)");
+    add("store to read-only data", "r1 = map[idx:5][0]+0 ll\n*(u8 *)(r1 + 0) = 5\nr0 = 0\nexit", F::map_read_only);
+    add("load from a write-only map", "r1 = map[idx:6][0]+0 ll\nr0 = *(u8 *)(r1 + 0)\nexit", F::map_write_only);
+    add("record", reserved + "*(u64 *)(r6 + 8) = 1\n" + submitted + out);
+    add("beyond the record", reserved + "*(u64 *)(r6 + 9) = 1\n" + submitted + out, F::out_of_record);
+    add("atomic on the context", "r0 = 1\nlock *(u64 *)(r1 + 0) += r0\nexit", F::atomic_region);
+    add("atomics", looked_up + R"(
+        r1 = 1
+        lock *(u64 *)(r0 + 0) += r1
+        r1 = atomic_fetch_add((u64 *)(r0 + 8), r1)
+        r6 = r0
+        r0 = 5
+        r1 = 6
+        r0 = cmpxchg_64(r6 + 0, r0, r1)
+        r1 = xchg32_32(r6 + 4, w1)
+    )" + out);
+    add("atomic on the stack",
+        "*(u64 *)(r10 - 8) = 1\nr1 = 2\nlock *(u64 *)(r10 - 8) |= r1\nr0 = *(u64 *)(r10 - 8)\nexit");
+    add("atomic on an unwritten stack", "r1 = 2\nr0 = 0\nlock *(u64 *)(r10 - 8) |= r1\nexit", F::uninitialized_stack);
+    add("atomic on a saved pointer", "*(u64 *)(r10 - 8) = r1\nr1 = 2\nr0 = 0\nlock *(u64 *)(r10 - 8) |= r1\nexit",
+        F::partial_pointer);
+    add("what atomics leave is unknown", looked_up + R"(
+        *(u64 *)(r10 - 16) = 0
+        r1 = 100
+        lock *(u64 *)(r10 - 16) += r1
+        r2 = *(u64 *)(r10 - 16)
+        r0 += r2
+        r1 = *(u8 *)(r0 + 0)
+    )" + out,
+        F::pointer_offset);
+
+    // --- pointers that would leave
+    add("pointer into a map", looked_up + "*(u64 *)(r0 + 0) = r10\n" + out, F::pointer_leak_store);
+    const auto leaks = set([](auto&, auto& o) { o.allow_ptr_leaks = true; });
+    add("pointer into a map, allowed", looked_up + "*(u64 *)(r0 + 0) = r10\n" + out, F::none, ProgType::kprobe, leaks);
+    add("pointer into a record", reserved + "*(u64 *)(r6 + 0) = r6\n" + submitted + out, F::pointer_leak_store);
+    add("pointer added atomically", looked_up + "lock *(u64 *)(r0 + 0) += r10\n" + out, F::pointer_leak_store);
+    add("pointer as flags", R"(
+        r1 = map[idx:2] ll
+        r2 = r10
+        call ringbuf_query
+        r0 = 0
+        exit)",
+        F::pointer_leak_argument);
+    add("pointer in a key", R"(
+        *(u64 *)(r10 - 8) = r10
+        r2 = r10
+        r2 += -8
+        r1 = map[idx:0] ll
+        call map_lookup_elem
+        r0 = 0
+        exit)",
+        F::pointer_leak_stack);
+    add("return a pointer", "r0 = r10\nexit", F::pointer_leak_return);
+    add("return a pointer, allowed", "r0 = r1\nexit", F::none, ProgType::kprobe, leaks);
+
+    // --- calls
+    add("poisoned call", "call 195896080\nr0 = 0\nexit", F::unknown_helper);
+    add("helper that is not there", "call override_return\nr0 = 0\nexit", F::helper_unavailable);
+    add("without licence", "call get_current_task\nr0 = 0\nexit", F::helper_gpl_only, ProgType::kprobe,
+        set([](auto& p, auto&) { p.gpl_compatible = false; }));
+    add("tracing only", "call get_current_uid_gid\nr0 = 0\nexit", F::helper_program_type, ProgType::socket_filter);
+    const std::string from_user = "r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\ncall copy_from_user\nr0 = 0\nexit";
+    add("sleepable only", from_user, F::helper_sleepable);
+    add("sleepable", from_user, F::none, ProgType::kprobe, set([](auto& p, auto&) { p.sleepable = true; }));
+    add("number for a map", "r1 = 5\nr2 = r10\ncall map_lookup_elem\nr0 = 0\nexit", F::wrong_argument);
+    add("context for memory", "r2 = 8\ncall trace_printk\nr0 = 0\nexit", F::wrong_argument);
+    add("stack for the context", R"(
+        r1 = r10
+        call get_attach_cookie
+        r0 = 0
+        exit)",
+        F::wrong_argument);
+    add("number for a callback", "r1 = 1\nr2 = 0\nr3 = 0\nr4 = 0\ncall helper 181\nr0 = 0\nexit", F::wrong_argument);
+    add("null with a size", "r1 = 0\nr2 = 8\nr3 = map[idx:5][0]+0 ll\nr4 = 0\nr5 = 0\ncall snprintf\nr0 = 0\nexit",
+        F::wrong_argument);
+    add("lookup in a ring buffer", "r1 = map[idx:2] ll\nr2 = r10\ncall map_lookup_elem\nr0 = 0\nexit",
+        F::wrong_map_type);
+    add("reserve from a hash", "r1 = map[idx:0] ll\nr2 = 8\nr3 = 0\ncall ringbuf_reserve\nr0 = 0\nexit",
+        F::wrong_map_type);
+    add("lookup in a program array", "r1 = map[idx:4] ll\nr2 = r10\ncall map_lookup_elem\nr0 = 0\nexit",
+        F::wrong_map_type);
+    add("update read-only data", R"(
+        *(u64 *)(r10 - 8) = 0
+        r2 = r10
+        r2 += -8
+        r3 = map[idx:5][0]+0 ll
+        r4 = 0
+        r1 = map[idx:5] ll
+        call map_update_elem
+        r0 = 0
+        exit)",
+        F::map_read_only);
+    const auto read = [](std::string size) {
+        return "r6 = *(u64 *)(r1 + 0)\n" + std::move(size) + R"(
+            r1 = r10
+            r1 += -16
+            r3 = 0
+            call probe_read_kernel
+            r0 = 0
+            exit)";
+    };
+    add("unknown size", read("r2 = r6"), F::unbounded_size);
+    add("negative size", read("r2 = -1"), F::unbounded_size);
+    add("masked size", read("r2 = r6\nr2 &= 15"));
+    add("size beyond the stack", read("r2 = r6\nr2 &= 31"), F::out_of_stack);
+    add("size may be zero",
+        "*(u64 *)(r10 - 8) = 0\nr2 = *(u64 *)(r1 + 0)\nr2 &= 7\nr1 = r10\nr1 += -8\ncall trace_printk\nr0 = 0\nexit",
+        F::zero_size);
+    add("reserve an unknown size",
+        "r2 = *(u64 *)(r1 + 0)\nr2 &= 8\nr1 = map[idx:2] ll\nr3 = 0\ncall ringbuf_reserve\nr0 = 0\nexit",
+        F::size_not_constant);
+    const auto compare = [](std::string text) {
+        return "*(u64 *)(r10 - 8) = 0\nr1 = r10\nr1 += -8\nr2 = 8\n" + std::move(text) + "\ncall strncmp\nr0 = 0\nexit";
+    };
+    add("constant string", compare("r3 = map[idx:5][0]+0 ll"));
+    add("string in writable data", compare("r3 = map[idx:1][0]+0 ll"), F::bad_string);
+    add("string without end", compare("r3 = map[idx:5][0]+24 ll"), F::bad_string);
+    const auto print = [](std::string format, std::string size) {
+        return "*(u64 *)(r10 - 8) = 5\nr1 = r10\nr1 += -24\nr2 = 16\n" + std::move(format) +
+               "\nr4 = r10\nr4 += -8\nr5 = " + std::move(size) + "\ncall snprintf\nr0 = 0\nexit";
+    };
+    add("format", print("r3 = map[idx:5][0]+0 ll", "8"));
+    add("format without its argument", print("r3 = map[idx:5][0]+0 ll", "0"), F::bad_format);
+    add("format with half an argument", print("r3 = map[idx:5][0]+0 ll", "4"), F::bad_format);
+    add("unknown conversion", print("r3 = map[idx:5][0]+12 ll", "8"), F::bad_format);
+    add("record plus 8", reserved + "r1 = r6\nr1 += 8\nr2 = 0\ncall ringbuf_submit\n" + out, F::record_modified);
+    add("record kept", reserved + out, F::record_leak);
+    add("record kept on one path", reserved + "r7 = *(u64 *)(r6 + 0)\nif r7 == 5 goto out\n" + submitted + out,
+        F::record_leak);
+    add("record used after submit", reserved + submitted + "r7 = *(u64 *)(r6 + 0)\n" + out, F::uninitialized_register);
+    add("record submitted twice", reserved + submitted + submitted + out, F::uninitialized_register);
+    add("record's copy in the stack after submit",
+        reserved + "*(u64 *)(r10 - 8) = r6\n" + submitted + "r7 = *(u64 *)(r10 - 8)\n" + out, F::uninitialized_stack);
+    add("record without null check",
+        "r1 = map[idx:2] ll\nr2 = 16\nr3 = 0\ncall ringbuf_reserve\nr1 = r0\nr2 = 0\ncall ringbuf_submit\nr0 = 0\nexit",
+        F::maybe_null);
+    add("record submitted by a function",
+        reserved + "r1 = r6\ncall sub\ngoto out\n" + out + "sub: r2 = 0\ncall ringbuf_submit\nr0 = 0\nexit");
+    add("tail call with a record",
+        "r7 = r1\n" + reserved + "r1 = r7\nr2 = map[idx:4] ll\nr3 = 0\ncall tail_call\n" + submitted + out,
+        F::record_leak);
+    add("tail call", "r2 = map[idx:4] ll\nr3 = 0\ncall tail_call\nr0 = 0\nexit");
+    add("tail call leaves nothing in r0", "r2 = map[idx:4] ll\nr3 = 0\ncall tail_call\nexit",
+        F::uninitialized_register);
+    add("a tail call's result may be anything", looked_up + R"(
+        r6 = r0
+        r1 = r7
+        call sub
+        r6 += r0
+        r1 = *(u8 *)(r6 + 0)
+    )" + out + R"(
+    sub: r2 = map[idx:4] ll
+        r3 = 0
+        call tail_call
+        r0 = 0
+        exit)",
+        F::uninitialized_register);
+    add("a tail call's result may be anything, with context", "r7 = r1\n" + looked_up + R"(
+        r6 = r0
+        r1 = r7
+        call sub
+        r6 += r0
+        r1 = *(u8 *)(r6 + 0)
+    )" + out + R"(
+    sub: r2 = map[idx:4] ll
+        r3 = 0
+        call tail_call
+        r0 = 0
+        exit)",
+        F::pointer_offset);
+    add("loop", loop + "r0 = 0\nexit", F::none, ProgType::kprobe, with_btf);
+    add("loop counts", loop + "r3 = *(u64 *)(r2 + 0)\nr3 += 1\n*(u64 *)(r2 + 0) = r3\nr0 = 0\nexit", F::none,
+        ProgType::kprobe, with_btf);
+    add("callback returns 2", loop + "r0 = 2\nexit", F::callback_return, ProgType::kprobe, with_btf);
+    add("callback returns anything", loop + "r0 = r1\nexit", F::callback_return, ProgType::kprobe, with_btf);
+    add("callback reads r3", loop + "r0 = r3\nexit", F::uninitialized_register, ProgType::kprobe, with_btf);
+    add("tail call in a callback", R"(
+        r7 = r1
+        *(u64 *)(r10 - 8) = r7
+        r1 = 10
+        r2 = each ll
+        r3 = r10
+        r3 += -8
+        r4 = 0
+        call helper 181
+        r0 = 0
+        exit
+    each: r1 = *(u64 *)(r2 + 0)
+        r2 = map[idx:4] ll
+        r3 = 0
+        call tail_call
+        r0 = 0
+        exit)",
+        F::tail_call_in_frame, ProgType::kprobe, with_btf);
+    // What the callback leaves behind holds for every number of rounds: the index grows past the value in the second.
+    const auto rounds = [](std::string body) {
+        return looked_up + R"(
+        *(u64 *)(r10 - 16) = 0
+        *(u64 *)(r10 - 24) = r0
+        r1 = 10
+        r2 = each ll
+        r3 = r10
+        r3 += -24
+        r4 = 0
+        call helper 181
+        r2 = *(u64 *)(r10 - 24)
+        r1 = *(u64 *)(r10 - 16)
+        if r1 > 8 goto out
+        r2 += r1
+        r0 = *(u64 *)(r2 + 0)
+    )" + out +
+               "each:" + std::move(body);
+    };
+    add("index after a loop", rounds("r3 = *(u64 *)(r2 + 8)\nr3 += 1\n*(u64 *)(r2 + 8) = r3\nr0 = 0\nexit"), F::none,
+        ProgType::kprobe, with_btf);
+    add("pointer moved in a loop", rounds("r3 = *(u64 *)(r2 + 0)\nr3 += 1\n*(u64 *)(r2 + 0) = r3\nr0 = 0\nexit"),
+        F::out_of_map_value, ProgType::kprobe, with_btf);
+    add("index in the callback", rounds(R"(
+        r3 = *(u64 *)(r2 + 8)
+        r4 = *(u64 *)(r2 + 0)
+        r4 += r3
+        r5 = *(u64 *)(r4 + 0)
+        r3 += 1
+        *(u64 *)(r2 + 8) = r3
+        r0 = 0
+        exit)"),
+        F::out_of_map_value, ProgType::kprobe, with_btf);
+    add("pointer overwritten in a loop", rounds("*(u64 *)(r2 + 0) = 0\nr0 = 0\nexit"), F::not_a_pointer,
+        ProgType::kprobe, with_btf);
+    add("callback submits the caller's record", reserved + R"(
+        *(u64 *)(r10 - 8) = r6
+        r1 = 2
+        r2 = each ll
+        r3 = r10
+        r3 += -8
+        r4 = 0
+        call helper 181
+    )" + submitted + out + "each: r1 = *(u64 *)(r2 + 0)\nr2 = 0\ncall ringbuf_submit\nr0 = 0\nexit",
+        F::record_of_caller, ProgType::kprobe, with_btf);
+    add("callback keeps a record", loop + R"(
+        r1 = map[idx:2] ll
+        r2 = 16
+        r3 = 0
+        call ringbuf_reserve
+        r0 = 0
+        exit)",
+        F::record_leak, ProgType::kprobe, with_btf);
+    add("endless around a loop", R"(
+        *(u64 *)(r10 - 8) = 0
+    again: r1 = 10
+        r2 = each ll
+        r3 = r10
+        r3 += -8
+        r4 = 0
+        call helper 181
+        r6 = *(u64 *)(r10 - 8)
+        if r6 == 0 goto again
+        r0 = 0
+        exit
+    each: r0 = 0
+        exit)",
+        F::infinite_loop, ProgType::kprobe, with_btf);
+    // Without its rounds the loop would end, for r6 grows; but each takes it back, so that no run ever ends.
+    add("endless because of a round", R"(
+        *(u64 *)(r10 - 8) = 0
+        call get_prandom_u32
+        w0 &= 7
+        *(u64 *)(r10 - 8) = r0
+    again: r1 = 1
+        r2 = each ll
+        r3 = r10
+        r3 += -8
+        r4 = 0
+        call helper 181
+        r6 = *(u64 *)(r10 - 8)
+        r6 += 1
+        *(u64 *)(r10 - 8) = r6
+        if r6 < 8 goto again
+        r0 = 0
+        exit
+    each: *(u64 *)(r2 + 0) = 0
+        r0 = 0
+        exit)",
+        F::too_complex, ProgType::kprobe, set([](auto& p, auto& o) {
+            add_btf(p);
+            o.max_insns = 50'000;
+        }));
+    add("function returns a stack pointer", "call sub\nr0 = 0\nexit\nsub: r0 = r10\nexit", F::returns_pointer);
+    add("function returns a map value",
+        looked_up + "r1 = r0\ncall sub\nr1 = *(u64 *)(r0 + 0)\n" + out + "sub: r0 = r1\nexit");
+    return all;
+}
+
+TEST(Verdict, is_what_it_should_be) {
+    for (const Case& one : cases()) {
+        SCOPED_TRACE(one.name);
+        program::Program program = program_of(one.text, one.type);
+        Options options;
+        if (one.adjust) one.adjust(program, options);
+        const Report report = verify(program, options);
+        EXPECT_EQ(to_string(report.diagnostic.what), to_string(one.expected)) << explain(report, program);
+        EXPECT_EQ(report.accepted, one.expected == Finding::none);
+        EXPECT_EQ(explain(report, program).empty(), report.accepted);
+        EXPECT_EQ(report.proof.insns.size(), report.accepted ? program.insns.size() : 0U);
+    }
+}
+
+TEST(Verdict, does_not_depend_on_the_log) {
+    for (const Case& one : cases()) {
+        program::Program program = program_of(one.text, one.type);
+        Options options;
+        if (one.adjust) one.adjust(program, options);
+        options.max_insns = std::min<u64>(options.max_insns, 20'000);
+        const Report quiet = verify(program, options);
+        options.log_level = 2;
+        options.max_log_bytes = 100'000;
+        const Report loud = verify(program, options);
+        EXPECT_EQ(quiet.diagnostic.what, loud.diagnostic.what) << one.name;
+        EXPECT_EQ(quiet.processed, loud.processed) << one.name;
+        EXPECT_TRUE(quiet.log.empty());
+        EXPECT_NE(loud.log.find("\nprocessed ", loud.log.size() - 150), std::string::npos) << one.name;
+        EXPECT_LE(loud.log.size(), 100'000U + 200U);
+    }
+}
+
+TEST(Findings, are_all_produced_by_a_case) {
+    std::set<Finding> produced;
+    for (const Case& one : cases()) produced.insert(one.expected);
+    u16 count = 1;
+#define ANYBPF_FINDING(name, sentence, advice)                                  \
+    EXPECT_TRUE(produced.contains(Finding::name)) << "no case produces " #name; \
+    EXPECT_FALSE(std::string_view(sentence).empty());                           \
+    EXPECT_FALSE(std::string_view(advice).empty());                             \
+    ++count;
+#include "anybpf/verifier/findings.def"
+    EXPECT_EQ(produced.size(), count);
+}
+
+TEST(Message, names_everything) {
+    const auto program = program_of("r6 = r1\n*(u64 *)(r10 - 520) = r6\nr0 = 0\nexit");
+    const Report report = verify(program, {});
+    EXPECT_EQ(message(report.diagnostic, program), "access of 8 bytes at fp-520 leaves the stack");
+    EXPECT_EQ(explain(report, program),
+              "access of 8 bytes at fp-520 leaves the stack (out_of_stack)\n"
+              "  instruction 1: *(u64 *)(r10 -520) = r6\n"
+              "  known here: R1=ctx() R6=ctx() R10=fp0\n"
+              "  what would do: keep offsets between -512 and the frame pointer\n");
+}
+
+TEST(Log, looks_like_the_kernels) {
+    const auto program = program_of("r0 = 5\n*(u64 *)(r10 - 8) = r1\nr0 += 1\nexit");
+    Options options;
+    options.log_level = 1;
+    EXPECT_EQ(verify(program, options).log,
+              "0: R1=ctx() R10=fp0\n"
+              "0: (b7) r0 = 5 ; R0=5\n"
+              "1: (7b) *(u64 *)(r10 -8) = r1 ; fp-8=ctx()\n"
+              "2: (07) r0 += 1 ; R0=6\n"
+              "3: (95) exit\n"
+              "processed 4 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0\n");
+}
+
+TEST(Proof, says_what_engines_need) {
+    const auto program = program_of(R"(
+        r2 = *(u64 *)(r1 + 104)
+        *(u64 *)(r10 - 24) = r2
+        r3 = map[idx:5][0]+8 ll
+        r4 = *(u32 *)(r3 + 0)
+        if r4 == 7 goto used
+        r0 = *(u64 *)(r4 + 0)
+    used: call sub
+        exit
+    sub: *(u8 *)(r10 - 33) = 1
+        r0 = 0
+        exit)");
+    const Report report = verify(program, {});
+    ASSERT_TRUE(report.accepted) << explain(report, program);
+    const auto& insns = report.proof.insns;
+    using program::Region;
+    EXPECT_EQ(insns[0].region, Region::context);
+    EXPECT_EQ(insns[1].region, Region::stack);
+    EXPECT_EQ(insns[4].region, Region::map_value);
+    EXPECT_TRUE(insns[5].reached);
+    EXPECT_FALSE(insns[6].reached);
+    EXPECT_EQ(report.proof.context_bytes, 112U);
+    ASSERT_EQ(report.proof.subprograms.size(), 2U);
+    EXPECT_EQ(report.proof.subprograms[0].stack_bytes, 24U);
+    EXPECT_EQ(report.proof.subprograms[1].stack_bytes, 40U);
+    EXPECT_EQ(report.proof.subprograms[1].first, 9U);
+    EXPECT_FALSE(report.proof.subprograms[1].is_callback);
+}
+
+// Branches whose outcome decides nothing do not multiply paths.
+TEST(Walk, prunes_what_does_not_matter) {
+    std::string text = "r6 = 0\nr7 = *(u64 *)(r1 + 0)\n";
+    for (int i = 0; i < 40; ++i)
+        text += fmt::format("r8 = r7\nr8 &= {}\nif r8 == 0 goto +1\nr6 |= {}\n", 1 << (i % 30), 1 << (i % 30));
+    text += "*(u64 *)(r10 - 8) = r6\nr0 = r6\nexit";
+    const auto program = program_of(text);
+    const Report report = verify(program, {});
+    EXPECT_TRUE(report.accepted);
+    EXPECT_LT(report.processed, 2000U);
+}
+
+// ... and those that do are all walked: the sum is an offset.
+TEST(Walk, does_not_prune_what_matters) {
+    std::string text = looked_up + "r6 = 0\nr9 = r0\ncall get_prandom_u32\nr7 = r0\n";
+    for (int i = 0; i < 5; ++i) text += fmt::format("r8 = r7\nr8 &= {}\nif r8 == 0 goto +1\nr6 += 4\n", 1 << i);
+    const auto within = program_of(text + "r9 += r6\nr0 = *(u8 *)(r9 - 5)\n" + out);
+    const auto beyond = program_of(text + "r9 += r6\nr0 = *(u8 *)(r9 + 0)\n" + out);
+    EXPECT_EQ(verify(within, {}).diagnostic.what, Finding::out_of_map_value);
+    EXPECT_EQ(verify(beyond, {}).diagnostic.what, Finding::out_of_map_value);
+    const auto fits = program_of(text + "if r6 > 15 goto out\nr9 += r6\nr0 = *(u8 *)(r9 + 0)\n" + out);
+    const Report report = verify(fits, {});
+    EXPECT_TRUE(report.accepted) << explain(report, fits);
+}
+
+}  // namespace
+}  // namespace anybpf::verifier
