@@ -666,7 +666,7 @@ TEST(Verdict, does_not_depend_on_the_log) {
         EXPECT_EQ(quiet.diagnostic.what, loud.diagnostic.what) << one.name;
         EXPECT_EQ(quiet.processed, loud.processed) << one.name;
         EXPECT_TRUE(quiet.log.empty());
-        EXPECT_NE(loud.log.find("\nprocessed ", loud.log.size() - 150), std::string::npos) << one.name;
+        EXPECT_NE(loud.log.rfind("\nprocessed "), std::string::npos) << one.name;
         EXPECT_LE(loud.log.size(), 100'000U + 200U);
     }
 }
