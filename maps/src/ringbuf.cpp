@@ -115,7 +115,7 @@ int RingBuffer::output(const void* data, u64 size, u64 flags, u32 vcpu, bool* wa
     if ((flags & ~(abi::ringbuf_no_wakeup | abi::ringbuf_force_wakeup)) != 0) return -EINVAL;
     void* record = reserve(size, vcpu);
     if (record == nullptr) return -EAGAIN;
-    std::memcpy(record, data, size);
+    if (size != 0) std::memcpy(record, data, size);
     *wake = commit(record, false, flags, vcpu);
     return 0;
 }
