@@ -136,9 +136,8 @@ std::optional<u32> Btf::find(std::string_view name, Kind kind) const {
     return std::nullopt;
 }
 
-// Members may nest deeply, and anonymous ones fan out without growing: BTF that a stranger wrote must not keep us busy.
+// Anonymous members fan out without growing: BTF that a stranger wrote must not keep us busy.
 struct Btf::Search {
-    u32 depth = 0;
     u32 budget = 1U << 16;  // members looked at
 };
 
@@ -151,10 +150,10 @@ std::optional<Field> Btf::find_member(u32 id, std::string_view path, Search& sea
     const std::size_t dot = path.find('.');
     const std::string_view first = path.substr(0, dot);
     const Type outer = type(skip_modifiers(id));
-    if (!outer.is_composite() || first.empty() || search.depth == max_nesting) return std::nullopt;
-    ++search.depth;
+    if (!outer.is_composite() || first.empty()) return std::nullopt;
     std::optional<Field> found;
-    for (u32 i = 0; i < outer.vlen && !found && search.budget > 0; ++i, --search.budget) {
+    for (u32 i = 0; i < outer.vlen && !found && search.budget > 0; ++i) {
+        --search.budget;
         const Member member = this->member(outer, i);
         if (member.name == first) {
             if (dot == std::string_view::npos) {
@@ -167,7 +166,6 @@ std::optional<Field> Btf::find_member(u32 id, std::string_view path, Search& sea
         }
         if (found) found->bit_offset += member.bit_offset;
     }
-    --search.depth;
     return found;
 }
 

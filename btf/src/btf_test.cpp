@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -103,6 +104,29 @@ TEST(Btf, RefusesWhatTheKernelRefuses) {
         EXPECT_NE(btf.error().message.find(why), std::string::npos) << btf.error().message << " does not say " << why;
         EXPECT_NE(btf.error().sys_errno, 0);
     }
+}
+
+// One struct within another, each defined before it is needed, so that no single step is deep.
+std::string nested(u32 levels) {
+    std::vector<u32> types;
+    for (u32 i = 0; i < levels; ++i) types.insert(types.end(), {0, info(Kind::struct_, 1), 4, 1, i + 1, 0});
+    return with_int(types, std::string_view("\0a\0", 3));
+}
+
+TEST(Btf, NestingIsBounded) {
+    EXPECT_TRUE(parse(nested(max_nesting)).has_value());
+    const auto deeper = parse(nested(max_nesting + 1));
+    ASSERT_FALSE(deeper.has_value());
+    EXPECT_EQ(deeper.error().sys_errno, E2BIG);
+}
+
+// Doubling at each level, all of one size: a search for what is not there gives up.
+TEST(Btf, AnonymousMembersFanOut) {
+    std::vector<u32> types;
+    for (u32 i = 0; i < 60; ++i) types.insert(types.end(), {0, info(Kind::union_, 2), 4, 0, i + 1, 0, 0, i + 1, 0});
+    const auto btf = parse(with_int(types, std::string_view("\0a\0", 3)));
+    ASSERT_TRUE(btf.has_value()) << btf.error().message;
+    EXPECT_FALSE((*btf)->find_member((*btf)->count() - 1, "a").has_value());
 }
 
 // A reader of somebody else's bytes: each prefix and each single changed byte is refused or read, and never worse.

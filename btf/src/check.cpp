@@ -4,6 +4,7 @@
 // thing comes out of the last pass: the size of every type, so that asking for it later is one load.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -78,6 +79,7 @@ class Checker {
     Result<> visit(u32 id, Walk walk, u32 depth);
     Result<> enter(const Type& type, Walk walk, u32 depth);
     Result<u32> contents_of(const Type& type, u32 depth);
+    Result<> contain(u32 outer, u32 inner, u32 depth);
     Result<u32> array_size(const Type& type, u32 depth);
     Result<> member_fits(const Type& type, u32 index) const;
     Result<> function(const Type& type);
@@ -89,6 +91,7 @@ class Checker {
     Btf& btf_;
     std::size_t types_at_ = 0, types_end_ = 0;
     std::vector<Mark> marks_[2];
+    std::vector<u8> nesting_;  // composites and arrays within a value of each type
 };
 
 Result<> Checker::sections() {
@@ -339,6 +342,7 @@ bool Checker::refers_to_value(u32 id) const {
 Result<> Checker::relations() {
     const u32 count = btf_.count();
     btf_.sizes_.assign(count, Btf::no_size);
+    nesting_.assign(count, 0);
     for (auto& marks : marks_) marks.assign(count, Mark::untouched);
     for (u32 id = 1; id < count; ++id) {
         ANYBPF_TRY(visit(id, Walk::contents, 0));
@@ -379,6 +383,15 @@ Result<> Checker::enter(const Type& type, Walk walk, u32 depth) {
     return visit(type.target(), walk, depth + 1);
 }
 
+// A value of type outer holds one of type inner.
+Result<> Checker::contain(u32 outer, u32 inner, u32 depth) {
+    ANYBPF_TRY(visit(inner, Walk::contents, depth + 1));
+    if (nesting_[inner] >= max_nesting)
+        return fail(Errc::too_big, fmt::format("BTF type [{}]: nested too deeply", outer), E2BIG);
+    nesting_[outer] = std::max(nesting_[outer], static_cast<u8>(nesting_[inner] + 1));
+    return {};
+}
+
 // The size of a value, after everything that it contains has one.
 Result<u32> Checker::contents_of(const Type& type, u32 depth) {
     switch (type.kind) {
@@ -399,6 +412,7 @@ Result<u32> Checker::contents_of(const Type& type, u32 depth) {
             if (!refers_to_value(type.target()) || (type.kind == Kind::var && type.target() == 0))
                 return wrong(type.id, "type id {} is invalid", type.target());
             if (type.target() != 0) ANYBPF_TRY(visit(type.target(), Walk::contents, depth + 1));
+            nesting_[type.id] = nesting_[type.target()];
             return btf_.sizes_[type.target()];
         case Kind::struct_:
         case Kind::union_:
@@ -406,7 +420,7 @@ Result<u32> Checker::contents_of(const Type& type, u32 depth) {
                 const u32 member = btf_.word(btf_.body(type) + 12U * i + 4);
                 if (member == 0 || !refers_to_value(member))
                     return wrong(type.id, "type id {} of member {} is invalid", member, i);
-                ANYBPF_TRY(visit(member, Walk::contents, depth + 1));
+                ANYBPF_TRY(contain(type.id, member, depth));
                 if (btf_.sizes_[member] == Btf::no_size) return wrong(type.id, "member {} has no size", i);
             }
             return type.size_or_type;
@@ -429,7 +443,7 @@ Result<u32> Checker::array_size(const Type& type, u32 depth) {
     ANYBPF_TRY(visit(array.index, Walk::contents, depth + 1));
     if (btf_.type(btf_.skip_modifiers(array.index)).kind != Kind::int_)
         return wrong(type.id, "the index type is not an integer");
-    ANYBPF_TRY(visit(array.element, Walk::contents, depth + 1));
+    ANYBPF_TRY(contain(type.id, array.element, depth));
     if (btf_.sizes_[array.element] == Btf::no_size) return wrong(type.id, "the elements have no size");
     const u64 size = u64{btf_.sizes_[array.element]} * array.count;
     if (size >= Btf::no_size) return wrong(type.id, "is larger than 4 GiB");

@@ -259,11 +259,9 @@ void Output::number(const Conversion& c) {
     char digits[24];
     std::size_t count = 0;
     const bool negative = c.is_signed && static_cast<i64>(c.value) < 0;
-    u64 rest = negative ? 0 - c.value : c.value;
-    do {
-        digits[sizeof digits - ++count] = (c.upper ? "0123456789ABCDEF" : "0123456789abcdef")[rest % c.base];
-        rest /= c.base;
-    } while (rest != 0);
+    const char* symbols = c.upper ? "0123456789ABCDEF" : "0123456789abcdef";
+    for (u64 rest = negative ? 0 - c.value : c.value; rest != 0 || count == 0; rest /= c.base)
+        digits[sizeof digits - ++count] = symbols[rest % c.base];
     const char* first = digits + sizeof digits - count;
     char sign = '\0';
     if (c.is_signed) sign = negative ? '-' : c.plus ? '+' : c.space ? ' ' : '\0';

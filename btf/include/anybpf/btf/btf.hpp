@@ -75,7 +75,8 @@ struct Field {
     u32 bits = 0;        // of a bitfield; 0 otherwise
 };
 
-// Structs within structs that find_member and the printer follow; no real program comes near.
+// Structs, unions and arrays within each other. The kernel has no such limit; ours keeps everything that walks a value
+// from running out of stack, and no real program comes near.
 constexpr u32 max_nesting = 64;
 
 enum class FuncLinkage : u8 { static_ = 0, global = 1, external = 2 };
