@@ -608,7 +608,8 @@ bool Root::forget_programs(u32 map) {
 }
 
 u32 Root::sweep() {
-    u32 removed = 0;
+    // First, because an unfinished program still refers to its maps.
+    u32 removed = remove_strays();
     const auto collect_all = [&](ObjectKind kind) {
         for (const u32 id : ids(kind)) {
             const ObjectId object{kind, id};
@@ -624,7 +625,7 @@ u32 Root::sweep() {
     collect_all(ObjectKind::prog);
     collect_all(ObjectKind::map);
     collect_all(ObjectKind::btf);
-    return removed + remove_strays();
+    return removed;
 }
 
 // What is not in the table (its maker was killed before it got there) and what stands beside nothing.
