@@ -67,7 +67,7 @@ struct alignas(128) Line {
     alignas(64) std::atomic<u32> list_lock;
     std::atomic<u32> list_head;
 };
-static_assert(sizeof(Line) == 128);
+static_assert(sizeof(Line) == 128 && offsetof(Line, spare) == 32 && offsetof(Line, list_lock) == 64);
 
 struct Geometry {
     u64 key_bytes, value_bytes, element_bytes, spares, elements, buckets, block_bytes;  // block: a virtual CPU's values
@@ -185,20 +185,27 @@ class Hash final : public Map {
 
 // --- elements
 
-constexpr u64 mix(u64 word) {
-    const auto product = static_cast<unsigned __int128>(word) * 0xd6e8feb86659fd93U;
+// Both halves of the product: every bit of both words counts.
+constexpr u64 mix(u64 a, u64 b) {
+    const auto product = static_cast<unsigned __int128>(a) * b;
     return static_cast<u64>(product) ^ static_cast<u64>(product >> 64);
 }
 
 u32 Hash::hash_of(const void* key) const {
+    constexpr u64 even = 0xd6e8feb86659fd93U, odd = 0xa0761d6478bd642fU;
     const auto* bytes = static_cast<const std::byte*>(key);
     u64 hash = seed_;
     std::size_t size = spec_.key_size;
-    for (; size >= 8; size -= 8, bytes += 8) hash = mix(hash ^ word_of(bytes, 8));
-    if (size == 4)
-        hash = mix(hash ^ word_of(bytes, 4));
+    for (; size >= 16; size -= 16, bytes += 16) hash = mix(word_of(bytes, 8) ^ even, word_of(bytes + 8, 8) ^ hash);
+    if (size >= 8) {
+        hash = mix(word_of(bytes, 8) ^ even, hash ^ odd);
+        size -= 8;
+        bytes += 8;
+    }
+    if (size == 4)  // by far the most frequent remainder
+        hash = mix(word_of(bytes, 4) ^ even, hash ^ odd);
     else if (size != 0)
-        hash = mix(hash ^ word_of(bytes, size));
+        hash = mix(word_of(bytes, size) ^ even, hash ^ odd);
     return static_cast<u32>(hash ^ hash >> 32);
 }
 

@@ -23,7 +23,9 @@ bool lock_slowly(std::atomic<u32>& lock, u32 me, const VcpuTable& vcpus, u32 pat
         if (seen == 0) {
             if (lock.compare_exchange_strong(seen, me, std::memory_order_acquire)) return true;
         } else if (turn % 64 == 0 && seen != me && vcpus.lock_owner_dead(seen)) {
-            if (recover(seen) && lock.compare_exchange_strong(seen, me, std::memory_order_acquire)) return true;
+            const bool recovered = recover(seen);
+            if (recovered && lock.compare_exchange_strong(seen, me, std::memory_order_acquire)) return true;
+            if (!recovered) turn += short_patience;  // it has waited for somebody else who recovers
         }
         if (turn >= patience) return false;
         __builtin_ia32_pause();

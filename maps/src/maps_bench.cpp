@@ -57,6 +57,17 @@ void lookup(benchmark::State& state) {
 BENCHMARK(lookup<MapType::hash>);
 BENCHMARK(lookup<MapType::percpu_hash>);
 
+void lookup_of_u32(benchmark::State& state) {
+    static const auto map = make_map(spec_of(MapType::hash, 4, 8, 1024), table());
+    for (u32 key = 0; key < 512; ++key) put(*map, key, u64{0});
+    u32 key = 0;
+    for (auto _ : state) {
+        key = (key + 1) & 511;
+        benchmark::DoNotOptimize(map->lookup(&key, 0));
+    }
+}
+BENCHMARK(lookup_of_u32);
+
 void lookup_and_atomic_add(benchmark::State& state) {
     Map& map = counted<MapType::hash>();
     const std::array<u64, 2> key{3, 3};

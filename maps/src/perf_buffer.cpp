@@ -58,6 +58,7 @@ Result<> PerfBuffer::format(std::span<std::byte> memory, u32 data_pages) {
     if (memory.size() != file_size(data_pages))
         return fail(Errc::invalid_argument, "a perf buffer's memory has the wrong size");
     static_assert(offsetof(Page, data_head) == 1024 && sizeof(Page) == 1056);
+    static_assert(offsetof(Private, lost) == 24 && sizeof(Private) == 56);
     auto* page = overlay<Page>(memory, 0);
     page->data_offset = page_size;
     page->data_size = data_pages * page_size;

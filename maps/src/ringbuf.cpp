@@ -42,7 +42,9 @@ RingBuffer::RingBuffer(std::span<std::byte> memory, u64 size, VcpuTable vcpus)
       data_(memory.data() + 2 * page_size),
       size_(size),
       own_(overlay<Private>(memory, 2 * page_size + 2 * size)),
-      vcpus_(vcpus) {}
+      vcpus_(vcpus) {
+    static_assert(sizeof(Private) == 64 && offsetof(Private, pending) == 16);
+}
 
 bool RingBuffer::lock_own(u32 vcpu) {
     return lock_patiently(own_->lock, vcpus_.lock_word(vcpu), vcpus_, nothing_to_recover,

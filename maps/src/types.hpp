@@ -21,7 +21,7 @@ struct MapHeader {
     std::atomic<u32> frozen;
     std::array<char, abi::name_size> name;
 };
-static_assert(sizeof(MapHeader) == 68 && std::atomic<u32>::is_always_lock_free);
+static_assert(sizeof(MapHeader) == 68 && offsetof(MapHeader, frozen) == 48 && std::atomic<u32>::is_always_lock_free);
 
 // A map's memory as its type sees it.
 struct Place {

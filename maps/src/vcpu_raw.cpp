@@ -88,12 +88,12 @@ bool VcpuTable::holds(const robust_list* pending, long futex_offset) const {
     return word - first < count_ * sizeof(Slot);
 }
 
-std::optional<VcpuTable::Claim> VcpuTable::acquire(const VcpuThread& thread) {
-    if (thread.robust == nullptr) return std::nullopt;
+u64 VcpuTable::claim(const VcpuThread& thread) {
+    if (thread.robust == nullptr) return nothing;
     const Pending pending(thread.robust->list_op_pending);
     const long futex_offset = thread.robust->futex_offset;
     robust_list* const outer = pending.load(std::memory_order_relaxed);
-    if (holds(outer, futex_offset)) return std::nullopt;
+    if (holds(outer, futex_offset)) return nothing;
 
     u32 at = preferred_cpu();
     if (at >= count_) at %= count_;
@@ -109,14 +109,14 @@ std::optional<VcpuTable::Claim> VcpuTable::acquire(const VcpuThread& thread) {
         std::atomic_signal_fence(std::memory_order_seq_cst);
         if (slot.owner.compare_exchange_strong(seen, thread.tid, std::memory_order_acquire)) {
             thread.outer_ = outer;
-            if (died)
-                slot.generation.store(slot.generation.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-            return Claim{at, died};
+            if (!died) return at;
+            slot.generation.store(slot.generation.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+            return u64{1} << 32 | at;
         }
         pending.store(outer, std::memory_order_relaxed);
         std::atomic_signal_fence(std::memory_order_seq_cst);
     }
-    return std::nullopt;
+    return nothing;
 }
 
 void VcpuTable::release(const VcpuThread& thread, u32 slot) {

@@ -52,7 +52,11 @@ class VcpuTable {
         u32 slot;
         bool owner_died;
     };
-    std::optional<Claim> acquire(const VcpuThread& thread);
+    std::optional<Claim> acquire(const VcpuThread& thread) {
+        const u64 claimed = claim(thread);
+        if (claimed == nothing) return std::nullopt;
+        return Claim{static_cast<u32>(claimed), claimed >> 32 != 0};
+    }
     void release(const VcpuThread& thread, u32 slot);
     // Marked by the kernel as dead, or owned by nobody.
     bool owner_dead(u32 slot) const;
@@ -66,6 +70,9 @@ class VcpuTable {
   private:
     static constexpr u32 slot_bits = 12, slot_mask = (1U << slot_bits) - 1;
     struct Slot;
+    // The slot, with bit 32 where its owner died: a number, since it returns in a register.
+    static constexpr u64 nothing = ~u64{0};
+    u64 claim(const VcpuThread& thread);
     VcpuTable(Slot* slots, u32 count) : slots_(slots), count_(count) {}
     bool holds(const robust_list* pending, long futex_offset) const;
 
