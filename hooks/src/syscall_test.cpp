@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <latch>
 #include <regex>
 #include <thread>
 
@@ -261,13 +262,6 @@ TEST_F(SyscallHooksTest, AttachingAndDetachingMoveTheEpoch) {
     exit(400, 0);
     EXPECT_EQ(element<u64>(counts, 0), 2U);
 
-    EXPECT_EQ(kernel_->ioctl(link.event.get(), uapi::perf_ioc_disable, 0), 0);
-    EXPECT_TRUE(hooks_->stale());
-    hooks_->refresh();
-    EXPECT_FALSE(hooks_->wants(nr_close));
-    EXPECT_EQ(kernel_->ioctl(link.event.get(), uapi::perf_ioc_enable, 0), 0);
-    hooks_->refresh();
-    EXPECT_TRUE(hooks_->wants(nr_close));
     detach(std::move(link));
     EXPECT_TRUE(hooks_->stale());
     hooks_->refresh();
@@ -285,14 +279,27 @@ TEST_F(SyscallHooksTest, NestedEventsAndThreadsWithoutVirtualCpuAreMissed) {
     EXPECT_EQ(hooks_->missed(), 1U);
     thread_.running = false;
 
+    // Every slot has an owner that is in the middle of a run.
     auto vcpus = kernel_->root().vcpus();
     ASSERT_TRUE(vcpus);
-    const auto claim = vcpus->acquire(thread_.vcpu);  // as a run that this event interrupts
-    ASSERT_TRUE(claim);
+    std::latch all_hold(vcpus->count()), over(1);
+    std::vector<std::thread> holders;
+    for (u32 i = 0; i < vcpus->count(); ++i)
+        holders.emplace_back([&] {
+            const auto thread = maps::VcpuThread::current();
+            auto table = *vcpus;
+            const auto claim = table.acquire(thread);
+            EXPECT_TRUE(claim);
+            all_hold.count_down();
+            over.wait();
+            if (claim) table.release(thread, claim->slot);
+        });
+    all_hold.wait();
     enter(nr_close);
+    over.count_down();
+    for (auto& holder : holders) holder.join();
     EXPECT_EQ(hooks_->missed(), 2U);
     EXPECT_FALSE(thread_.running);
-    vcpus->release(thread_.vcpu, claim->slot);
     EXPECT_EQ(element<u64>(counts, 0), 0U);
     enter(nr_close);
     EXPECT_EQ(element<u64>(counts, 0), 1U);
@@ -332,29 +339,25 @@ TEST_F(SyscallHooksTest, ProgramsRunInTheOrderOfAttachment) {
     EXPECT_EQ(element<u64>(log, 0), 123456U);
 }
 
-TEST_F(SyscallHooksTest, ProcessAndTreeOfTheLink) {
+TEST_F(SyscallHooksTest, LinksOfATreeRunInItsProcesses) {
     const Fd counts = map(MapType::array, 4, 8, 1);
     const Fd count = counter(ProgType::tracepoint, counts);
-    const auto other_process = attach_tracepoint(count, abi::raw_sys_enter, 0, 1);
-    open();
-    enter(nr_close);
-    EXPECT_EQ(element<u64>(counts, 0), 0U);
-    const auto this_process = attach_tracepoint(count, abi::raw_sys_enter, 0, ::getpid());
-    hooks_->refresh();
-    enter(nr_close);
-    EXPECT_EQ(element<u64>(counts, 0), 1U);
-
+    const auto of_all = attach_tracepoint(count, abi::raw_sys_enter);
     const auto tree = kernel_->root().supervise();
     ASSERT_TRUE(tree) << tree.error().message;
     kernel_->set_tree(*tree);
     const auto of_tree = attach_tracepoint(count, abi::raw_sys_enter);
-    hooks_->refresh();
+    open();
     enter(nr_close);
-    EXPECT_EQ(element<u64>(counts, 0), 2U) << "a process that belongs to no tree";
+    EXPECT_EQ(element<u64>(counts, 0), 1U) << "a process that belongs to no tree";
     open(*tree);
     enter(nr_close);
-    EXPECT_EQ(element<u64>(counts, 0), 4U);
+    EXPECT_EQ(element<u64>(counts, 0), 3U);
     kernel_->root().abandon(*tree);
+    EXPECT_TRUE(hooks_->stale());
+    hooks_->refresh();
+    EXPECT_TRUE(hooks_->orphaned());
+    EXPECT_FALSE(hooks_->wants(nr_close));
 }
 
 TEST_F(SyscallHooksTest, AfterTheSupervisorsDeathNothingRuns) {
