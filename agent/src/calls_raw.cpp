@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+// A system call, from the stub's point of view: report its entry, prepare it if it is one that the agent takes part in,
+// let the stub make it, finish it, report its exit. Safe because the registers in ThreadState are the whole of the
+// guest's integer state, written and read by entry_raw.S only outside these functions, and because this code is built
+// without vector registers.
+#include <sys/syscall.h>
+
+#include <cerrno>
+
+#include "state.hpp"
+
+namespace anybpf::agent {
+namespace {
+
+// The calls that the agent takes part in; the rest pass with a report only.
+constexpr auto special_numbers = std::to_array<u32>({
+    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_rt_sigsuspend,
+    SYS_sigaltstack, SYS_ppoll, SYS_pselect6, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_clone, SYS_fork, SYS_vfork,
+    SYS_clone3, SYS_execve, SYS_execveat, SYS_exit, SYS_prctl, SYS_seccomp, SYS_arch_prctl, SYS_set_robust_list,
+    SYS_rseq, SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_io_pgetevents,
+});
+constexpr u32 number_limit = 512;
+
+constexpr auto special_table = [] {
+    std::array<bool, number_limit> table{};
+    for (const u32 nr : special_numbers) table[nr] = true;
+    return table;
+}();
+constexpr bool is_special(u32 nr) { return nr < number_limit && special_table[nr]; }
+
+constexpr bool is_clone(u32 nr) {
+    return nr == SYS_clone || nr == SYS_clone3 || nr == SYS_fork || nr == SYS_vfork;
+}
+
+// prctl.h and the 6.18 numbers
+constexpr u64 pr_set_name = 15, pr_set_seccomp = 22, pr_set_dispatch = 59;
+constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000;
+constexpr i64 restart_system_call = -512;  // ERESTARTSYS, what the kernel's own sys_exit shows for a call that starts over
+
+struct CloneArguments {  // struct clone_args up to tls
+    u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+};
+
+void save_arguments(ThreadState* state) {
+    const auto& r = state->registers;
+    state->arguments = {r.di, r.si, r.dx, r.r10, r.r8, r.r9};
+    state->substituted = true;
+}
+
+void restore_arguments(ThreadState* state, SyscallRegisters& r) {
+    if (!state->substituted) return;
+    const auto& a = state->arguments;
+    r.di = a[0], r.si = a[1], r.dx = a[2], r.r10 = a[3], r.r8 = a[4], r.r9 = a[5];
+    state->substituted = false;
+}
+
+// What must happen before the call. True: it is answered, registers.ax holds the result.
+bool prepare(ThreadState* state) {
+    auto& r = state->registers;
+    switch (state->nr) {
+        case SYS_rt_sigaction: save_arguments(state); return before_action(state);
+        case SYS_rt_sigprocmask: save_arguments(state); return before_mask(state);
+        case SYS_rt_sigsuspend: save_arguments(state); before_temporary_mask(state, &SyscallRegisters::di); return false;
+        case SYS_rt_sigtimedwait: return false;
+        case SYS_rt_sigpending: state->pending = Pending::set; return false;
+        case SYS_ppoll: save_arguments(state); before_temporary_mask(state, &SyscallRegisters::r10); return false;
+        case SYS_epoll_pwait:
+        case SYS_epoll_pwait2: save_arguments(state); before_temporary_mask(state, &SyscallRegisters::r8); return false;
+        case SYS_pselect6:
+        case SYS_io_pgetevents: save_arguments(state); before_pselect(state); return false;
+        case SYS_sigaltstack: r.ax = static_cast<u64>(set_altstack(state)); return true;
+        case SYS_fork: before_clone(state, 0, 0); return false;
+        case SYS_vfork: before_clone(state, clone_vm | clone_vfork, 0); return false;
+        case SYS_clone: before_clone(state, r.di, r.r8); return false;
+        case SYS_clone3: {
+            CloneArguments arguments{};
+            if (r.si >= 64 && fetch(arguments, r.di)) before_clone(state, arguments.flags, arguments.tls);
+            return false;  // bad memory or a bad size: the kernel says so
+        }
+        case SYS_execve:
+        case SYS_execveat: save_arguments(state); before_exec(state); return false;
+        case SYS_exit: before_thread_exit(state); return false;
+        case SYS_prctl:
+            if (r.di == pr_set_name) state->pending = Pending::name;
+            if (r.di == pr_set_seccomp) process.sealed = true;
+            if (r.di != pr_set_dispatch) return false;
+            r.ax = static_cast<u64>(-EINVAL);  // as a kernel without Syscall User Dispatch: it is taken
+            return true;
+        case SYS_seccomp:
+            if (r.di <= 1) process.sealed = true;  // SECCOMP_SET_MODE_STRICT, SECCOMP_SET_MODE_FILTER
+            return false;
+        case SYS_set_robust_list:
+        case SYS_rseq:
+        case SYS_setuid:
+        case SYS_setgid:
+        case SYS_setreuid:
+        case SYS_setregid:
+        case SYS_setresuid:
+        case SYS_setresgid: state->pending = Pending::name; return false;
+        default: return false;
+    }
+}
+
+// What must happen after it. owner holds the registers; the thread that goes on may be another (a vfork's parent).
+ThreadState* finish(ThreadState* owner, SyscallRegisters& registers, u32 nr) {
+    const auto result = static_cast<i64>(registers.ax);
+    const int saved_errno = errno;
+    ThreadState* state = is_clone(nr) ? after_clone(owner, result) : owner;
+    restore_arguments(state, registers);
+    switch (state->pending) {
+        case Pending::action: after_action(state, result); break;
+        case Pending::mask: after_mask(state, result); break;
+        case Pending::set: after_pending(state, result); break;
+        case Pending::exec: after_exec(state); break;
+        case Pending::name:
+            if (result >= 0 && !process.sealed) {
+                if (nr == SYS_prctl)
+                    process.hooks->comm_changed(state->thread);
+                else if (nr == SYS_set_robust_list || nr == SYS_rseq)
+                    process.hooks->attach_thread(state->thread);
+                else
+                    process.hooks->ids_changed(state->thread);
+            }
+            break;
+        case Pending::none:
+        case Pending::temporary_mask:
+        case Pending::fork:
+        case Pending::vfork:
+        case Pending::thread:
+        case Pending::alien:
+        case Pending::file: break;
+    }
+    state->pending = Pending::none;
+    errno = saved_errno;
+    return state;
+}
+
+void call_enter(void* thread, const void* registers) {
+    process.hooks->enter(*static_cast<hooks::SyscallThread*>(thread),
+                         *static_cast<const SyscallRegisters*>(registers));
+}
+void call_exit(void* thread, const void* registers) {
+    process.hooks->exit(*static_cast<hooks::SyscallThread*>(thread),
+                        *static_cast<const SyscallRegisters*>(registers));
+}
+void call_refresh(void*, const void*) { process.hooks->refresh(); }
+void call_prepare(void* state, const void* answered) {
+    *static_cast<bool*>(const_cast<void*>(answered)) = prepare(static_cast<ThreadState*>(state));
+}
+
+struct Finish {
+    ThreadState* owner;
+    SyscallRegisters* registers;
+    u32 nr;
+    ThreadState* state;
+};
+void call_finish(void* arguments, const void*) {
+    auto& f = *static_cast<Finish*>(arguments);
+    f.state = finish(f.owner, *f.registers, f.nr);
+}
+
+u64 leave_to(ThreadState* state, u64 where) {
+    state->next = where;
+    return where;
+}
+
+}  // namespace
+
+Process process;
+
+void refresh_if_stale() {
+    if (!process.hooks->stale() || process.sealed || !try_lock(process.refresh_lock)) return;
+    const int saved = errno;
+    anybpf_with_vectors(call_refresh, nullptr, nullptr);
+    errno = saved;
+    unlock(process.refresh_lock);
+}
+
+void report_enter(ThreadState* state, const SyscallRegisters& registers, u32 nr) {
+    refresh_if_stale();
+    if (nr < number_limit && process.hooks->wants(nr)) anybpf_with_vectors(call_enter, &state->thread, &registers);
+}
+
+void report_exit(ThreadState* state, const SyscallRegisters& registers, u32 nr) {
+    refresh_if_stale();
+    if (nr < number_limit && process.hooks->wants(nr)) anybpf_with_vectors(call_exit, &state->thread, &registers);
+}
+
+// A signal arrived between the entry's report and the system call, or the kernel wants the call to start over after the
+// guest's handler: what was prepared is undone, and the report shows what the kernel's own would, a call that restarts.
+// ax holds the number.
+void interrupted_before(ThreadState* state, SyscallRegisters& r) {
+    if (!state->entering) return;
+    state->entering = false;
+    undo_clone(state);
+    if (state->pending == Pending::exec) after_exec(state);
+    state->pending = Pending::none;
+    restore_arguments(state, r);
+    const u64 number = r.ax;
+    r.orig_ax = number;
+    r.ax = static_cast<u64>(restart_system_call);
+    report_exit(state, r, static_cast<u32>(number));
+    r.ax = number;
+}
+
+ThreadState* settle_exit(ThreadState* owner, SyscallRegisters& registers) {
+    Finish arguments{owner, &registers, static_cast<u32>(registers.orig_ax), owner};
+    owner->entering = false;
+    if (is_special(arguments.nr)) anybpf_with_vectors(call_finish, &arguments, nullptr);
+    arguments.state->entering = false;
+    report_exit(arguments.state, registers, arguments.nr);
+    return arguments.state;
+}
+
+}  // namespace anybpf::agent
+
+using namespace anybpf;
+using namespace anybpf::agent;
+
+// Called by entry_raw.S on the agent's stack; the result is where to go.
+extern "C" u64 anybpf_on_enter(ThreadState* state) {
+    auto& r = state->registers;
+    state->publish = state;
+    const u64 number = r.ax;
+    r.orig_ax = number;
+    r.cs = 0x33;
+    r.ss = 0x2b;
+    state->nr = static_cast<u32>(number);
+    if (state->deferred_count != 0) [[unlikely]] {  // before anything was reported: as if the guest stood at the site
+        state->entering = false;
+        return leave_to(state, state->slot->go);
+    }
+    state->entering = true;
+    r.ax = static_cast<u64>(-ENOSYS);
+    report_enter(state, r, state->nr);
+    r.ax = number;
+    if (is_special(state->nr)) [[unlikely]] {
+        if (is_clone(state->nr) && state->slot->nr == any_number) {
+            // After a vfork only the address can tell the parent which call it made.
+            if (Slot* fixed = slot_for(state->slot->after, state->nr)) state->slot = fixed;
+        }
+        if (state->nr == SYS_rt_sigreturn) {
+            before_sigreturn(state, r);
+            state->entering = false;
+            return leave_to(state, reinterpret_cast<u64>(anybpf_bare_syscall));
+        }
+        bool answered = false;
+        anybpf_with_vectors(call_prepare, state, &answered);
+        if (answered) {
+            restore_arguments(state, r);
+            state->entering = false;
+            state->pending = Pending::none;
+            report_exit(state, r, state->nr);
+            return leave_to(state, state->slot->after);
+        }
+        if (state->nr == SYS_exit && state->publish == nullptr)
+            return leave_to(state, reinterpret_cast<u64>(anybpf_thread_exit));
+    }
+    return leave_to(state, state->slot->go);
+}
+
+extern "C" u64 anybpf_on_exit(ThreadState* owner) {
+    auto& r = owner->registers;
+    r.orig_ax = owner->slot->nr != any_number ? owner->slot->nr : owner->nr;
+    r.cs = 0x33;
+    r.ss = 0x2b;
+    owner->publish = settle_exit(owner, r);
+    return leave_to(owner, owner->slot->after);
+}
+
+// Signals wait and everything is blocked: go back to where the guest can be interrupted, by way of the trap.
+extern "C" u64 anybpf_on_late(ThreadState* state) {
+    if (state->leaving_by_trap == 0) {
+        state->leaving_by_trap = 1;
+        auto& r = state->registers;
+        state->trap_ip = state->slot->after;
+        if (state->next == state->slot->go || state->next == reinterpret_cast<u64>(anybpf_thread_exit)) {
+            r.ax = r.orig_ax;
+            interrupted_before(state, r);
+            state->publish = state;
+            state->trap_ip = state->slot->after - 2;
+        } else if (state->next == reinterpret_cast<u64>(anybpf_bare_syscall)) {
+            state->trap_ip = state->next;
+        }
+    }
+    return reinterpret_cast<u64>(anybpf_trap);
+}

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ways into and out of the agent. Everything here follows from three rules:
+//  - the arena is the only code whose `syscall` the kernel does not hand to us (Syscall User Dispatch), and the system
+//    calls of the guest are made there, with the guest's exact registers and stack pointer;
+//  - rcx and r11 are the kernel's to spoil in a system call, so they are free between a site and its stub; all else is
+//    saved before the first C++ instruction and restored after the last;
+//  - whatever instruction a signal interrupts, the signal handler can tell by the address what state the guest is in:
+//    in a stub (its system call not made, or made), leaving (start over), or in the agent (the signal waits).
+// Safe because no instruction here depends on the guest's stack or memory, and no state survives a system call except
+// which stub made it.
+
+#define SLOT_GO 0
+#define SLOT_AFTER 8
+#define SLOT_NR 16
+#define STATE_R15 0
+#define STATE_R14 8
+#define STATE_R13 16
+#define STATE_R12 24
+#define STATE_BP 32
+#define STATE_BX 40
+#define STATE_R11 48
+#define STATE_R10 56
+#define STATE_R9 64
+#define STATE_R8 72
+#define STATE_AX 80
+#define STATE_CX 88
+#define STATE_DX 96
+#define STATE_SI 104
+#define STATE_DI 112
+#define STATE_ORIG 120
+#define STATE_IP 128
+#define STATE_CS 136
+#define STATE_FLAGS 144
+#define STATE_SP 152
+#define STATE_SS 160
+#define STATE_PUBLISH 168
+#define STATE_DEFERRED 176
+#define STATE_SLOT 184
+#define STATE_IN_USE 208
+#define TLS_ACTIVE 0
+#define TLS_STATE 8
+#define TLS_NEXT 16
+#define TLS_FLAGS 24
+
+// A thread that shares its thread-local memory with another one (clone with CLONE_VM and neither CLONE_SETTLS nor
+// CLONE_VFORK) must not touch it: it is marked in its gs selector, which nothing in 64-bit user space uses.
+#define ALIEN 0x2b
+#define ALIEN_CLONE 0x33
+
+.macro global name
+    .globl \name
+    .hidden \name
+\name:
+.endm
+
+    .section anybpf_arena, "ax", @progbits
+    .p2align 12
+global anybpf_arena_begin
+
+// Stub i. A patched site jumps to its first byte, the dispatcher comes in at the second instruction (stub_call).
+    .p2align 5
+global anybpf_stubs
+    .set i, 0
+    .rept 2048
+    mov anybpf_slots + 32 * i + SLOT_NR(%rip), %eax
+    lea anybpf_slots + 32 * i(%rip), %r11
+    {disp32} jmp anybpf_enter
+    syscall
+    lea anybpf_slots + 32 * i(%rip), %r11
+    {disp32} jmp anybpf_exit
+    .set i, i + 1
+    .endr
+global anybpf_stubs_end
+
+// Slot 0 is libc's syscall(): the instruction before its system call loads the sixth argument.
+global anybpf_stub_r9
+    mov 8(%rsp), %r9
+    jmp anybpf_stubs + 6
+
+// The 32-bit gate from 64-bit code: made for the guest, not reported. Slots from the end of the table.
+    .p2align 4
+global anybpf_int80
+    .set i, 2040
+    .rept 8
+    int $0x80
+    jmp *anybpf_slots + 32 * i + SLOT_AFTER(%rip)
+    .p2align 4
+    .set i, i + 1
+    .endr
+global anybpf_int80_end
+
+// rt_sigreturn on behalf of the guest: rax and rsp are set, it does not come back.
+global anybpf_bare_syscall
+    syscall
+    ud2
+
+// Where our own signal handler returns to.
+global anybpf_agent_restorer
+    mov $15, %eax
+    syscall
+    ud2
+
+// The thread ends: its state may be another's the moment in_use is clear, so nothing touches it afterwards.
+global anybpf_thread_exit
+    mov anybpf_tls@gottpoff(%rip), %r11
+    mov %fs:TLS_STATE(%r11), %rcx
+    movl $0, STATE_IN_USE(%rcx)
+    syscall
+    ud2
+
+// long anybpf_raw(number, a, b, c, d, e, f): the agent's own system calls.
+global anybpf_raw
+    mov %rdi, %rax
+    mov %rsi, %rdi
+    mov %rdx, %rsi
+    mov %rcx, %rdx
+    mov %r8, %r10
+    mov %r9, %r8
+    mov 8(%rsp), %r9
+    syscall
+    ret
+    .p2align 12
+global anybpf_arena_end
+
+    .section .bss.anybpf_slots, "aw", @nobits
+    .p2align 12
+global anybpf_slots
+    .zero 32 * 2048
+
+    .section .tbss, "awT", @nobits
+    .p2align 4
+global anybpf_tls
+    .zero 32
+    .type anybpf_tls, @object
+    .size anybpf_tls, 32
+
+    .text
+// Saves the guest's registers in its state (rcx), marks the thread busy, and moves to the agent's stack. r11: the slot.
+// Until `active` is cleared the guest's stack pointer is still in place.
+.macro save_registers
+    mov %r15, STATE_R15(%rcx)
+    mov %r14, STATE_R14(%rcx)
+    mov %r13, STATE_R13(%rcx)
+    mov %r12, STATE_R12(%rcx)
+    mov %rbp, STATE_BP(%rcx)
+    mov %rbx, STATE_BX(%rcx)
+    mov %r10, STATE_R10(%rcx)
+    mov %r9, STATE_R9(%rcx)
+    mov %r8, STATE_R8(%rcx)
+    mov %rax, STATE_AX(%rcx)
+    mov %rdx, STATE_DX(%rcx)
+    mov %rsi, STATE_SI(%rcx)
+    mov %rdi, STATE_DI(%rcx)
+    mov %rsp, STATE_SP(%rcx)
+    mov %r11, STATE_SLOT(%rcx)
+    mov SLOT_AFTER(%r11), %r11
+    mov %r11, STATE_IP(%rcx)
+    mov %r11, STATE_CX(%rcx)
+    mov anybpf_tls@gottpoff(%rip), %r11
+    mov %rcx, %fs:TLS_STATE(%r11)
+    movq $0, %fs:TLS_ACTIVE(%r11)
+    mov %rcx, %rsp
+    pushfq
+    cld
+    pop %rdx
+    mov %rdx, STATE_FLAGS(%rcx)
+    mov %rdx, STATE_R11(%rcx)
+    mov %rcx, %rdi
+.endm
+
+    .p2align 5
+global anybpf_enter
+    mov %gs, %ecx
+    jrcxz 1f
+2:  jmp *SLOT_GO(%r11)
+1:  mov anybpf_tls@gottpoff(%rip), %rcx
+    mov %fs:TLS_ACTIVE(%rcx), %rcx
+    jrcxz 2b
+    save_registers
+    call anybpf_on_enter
+    jmp leave
+
+    .p2align 5
+global anybpf_exit
+    mov %gs, %ecx
+    jrcxz 1f
+    jmp exit_marked
+2:  mov SLOT_AFTER(%r11), %rcx
+    jmp *%rcx
+1:  mov anybpf_tls@gottpoff(%rip), %rcx
+    mov %fs:TLS_ACTIVE(%rcx), %rcx
+    jrcxz 2b
+    save_registers
+    call anybpf_on_exit
+
+// Leaves the agent: rax is where to go. From leave_check on, the way out reads the saved registers only, so a signal
+// that arrives sends it back to leave_check, where it is found waiting.
+leave:
+    mov anybpf_tls@gottpoff(%rip), %r11
+    mov %rax, %fs:TLS_NEXT(%r11)
+global anybpf_leave_check
+    mov anybpf_tls@gottpoff(%rip), %r11
+    mov %fs:TLS_STATE(%r11), %rcx
+    cmpl $0, STATE_DEFERRED(%rcx)
+    jne late
+leave_restore:
+    mov STATE_FLAGS(%rcx), %rax
+    mov %rax, %fs:TLS_FLAGS(%r11)
+    test $0x400, %eax
+    jnz 3f
+2:  mov %eax, %edx
+    shr $11, %edx
+    and $1, %edx
+    add $0x7f, %dl
+    mov %al, %ah
+    sahf
+    mov STATE_R15(%rcx), %r15
+    mov STATE_R14(%rcx), %r14
+    mov STATE_R13(%rcx), %r13
+    mov STATE_R12(%rcx), %r12
+    mov STATE_BP(%rcx), %rbp
+    mov STATE_BX(%rcx), %rbx
+    mov STATE_R10(%rcx), %r10
+    mov STATE_R9(%rcx), %r9
+    mov STATE_R8(%rcx), %r8
+    mov STATE_AX(%rcx), %rax
+    mov STATE_DX(%rcx), %rdx
+    mov STATE_SI(%rcx), %rsi
+    mov STATE_DI(%rcx), %rdi
+    mov STATE_SP(%rcx), %rsp
+    mov STATE_PUBLISH(%rcx), %rcx
+    mov %rcx, %fs:TLS_ACTIVE(%r11)
+    mov %fs:TLS_NEXT(%r11), %rcx
+    mov %fs:TLS_FLAGS(%r11), %r11
+    jmp *%rcx
+3:  std
+    jmp 2b
+global anybpf_leave_end
+
+// Signals arrived while the agent ran; all are blocked now. Leaves by a trap, where they are delivered.
+late:
+    mov %rcx, %rdi
+    call anybpf_on_late
+    mov anybpf_tls@gottpoff(%rip), %r11
+    mov %rax, %fs:TLS_NEXT(%r11)
+    mov %fs:TLS_STATE(%r11), %rcx
+    jmp leave_restore_late
+// The same way out, but signals that wait no longer stop it. It lies outside the range that starts over.
+leave_restore_late:
+    mov STATE_FLAGS(%rcx), %rax
+    push %rax
+    popfq
+    mov STATE_R15(%rcx), %r15
+    mov STATE_R14(%rcx), %r14
+    mov STATE_R13(%rcx), %r13
+    mov STATE_R12(%rcx), %r12
+    mov STATE_BP(%rcx), %rbp
+    mov STATE_BX(%rcx), %rbx
+    mov STATE_R10(%rcx), %r10
+    mov STATE_R9(%rcx), %r9
+    mov STATE_R8(%rcx), %r8
+    mov STATE_AX(%rcx), %rax
+    mov STATE_DX(%rcx), %rdx
+    mov STATE_SI(%rcx), %rsi
+    mov STATE_DI(%rcx), %rdi
+    mov STATE_SP(%rcx), %rsp
+    mov %fs:TLS_NEXT(%r11), %rcx
+    jmp *%rcx
+
+// hlt raises SIGSEGV in user mode whatever the state of dispatch and of seccomp; our handler knows the address.
+global anybpf_trap
+    hlt
+    ud2
+
+pass_exit:
+    mov SLOT_AFTER(%r11), %rcx
+    jmp *%rcx
+
+// A marked thread. Marked ALIEN_CLONE it has just come out of the clone that makes an alien: the child stays marked for
+// ever, the parent is itself again.
+exit_marked:
+    cmp $ALIEN_CLONE, %ecx
+    jne pass_exit
+    test %rax, %rax
+    jz 1f
+    xor %ecx, %ecx
+    mov %ecx, %gs
+    jmp anybpf_exit
+1:  mov $ALIEN, %ecx
+    mov %ecx, %gs
+    jmp pass_exit
+
+// The one signal handler that the kernel knows. Its frame lies on the agent's stack, with every signal blocked but ours.
+    .p2align 4
+global anybpf_signal
+    cld
+    mov %gs, %ecx
+    test %ecx, %ecx
+    jnz 1f
+    mov anybpf_tls@gottpoff(%rip), %rax
+    mov %fs:TLS_ACTIVE(%rax), %rcx
+    or %fs:TLS_STATE(%rax), %rcx
+    jz 1f
+    mov %rsp, %rdi
+    sub $8, %rsp
+    call anybpf_on_signal
+    add $16, %rsp
+    jmp anybpf_agent_restorer
+// No state: the guest's handler runs on the frame as it is.
+1:  push %rdi
+    push %rsi
+    push %rdx
+    call anybpf_handler_of
+    pop %rdx
+    pop %rsi
+    pop %rdi
+    test %rax, %rax
+    jz 2f
+    jmp *%rax
+2:  add $8, %rsp
+    jmp anybpf_agent_restorer
+
+// The guest's handlers return here. Outside the arena, so the kernel hands the rt_sigreturn to us; byte for byte what
+// unwinders and debuggers take for a signal frame.
+    .p2align 4
+    nop
+global anybpf_guest_restorer
+    .byte 0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00
+    .byte 0x0f, 0x05
+    ud2
+
+// unsigned long anybpf_copy(to, from, size)
+global anybpf_copy
+    mov %rdx, %rcx
+global anybpf_copy_begin
+    rep movsb
+global anybpf_copy_end
+    xor %eax, %eax
+    ret
+global anybpf_copy_failed
+    mov $1, %eax
+    ret
+
+// void anybpf_with_vectors(function, first, second): calls function(first, second) and keeps the sixteen xmm registers.
+// The code that it calls is built for baseline x86-64, which cannot touch more of the vector state than these.
+    .p2align 4
+global anybpf_with_vectors
+    push %rbp
+    mov %rsp, %rbp
+    sub $256, %rsp
+    and $-16, %rsp
+    movaps %xmm0, (%rsp)
+    movaps %xmm1, 16(%rsp)
+    movaps %xmm2, 32(%rsp)
+    movaps %xmm3, 48(%rsp)
+    movaps %xmm4, 64(%rsp)
+    movaps %xmm5, 80(%rsp)
+    movaps %xmm6, 96(%rsp)
+    movaps %xmm7, 112(%rsp)
+    movaps %xmm8, 128(%rsp)
+    movaps %xmm9, 144(%rsp)
+    movaps %xmm10, 160(%rsp)
+    movaps %xmm11, 176(%rsp)
+    movaps %xmm12, 192(%rsp)
+    movaps %xmm13, 208(%rsp)
+    movaps %xmm14, 224(%rsp)
+    movaps %xmm15, 240(%rsp)
+    mov %rdi, %rax
+    mov %rsi, %rdi
+    mov %rdx, %rsi
+    call *%rax
+    movaps (%rsp), %xmm0
+    movaps 16(%rsp), %xmm1
+    movaps 32(%rsp), %xmm2
+    movaps 48(%rsp), %xmm3
+    movaps 64(%rsp), %xmm4
+    movaps 80(%rsp), %xmm5
+    movaps 96(%rsp), %xmm6
+    movaps 112(%rsp), %xmm7
+    movaps 128(%rsp), %xmm8
+    movaps 144(%rsp), %xmm9
+    movaps 160(%rsp), %xmm10
+    movaps 176(%rsp), %xmm11
+    movaps 192(%rsp), %xmm12
+    movaps 208(%rsp), %xmm13
+    movaps 224(%rsp), %xmm14
+    movaps 240(%rsp), %xmm15
+    leave
+    ret
+
+    .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+// execve: the new image gets the agent through a copy of the environment; the guest's own array is never written. What
+// cannot be traced (static, setuid, not x86-64, another C library) starts without it and is named in a notice.
+// Safe because the guest's strings are read through copy(), and the copy lives in a mapping of its own that the exec
+// replaces, or that is unmapped when the exec fails.
+#include <elf.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+
+#include "anybpf/agent/environment.hpp"
+#include "state.hpp"
+
+namespace anybpf::agent {
+namespace {
+
+constexpr u64 longest_text = 1 << 20, most_entries = 1 << 20;
+
+// Length of the guest's text at address, without NUL; -1 when it cannot be read.
+i64 text_length(u64 address) {
+    for (u64 length = 0; length < longest_text;) {
+        std::array<char, 256> part;
+        const u64 room = 256 - ((address + length) & 255);  // never across a page
+        if (!copy(part.data(), reinterpret_cast<const void*>(address + length), room)) return -1;
+        for (u64 i = 0; i < room; ++i)
+            if (part[i] == '\0') return static_cast<i64>(length + i);
+        length += room;
+    }
+    return -1;
+}
+
+bool starts_with(u64 address, std::string_view prefix) {
+    std::array<char, 32> start{};
+    for (u64 i = 0; i < prefix.size(); ++i)
+        if (!fetch(start[i], address + i) || start[i] != prefix[i]) return false;
+    return true;
+}
+
+class Writer {  // appends text to memory that is known to suffice
+  public:
+    explicit Writer(char* at) : at_(at) {}
+    char* position() const { return at_; }
+    void text(std::string_view what) {
+        std::memcpy(at_, what.data(), what.size());
+        at_ += what.size();
+    }
+    void number(u64 value, u32 base) {
+        std::array<char, 24> digits;
+        u32 count = 0;
+        do {
+            digits[count++] = "0123456789abcdef"[value % base];
+            value /= base;
+        } while (value != 0);
+        while (count != 0) *at_++ = digits[--count];
+    }
+    void end() { *at_++ = '\0'; }
+    bool guest_text(u64 address, u64 length) {
+        if (!copy(at_, reinterpret_cast<const void*>(address), length)) return false;
+        at_ += length;
+        return true;
+    }
+
+  private:
+    char* at_;
+};
+
+// Why an image is not traced; null: it is.
+struct Verdict {
+    bool traced;
+    const char* reason;  // null with traced false: the exec fails anyway, or nothing can be said
+};
+
+bool gains_privilege(const struct stat& file) {
+    const auto uid = static_cast<uid_t>(raw(SYS_getuid)), gid = static_cast<gid_t>(raw(SYS_getgid));
+    if (static_cast<uid_t>(raw(SYS_geteuid)) != uid || static_cast<gid_t>(raw(SYS_getegid)) != gid) return true;
+    if ((file.st_mode & S_ISUID) != 0 && file.st_uid != uid) return true;
+    return (file.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && file.st_gid != gid;
+}
+
+Verdict judge_elf(long fd, const Elf64_Ehdr& header) {
+    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64) return {false, "not an x86-64 program"};
+    const u32 count = header.e_phnum < 64 ? header.e_phnum : 64;
+    for (u32 i = 0; i < count; ++i) {
+        Elf64_Phdr segment{};
+        const u64 at = header.e_phoff + i * sizeof(segment);
+        if (raw(SYS_pread64, fd, &segment, sizeof(segment), at) != sizeof(segment)) break;
+        if (segment.p_type != PT_INTERP) continue;
+        std::array<char, 64> interpreter{};
+        const u64 size = segment.p_filesz < 63 ? segment.p_filesz : 63;
+        raw(SYS_pread64, fd, interpreter.data(), size, segment.p_offset);
+        if (std::string_view(interpreter.data()).ends_with("/ld-linux-x86-64.so.2")) return {true, nullptr};
+        return {false, "linked against another C library"};
+    }
+    return {false, "a static program"};
+}
+
+Verdict judge(long directory, const char* path, long flags, u32 depth) {
+    long fd = 0;
+    if (path[0] == '\0' && (flags & AT_EMPTY_PATH) != 0) {
+        std::array<char, 40> link{};
+        Writer writer(link.data());
+        writer.text("/proc/self/fd/");
+        writer.number(static_cast<u64>(directory), 10);
+        fd = raw(SYS_open, link.data(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    } else {
+        fd = raw(SYS_openat, directory, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    }
+    if (fd == -EMFILE || fd == -ENFILE) return {true, nullptr};  // nearly every program is dynamic
+    if (fd == -EACCES && raw(SYS_faccessat, directory, path, 1) == 0) return {false, "its file cannot be read"};
+    if (fd < 0) return {false, nullptr};
+    struct stat file {};
+    union {
+        Elf64_Ehdr header;
+        char text[256];
+    } start{};
+    Verdict verdict{false, nullptr};
+    const bool regular = raw(SYS_fstat, fd, &file) == 0 && S_ISREG(file.st_mode) && (file.st_mode & 0111) != 0;
+    const long size = regular ? raw(SYS_pread64, fd, &start, sizeof(start) - 1, 0) : -1;
+    if (size >= 4 && std::memcmp(start.text, ELFMAG, SELFMAG) == 0) {
+        verdict = gains_privilege(file) ? Verdict{false, "it gains privilege (setuid or setgid)"}
+                                        : judge_elf(fd, start.header);
+    } else if (size > 2 && start.text[0] == '#' && start.text[1] == '!' && depth < 5) {
+        char* from = start.text + 2;
+        while (*from == ' ' || *from == '\t') ++from;
+        char* to = from;
+        while (*to != '\0' && *to != ' ' && *to != '\t' && *to != '\n') ++to;
+        *to = '\0';
+        raw(SYS_close, fd);
+        return judge(AT_FDCWD, from, 0, depth + 1);
+    }
+    raw(SYS_close, fd);
+    return verdict;
+}
+
+bool same_file(const char* path, u64 device, u64 inode) {
+    struct stat file {};
+    return raw(SYS_newfstatat, AT_FDCWD, path, &file, 0) == 0 && file.st_dev == device && file.st_ino == inode;
+}
+
+// One line in <root>/notices, which the supervisor makes, shows and removes: pid, tree, reason, path.
+void notice(const char* reason, const char* path) {
+    std::array<char, 1024> line;
+    Writer writer(line.data());
+    writer.text(process.root.data());
+    writer.text("/notices");
+    writer.end();
+    const long fd = raw(SYS_open, line.data(), O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (fd < 0) return;
+    Writer text(line.data());
+    text.number(static_cast<u64>(raw(SYS_getpid)), 10);
+    text.text("\t");
+    text.number(process.tree, 10);
+    text.text("\t");
+    text.text(reason);
+    text.text("\t");
+    text.text(std::string_view(path).substr(0, 512));
+    text.text("\n");
+    raw(SYS_write, fd, line.data(), text.position() - line.data());
+    raw(SYS_close, fd);
+}
+
+}  // namespace
+
+void before_exec(ThreadState* state) {
+    auto& r = state->registers;
+    const bool at = state->nr == SYS_execveat;
+    const long directory = at ? static_cast<int>(r.di) : AT_FDCWD;
+    const long flags = at ? static_cast<long>(r.r8) : 0;
+    const u64 path_at = at ? r.si : r.di;
+    u64& environment = at ? r.r10 : r.dx;
+    if (process.sealed || process.hooks->orphaned()) return;
+
+    std::array<char, 4096> path;
+    const i64 path_length = text_length(path_at);
+    if (path_length < 0 || path_length >= 4096 ||
+        !copy(path.data(), reinterpret_cast<const void*>(path_at), static_cast<u64>(path_length) + 1))
+        return;
+    const Verdict verdict = judge(directory, path.data(), flags, 0);
+    if (!verdict.traced) {
+        if (verdict.reason != nullptr) notice(verdict.reason, path.data());
+        return;
+    }
+    if (!same_file(process.agent_path.data(), process.agent_device, process.agent_inode) ||
+        !same_file(process.root.data(), process.root_device, process.root_inode)) {
+        notice("the agent cannot be reached from its root directory", path.data());
+        return;
+    }
+
+    // First pass: how much. Entries of ours are not expected, and dropped.
+    const std::string_view agent(process.agent_path.data()), root(process.root.data());
+    u64 count = 0, size = agent.size() + root.size() + 256;
+    for (u64 entry = 0; environment != 0; ++count) {
+        if (count == most_entries || !fetch(entry, environment + 8 * count)) return;
+        if (entry == 0) break;
+        if (!starts_with(entry, preload_variable)) continue;
+        const i64 length = text_length(entry);
+        if (length < 0) return;
+        size += static_cast<u64>(length) + agent.size() + 2;
+    }
+    const u64 total = (count + 4) * 8 + size;
+    const long memory = raw(SYS_mmap, 0, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory < 0) return;
+    state->exec_memory = static_cast<u64>(memory);
+    state->exec_size = total;
+    state->pending = Pending::exec;
+
+    auto* const array = reinterpret_cast<u64*>(memory);
+    Writer writer(reinterpret_cast<char*>(memory) + (count + 4) * 8);
+    u64 filled = 0;
+    bool merged = false;
+    for (u64 i = 0; i < count; ++i) {
+        u64 entry = 0;
+        fetch(entry, environment + 8 * i);
+        if (starts_with(entry, variable) || starts_with(entry, padding_variable)) continue;
+        if (starts_with(entry, preload_variable)) {
+            const u64 value = entry + sizeof(preload_variable) - 1;
+            const i64 length = text_length(value);
+            array[filled++] = reinterpret_cast<u64>(writer.position());
+            writer.text(preload_variable);
+            writer.text(agent);
+            writer.text(":");
+            if (length < 0 || static_cast<u64>(length) > size || !writer.guest_text(value, static_cast<u64>(length)))
+                return;  // the guest changes its environment while it runs exec: as it likes
+            writer.end();
+            merged = true;
+        } else {
+            array[filled++] = entry;
+        }
+    }
+    array[filled++] = reinterpret_cast<u64>(writer.position());
+    if (merged) {
+        writer.text(padding_variable);
+    } else {
+        writer.text(preload_variable);
+        writer.text(agent);
+    }
+    writer.end();
+    array[filled++] = reinterpret_cast<u64>(writer.position());
+    writer.text(variable);
+    writer.text(root);
+    writer.text(":");
+    writer.number(process.tree, 10);
+    writer.text(":");
+    writer.number(state->nr, 10);
+    writer.text(":");
+    writer.number(state->shadow, 16);
+    writer.text(":");
+    writer.number(ignored_signals(), 16);
+    writer.end();
+    array[filled] = 0;
+    environment = reinterpret_cast<u64>(array);
+}
+
+// The exec failed, or its memory was left by a vfork child.
+void after_exec(ThreadState* state) {
+    if (state->exec_memory != 0) raw(SYS_munmap, state->exec_memory, state->exec_size);
+    state->exec_memory = 0;
+}
+
+}  // namespace anybpf::agent

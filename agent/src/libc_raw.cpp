@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the agent needs of a C library, its own, hidden from the program: memory and system calls. So the agent never
+// enters the host's malloc (whose lock the interrupted thread may hold), is no cancellation point, does not run vector
+// code that the guest's registers would not survive, and its system calls are not seen as the program's.
+//
+// The heap is one bump allocator over chunks from mmap with free lists by power of two: memory is asked for when
+// something is loaded, seldom given back, and never on a hook path. Safe because every size is rounded and recorded in
+// a header before the block, and the lock is only held here.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstring>
+#include <new>
+
+#include "state.hpp"
+
+namespace {
+
+using anybpf::u32;
+using anybpf::u64;
+using anybpf::agent::raw;
+
+constexpr u64 header_size = 16, chunk_size = 1 << 20;
+std::atomic<u32> heap_lock{0};
+char* chunk = nullptr;
+u64 chunk_left = 0;
+void* free_blocks[48];
+
+struct Header {
+    u64 order;
+    u64 unused;
+};
+
+u32 order_of(u64 size) {
+    const u64 total = size + header_size;
+    u32 order = 5;
+    while ((1ULL << order) < total) ++order;
+    return order;
+}
+
+void* allocate(u64 size) {
+    if (size > (1ULL << 40)) return nullptr;
+    const u32 order = order_of(size);
+    const u64 total = 1ULL << order;
+    char* block = nullptr;
+    anybpf::agent::lock(heap_lock);
+    if (free_blocks[order] != nullptr) {
+        block = static_cast<char*>(free_blocks[order]);
+        std::memcpy(&free_blocks[order], block + header_size, sizeof(void*));
+    } else if (total > chunk_size / 4) {
+        const long at = raw(SYS_mmap, 0, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (at > 0) block = reinterpret_cast<char*>(at);
+    } else {
+        if (chunk_left < total) {
+            const long at = raw(SYS_mmap, 0, chunk_size, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            chunk = at > 0 ? reinterpret_cast<char*>(at) : nullptr;
+            chunk_left = at > 0 ? chunk_size : 0;
+        }
+        if (chunk_left >= total) {
+            block = chunk;
+            chunk += total;
+            chunk_left -= total;
+        }
+    }
+    anybpf::agent::unlock(heap_lock);
+    if (block == nullptr) return nullptr;
+    const Header header{order, 0};
+    std::memcpy(block, &header, sizeof(header));
+    return block + header_size;
+}
+
+u64 capacity(void* memory) {
+    Header header;
+    std::memcpy(&header, static_cast<char*>(memory) - header_size, sizeof(header));
+    return (1ULL << header.order) - header_size;
+}
+
+void release(void* memory) {
+    if (memory == nullptr) return;
+    char* const block = static_cast<char*>(memory) - header_size;
+    Header header;
+    std::memcpy(&header, block, sizeof(header));
+    anybpf::agent::lock(heap_lock);
+    std::memcpy(block + header_size, &free_blocks[header.order], sizeof(void*));
+    free_blocks[header.order] = block;
+    anybpf::agent::unlock(heap_lock);
+}
+
+long checked(long result) {
+    if (result >= 0 || result < -4095) return result;
+    errno = static_cast<int>(-result);
+    return -1;
+}
+
+}  // namespace
+
+extern "C" {
+
+void* memcpy(void* __restrict to, const void* __restrict from, size_t size) {
+    auto* d = static_cast<char*>(to);
+    const auto* s = static_cast<const char*>(from);
+    if (size >= 8 && size <= 64) {
+        u64 last;
+        __builtin_memcpy(&last, s + size - 8, 8);
+        char* const end = d + size - 8;
+        for (; d < end; d += 8, s += 8) {
+            u64 word;
+            __builtin_memcpy(&word, s, 8);
+            __builtin_memcpy(d, &word, 8);
+        }
+        __builtin_memcpy(end, &last, 8);
+        return to;
+    }
+    asm volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(size)::"memory");
+    return to;
+}
+
+void* memmove(void* to, const void* from, size_t size) {
+    auto* d = static_cast<char*>(to);
+    const auto* s = static_cast<const char*>(from);
+    if (d <= s || d >= s + size) {
+        asm volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(size)::"memory");
+        return to;
+    }
+    while (size != 0) {
+        --size;
+        d[size] = s[size];
+        asm volatile("" ::: "memory");
+    }
+    return to;
+}
+
+void* memset(void* to, int value, size_t size) {
+    void* d = to;
+    asm volatile("rep stosb" : "+D"(d), "+c"(size) : "a"(value) : "memory");
+    return to;
+}
+
+int memcmp(const void* a, const void* b, size_t size) {
+    const auto* x = static_cast<const unsigned char*>(a);
+    const auto* y = static_cast<const unsigned char*>(b);
+    for (; size >= 8; size -= 8, x += 8, y += 8) {
+        u64 p, q;
+        __builtin_memcpy(&p, x, 8);
+        __builtin_memcpy(&q, y, 8);
+        if (p != q) return __builtin_bswap64(p) < __builtin_bswap64(q) ? -1 : 1;
+    }
+    for (; size != 0; --size, ++x, ++y)
+        if (*x != *y) return *x - *y;
+    return 0;
+}
+
+int bcmp(const void* a, const void* b, size_t size) { return memcmp(a, b, size); }
+
+size_t strlen(const char* text) {
+    size_t size = 0;
+    while (text[size] != '\0') {
+        ++size;
+        asm volatile("" ::: "memory");
+    }
+    return size;
+}
+
+void* malloc(size_t size) { return allocate(size); }
+void free(void* memory) { release(memory); }
+void* calloc(size_t count, size_t size) {
+    size_t total = 0;
+    if (__builtin_mul_overflow(count, size, &total)) return nullptr;
+    void* const memory = allocate(total);
+    if (memory != nullptr) memset(memory, 0, total);
+    return memory;
+}
+void* realloc(void* memory, size_t size) {
+    if (memory != nullptr && size <= capacity(memory)) return memory;
+    void* const bigger = allocate(size);
+    if (bigger != nullptr && memory != nullptr) {
+        memcpy(bigger, memory, capacity(memory));
+        release(memory);
+    }
+    return bigger;
+}
+void* aligned_alloc(size_t alignment, size_t size) {
+    return alignment <= header_size ? allocate(size) : nullptr;
+}
+
+int open(const char* path, int flags, ...) {
+    mode_t mode = 0;
+    if ((flags & (O_CREAT | O_TMPFILE)) != 0) {
+        va_list arguments;
+        va_start(arguments, flags);
+        mode = va_arg(arguments, mode_t);
+        va_end(arguments);
+    }
+    return static_cast<int>(checked(raw(SYS_open, path, flags, mode)));
+}
+int openat(int directory, const char* path, int flags, ...) {
+    mode_t mode = 0;
+    if ((flags & (O_CREAT | O_TMPFILE)) != 0) {
+        va_list arguments;
+        va_start(arguments, flags);
+        mode = va_arg(arguments, mode_t);
+        va_end(arguments);
+    }
+    return static_cast<int>(checked(raw(SYS_openat, directory, path, flags, mode)));
+}
+int close(int fd) { return static_cast<int>(checked(raw(SYS_close, fd))); }
+ssize_t read(int fd, void* to, size_t size) { return checked(raw(SYS_read, fd, to, size)); }
+ssize_t pread(int fd, void* to, size_t size, off_t at) { return checked(raw(SYS_pread64, fd, to, size, at)); }
+ssize_t write(int fd, const void* from, size_t size) { return checked(raw(SYS_write, fd, from, size)); }
+int fstat(int fd, struct stat* to) noexcept { return static_cast<int>(checked(raw(SYS_fstat, fd, to))); }
+int stat(const char* path, struct stat* to) noexcept { return static_cast<int>(checked(raw(SYS_stat, path, to))); }
+int flock(int fd, int operation) noexcept { return static_cast<int>(checked(raw(SYS_flock, fd, operation))); }
+int munmap(void* at, size_t size) noexcept { return static_cast<int>(checked(raw(SYS_munmap, at, size))); }
+void* mmap(void* at, size_t size, int protection, int flags, int fd, off_t offset) noexcept {
+    return reinterpret_cast<void*>(checked(raw(SYS_mmap, at, size, protection, flags, fd, offset)));
+}
+int madvise(void* at, size_t size, int advice) noexcept {
+    return static_cast<int>(checked(raw(SYS_madvise, at, size, advice)));
+}
+int mprotect(void* at, size_t size, int protection) noexcept {
+    return static_cast<int>(checked(raw(SYS_mprotect, at, size, protection)));
+}
+pid_t getpid() noexcept { return static_cast<pid_t>(raw(SYS_getpid)); }
+pid_t gettid() noexcept { return static_cast<pid_t>(raw(SYS_gettid)); }
+pid_t getppid() noexcept { return static_cast<pid_t>(raw(SYS_getppid)); }
+uid_t getuid() noexcept { return static_cast<uid_t>(raw(SYS_getuid)); }
+gid_t getgid() noexcept { return static_cast<gid_t>(raw(SYS_getgid)); }
+uid_t geteuid() noexcept { return static_cast<uid_t>(raw(SYS_geteuid)); }
+gid_t getegid() noexcept { return static_cast<gid_t>(raw(SYS_getegid)); }
+
+}  // extern "C"
+
+void* operator new(std::size_t size) {
+    void* const memory = allocate(size);
+    if (memory == nullptr) __builtin_trap();
+    return memory;
+}
+void* operator new[](std::size_t size) { return operator new(size); }
+void operator delete(void* memory) noexcept { release(memory); }
+void operator delete[](void* memory) noexcept { release(memory); }
+void operator delete(void* memory, std::size_t) noexcept { release(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { release(memory); }

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent's beginning in a new image: the first constructor that runs (initfirst), while the process has one thread
+// and none of its code has run. Takes what the old image or the supervisor left in the environment, opens the root,
+// patches the C library, takes the signals, arms the dispatcher, and reports the exit of the execve that brought it.
+// Safe because argument vector, environment and auxiliary vector are written only inside the array that the kernel
+// laid out, before anybody has read it.
+#include <link.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "anybpf/agent/environment.hpp"
+#include "state.hpp"
+
+namespace anybpf::agent {
+namespace {
+
+struct Settings {
+    bool present = false;
+    u32 tree = 0;
+    u64 nr = 0;
+    SignalSet blocked = 0, ignored = 0;
+};
+
+u64 parse_number(std::string_view text, u32 base) {
+    u64 value = 0;
+    for (const char c : text) {
+        const u32 digit = c <= '9' ? static_cast<u32>(c - '0') : static_cast<u32>(c - 'a' + 10);
+        if (digit >= base) break;
+        value = value * base + digit;
+    }
+    return value;
+}
+
+// root:tree[:nr:blocked:ignored], the root may contain colons.
+void parse(std::string_view value, Settings& settings) {
+    std::array<std::string_view, 4> last{};  // from the end
+    u32 fields = 0;
+    std::string_view rest = value;
+    while (fields < 4) {
+        const auto colon = rest.rfind(':');
+        if (colon == std::string_view::npos) break;
+        const auto field = rest.substr(colon + 1);
+        if (field.empty() || field.find_first_not_of("0123456789abcdef") != std::string_view::npos) break;
+        last[fields++] = field;
+        rest = rest.substr(0, colon);
+    }
+    if (fields != 1 && fields != 4) return;
+    if (rest.empty() || rest.size() >= process.root.size()) return;
+    std::memcpy(process.root.data(), rest.data(), rest.size());
+    settings.present = true;
+    settings.tree = static_cast<u32>(parse_number(last[fields - 1], 10));
+    if (fields == 1) return;
+    settings.nr = parse_number(last[2], 10);
+    settings.blocked = parse_number(last[1], 16);
+    settings.ignored = parse_number(last[0], 16);
+}
+
+// Takes our entries out. The array lies directly below the auxiliary vector, which some programs find by walking over
+// it: two entries less make room for one that says "ignore me".
+void clean_environment(char** environment, Settings& settings) {
+    char** to = environment;
+    char** from = environment;
+    u32 removed = 0;
+    for (; *from != nullptr; ++from) {
+        char* entry = *from;
+        const std::string_view text(entry);
+        if (text.starts_with(variable)) {
+            parse(text.substr(sizeof(variable) - 1), settings);
+            std::memset(entry, 0, text.size());
+            ++removed;
+            continue;
+        }
+        if (text.starts_with(padding_variable)) {
+            std::memset(entry, 0, text.size());
+            ++removed;
+            continue;
+        }
+        if (text.starts_with(preload_variable)) {
+            auto value = text.substr(sizeof(preload_variable) - 1);
+            const std::string_view agent(process.agent_path.data());
+            if (value.starts_with(agent) && (value.size() == agent.size() || value[agent.size()] == ':')) {
+                if (value.size() == agent.size()) {
+                    std::memset(entry, 0, text.size());
+                    ++removed;
+                    continue;
+                }
+                const auto own = value.substr(agent.size() + 1);
+                char* const start = entry + sizeof(preload_variable) - 1;
+                std::memmove(start, own.data(), own.size());
+                std::memset(start + own.size(), 0, agent.size() + 1);
+            }
+        }
+        *to++ = entry;
+    }
+    if (removed == 0) return;
+    *to++ = nullptr;
+    if (removed == 2) {
+        auto* const vector = reinterpret_cast<ElfW(auxv_t)*>(to);
+        vector->a_type = AT_IGNORE;
+        vector->a_un.a_val = 0;
+    } else {
+        while (to <= from) *to++ = nullptr;
+    }
+}
+
+int find_self(dl_phdr_info* info, std::size_t, void* unused) {
+    (void)unused;
+    const auto here = reinterpret_cast<u64>(anybpf_arena_begin);
+    for (int i = 0; i < info->dlpi_phnum; ++i) {
+        const auto& segment = info->dlpi_phdr[i];
+        if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0) continue;
+        const u64 begin = info->dlpi_addr + segment.p_vaddr;
+        if (here < begin || here >= begin + segment.p_memsz) continue;
+        process.text_begin = begin;
+        process.text_end = begin + segment.p_memsz;
+        const std::string_view name(info->dlpi_name);
+        if (name.size() >= process.agent_path.size()) return 1;
+        std::memcpy(process.agent_path.data(), name.data(), name.size());
+        return 1;
+    }
+    return 0;
+}
+
+bool identify(const char* path, u64& device, u64& inode) {
+    struct stat file {};
+    if (raw(SYS_newfstatat, -100, path, &file, 0) != 0) return false;
+    device = file.st_dev;
+    inode = file.st_ino;
+    return true;
+}
+
+void start(char** argv, char** environment) {
+    dl_iterate_phdr(find_self, nullptr);
+    Settings settings;
+    clean_environment(environment, settings);
+    if (!settings.present || process.agent_path[0] != '/') return;
+    if (!identify(process.agent_path.data(), process.agent_device, process.agent_inode) ||
+        !identify(process.root.data(), process.root_device, process.root_inode))
+        return;
+    process.pid = static_cast<u32>(raw(SYS_getpid));
+    process.tree = settings.tree;
+    auto hooks = hooks::SyscallHooks::open(process.root.data(), settings.tree, anybpf_raw);
+    if (!hooks) return;
+    process.hooks = hooks->release();
+    ThreadState* const state = make_state();
+    if (state == nullptr) return;
+    anybpf_tls.state = state;
+    start_signals(settings.blocked, settings.ignored);
+    patch_libraries();
+    birth(state);
+    if (settings.nr != 0) {
+        SyscallRegisters registers{};
+        registers.orig_ax = settings.nr;
+        registers.sp = reinterpret_cast<u64>(argv) - 8;
+        registers.cs = 0x33;
+        registers.ss = 0x2b;
+        registers.flags = 0x200;
+        report_exit(state, registers, static_cast<u32>(settings.nr));
+    }
+    anybpf_tls.active = state;
+}
+
+}  // namespace
+}  // namespace anybpf::agent
+
+// glibc hands every constructor main's arguments.
+extern "C" __attribute__((constructor)) void anybpf_start(int argc, char** argv, char** environment) {
+    (void)argc;
+    const int saved = errno;
+    anybpf::agent::start(argv, environment);
+    errno = saved;
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the agent keeps: per thread, per system call site, per process. entry_raw.S reads these by offset; the
+// assertions at the end of this file pin them.
+//
+// A thread owns one block of memory, most of it the stack that the agent's C++ code runs on:
+//
+//     guard page | ... agent stack, grows down ... | ThreadState: registers of the guest, then the rest
+//                ^ what the kernel knows as the thread's alternate signal stack ^
+//
+// The guest's own sigaltstack is virtual. So a signal never lands on a stack that the agent or the guest is using: while
+// the agent runs, the kernel pushes frames below its stack pointer; while the guest runs, the agent's stack is empty.
+#pragma once
+
+#include <signal.h>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+
+#include "anybpf/hooks/syscall.hpp"
+
+namespace anybpf::agent {
+
+using hooks::SyscallRegisters;
+using SignalSet = u64;  // the kernel's sigset_t: bit n - 1 is signal n
+
+constexpr SignalSet bit_of(int signal) { return 1ULL << (signal - 1); }
+// Signals that are never blocked for real: SIGSYS carries the dispatch, the others a fault inside a helper's read.
+constexpr SignalSet our_signals = bit_of(SIGSYS) | bit_of(SIGSEGV) | bit_of(SIGBUS);
+constexpr SignalSet all_but_ours = ~our_signals;
+constexpr bool is_ours(int signal) { return (our_signals & bit_of(signal)) != 0; }
+
+// One system call instruction of the guest, and the stub that stands in for it. Slot i belongs to stub i of the arena.
+// A site whose number is not fixed by its own `mov $nr,%eax` has nr == any_number.
+struct Slot {
+    u64 go = 0;      // the stub's own syscall instruction
+    u64 after = 0;   // behind the guest's instruction
+    u32 nr = 0;      // the number, or any_number
+    u32 filled = 0;
+    u64 start = 0;   // the patched instruction before it; 0 when it is not patched
+};
+constexpr u32 any_number = ~0U;
+constexpr u32 slot_count = 2048;
+constexpr u64 stub_size = 32, stub_call = 6, stub_syscall = 18, stub_after = 20;
+
+struct KernelAction {  // struct sigaction as the kernel has it
+    u64 handler = 0, flags = 0, restorer = 0;
+    SignalSet mask = 0;
+};
+
+struct AltStack {  // stack_t
+    u64 base = 0;
+    i32 flags = 2 /* SS_DISABLE */;
+    i32 reserved = 0;
+    u64 size = 0;
+};
+
+// The frame that the kernel pushes for a signal.
+struct UserContext {
+    u64 flags, link;
+    AltStack stack;
+    u64 r8, r9, r10, r11, r12, r13, r14, r15, di, si, bp, bx, dx, ax, cx, sp, ip, eflags;
+    u16 cs, gs, fs, ss;
+    u64 err, trapno, oldmask, cr2;
+    u64 fpstate;
+    u64 reserved[8];
+    SignalSet mask;
+};
+struct SignalFrame {
+    u64 restorer;
+    UserContext context;
+    siginfo_t info;
+};
+static_assert(sizeof(UserContext) == 304 && sizeof(SignalFrame) == 440 && sizeof(AltStack) == 24);
+
+// What on_enter did for the system call that is under way, to be finished after it, or undone if it does not happen.
+enum class Pending : u8 { none, action, mask, temporary_mask, set, fork, vfork, thread, alien, exec, name, file };
+
+struct ThreadState {
+    SyscallRegisters registers;  // of the guest, saved at entry of the agent
+    ThreadState* publish;        // who this thread is when it leaves the agent; null: still busy
+    u32 deferred_count;          // signals that arrived while the agent ran
+    u32 leaving_by_trap;         // they are delivered at the trap that leaves the agent
+    Slot* slot;
+    u64 next;                    // where to go on when leaving
+    u64 trap_ip;                 // and where the guest is then, when it leaves by the trap
+    std::atomic<u32> in_use;
+    u32 nr;                      // of the system call under way
+    bool entering;               // between enter and the system call, not after it
+    bool born;                   // dispatch armed, known to the hooks
+    bool armed;
+    bool masked;                 // real mask is full because of a deferred signal; deferred_mask is what it should be
+    SignalSet deferred_mask;
+    SignalSet shadow;            // of our signals: those that the guest believes to be blocked
+    AltStack altstack;           // as the guest set it
+    u64 reported_return;         // rt_sigreturn of this frame was interrupted after it had been reported
+
+    Pending pending;
+    bool substituted;            // arguments of the system call are not the guest's
+    std::array<u64, 6> arguments;
+    u64 guest_pointer;           // where a result must be corrected
+    KernelAction old_action, new_action, kernel_action;
+    SignalSet new_shadow, set;   // set: a mask without our signals, handed to the kernel
+    std::array<u64, 2> set_argument;  // {pointer, size}, as pselect6 wants it
+    ThreadState* other;          // child of the vfork or clone under way
+    u64 other_tls;
+    u64 exec_memory, exec_size;
+
+    ThreadState* parent;         // the thread whose memory this vfork child borrows
+    ThreadState* spare;          // kept for the next vfork
+    ThreadState* following;      // every state there is, for reuse
+    u64 stack_base, stack_size;
+    std::array<siginfo_t, 8> deferred;
+    u32 held_count;              // our signals, sent while the guest had them blocked
+    std::array<siginfo_t, 4> held;
+    hooks::SyscallThread thread;
+};
+
+// Lives in the guest's static TLS. `active` is null while the agent runs, so that its own system calls pass.
+struct Tls {
+    ThreadState* active;
+    ThreadState* state;
+    u64 next;
+    u64 flags;
+};
+
+struct Process {
+    hooks::SyscallHooks* hooks = nullptr;
+    bool sealed = false;      // a seccomp filter may be in force: no system call of our own any more
+    bool exec_traced = true;  // children get the agent
+    u32 pid = 0;
+    u32 tree = 0;
+    u64 text_begin = 0, text_end = 0;  // of the agent
+    u64 agent_device = 0, agent_inode = 0, root_device = 0, root_inode = 0;
+    std::array<char, 512> agent_path{}, root{};
+    std::atomic<ThreadState*> states{nullptr};
+    std::atomic<u32> refresh_lock{0}, slot_lock{0}, fork_lock{0};
+    std::array<KernelAction, 65> actions{};
+};
+extern Process process;
+
+// --- what the parts offer each other ---------------------------------------------------------------------------
+
+// patch_raw.cpp
+Slot* slot_for(u64 after, u32 nr);  // null: the table is full
+void patch_libraries();
+void patch_lazily(u64 after);
+
+// threads_raw.cpp
+ThreadState* make_state();
+void release_state(ThreadState* state);
+void birth(ThreadState* state);
+bool arm(ThreadState* state);
+void before_clone(ThreadState* state, u64 flags, u64 tls);
+ThreadState* after_clone(ThreadState* owner, i64 result);
+void undo_clone(ThreadState* state);
+void before_thread_exit(ThreadState* state);
+void lock(std::atomic<u32>& word);
+bool try_lock(std::atomic<u32>& word);
+void unlock(std::atomic<u32>& word);
+
+// signals_raw.cpp
+void start_signals(SignalSet blocked, SignalSet ignored);
+bool before_action(ThreadState* state);  // true: answered, registers.ax is the result
+void after_action(ThreadState* state, i64 result);
+bool before_mask(ThreadState* state);
+void after_mask(ThreadState* state, i64 result);
+void before_temporary_mask(ThreadState* state, u64 SyscallRegisters::* argument);
+void before_pselect(ThreadState* state);
+void after_pending(ThreadState* state, i64 result);
+i64 set_altstack(ThreadState* state);
+void before_sigreturn(ThreadState* state, const SyscallRegisters& registers);
+
+// exec_raw.cpp
+void before_exec(ThreadState* state);
+void after_exec(ThreadState* state);
+SignalSet ignored_signals();
+
+// calls_raw.cpp
+void interrupted_before(ThreadState* state, SyscallRegisters& registers);  // the call did not happen
+ThreadState* settle_exit(ThreadState* owner, SyscallRegisters& registers);  // finish it, report its exit
+void report_enter(ThreadState* state, const SyscallRegisters& registers, u32 nr);
+void report_exit(ThreadState* state, const SyscallRegisters& registers, u32 nr);
+void refresh_if_stale();
+
+// Copies without ever faulting: false when the guest's memory is not there.
+bool copy(void* to, const void* from, std::size_t size);
+template <class T>
+bool fetch(T& to, u64 address) {
+    return copy(&to, reinterpret_cast<const void*>(address), sizeof(T));
+}
+template <class T>
+bool put(u64 address, const T& from) {
+    return copy(reinterpret_cast<void*>(address), &from, sizeof(T));
+}
+
+template <class... Args>
+long raw(long number, Args... args);
+
+}  // namespace anybpf::agent
+
+// entry_raw.S
+extern "C" {
+extern __thread anybpf::agent::Tls anybpf_tls __attribute__((tls_model("initial-exec")));
+extern anybpf::agent::Slot anybpf_slots[anybpf::agent::slot_count];
+extern const char anybpf_arena_begin[], anybpf_arena_end[], anybpf_stubs[], anybpf_stubs_end[];
+extern const char anybpf_int80[], anybpf_int80_end[], anybpf_stub_r9[];
+extern const char anybpf_bare_syscall[], anybpf_thread_exit[], anybpf_agent_restorer[], anybpf_guest_restorer[];
+extern const char anybpf_leave_check[], anybpf_leave_end[], anybpf_trap[];
+extern const char anybpf_copy_begin[], anybpf_copy_end[], anybpf_copy_failed[];
+void anybpf_signal();
+long anybpf_raw(long number, long, long, long, long, long, long);
+unsigned long anybpf_copy(void* to, const void* from, unsigned long size);  // 0, or not 0 after a fault
+void anybpf_with_vectors(void (*function)(void*, const void*), void*, const void*);  // xmm registers survive it
+}
+
+template <class... Args>
+long anybpf::agent::raw(long number, Args... args) {
+    const long a[6] = {(long)(args)...};
+    return anybpf_raw(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+namespace anybpf::agent {
+static_assert(sizeof(Slot) == 32 && offsetof(Slot, go) == 0 && offsetof(Slot, after) == 8 && offsetof(Slot, nr) == 16);
+static_assert(offsetof(ThreadState, publish) == 168 && offsetof(ThreadState, deferred_count) == 176 &&
+              offsetof(ThreadState, slot) == 184 && offsetof(ThreadState, in_use) == 208);
+static_assert(offsetof(Tls, state) == 8 && offsetof(Tls, next) == 16 && offsetof(Tls, flags) == 24);
+}  // namespace anybpf::agent

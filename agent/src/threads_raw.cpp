@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads and processes that the guest makes. The parent prepares the child's state before the system call, because a
+// child that shares memory runs at once and has nothing of its own:
+//   fork            a copy of everything; the child re-arms the dispatcher and forgets the other threads
+//   vfork           shares memory and thread-local memory while the parent sleeps: a state of its own, in the parent's place
+//   thread          has thread-local memory that the C library made: its state is written there in advance
+//   anything else   that shares memory cannot be told from its parent: marked in its gs selector and not traced
+// Safe because thread-local memory of another thread is written only where it is the C library's by its own marks, and
+// before that thread exists.
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <cstring>
+
+#include "state.hpp"
+
+namespace anybpf::agent {
+namespace {
+
+constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000, clone_settls = 0x80000;
+constexpr u64 guard_size = 4096, stack_size = 256 * 1024;
+constexpr u64 state_size = (sizeof(ThreadState) + 4095) & ~4095ULL;
+constexpr u32 alien_clone = 0x33;
+constexpr long set_dispatch = 59;
+
+void set_selector(u32 selector) { asm volatile("mov %0, %%gs" ::"r"(selector)); }
+
+u64 thread_pointer() {
+    u64 at = 0;
+    asm("mov %%fs:0, %0" : "=r"(at));
+    return at;
+}
+
+// tcbhead_t of glibc: a pointer to itself at 0 and at 16.
+bool is_library_tls(u64 tls) {
+    std::array<u64, 3> head{};
+    return fetch(head, tls) && head[0] == tls && head[2] == tls;
+}
+
+Tls* tls_of(u64 thread) {
+    return reinterpret_cast<Tls*>(thread + (reinterpret_cast<u64>(&anybpf_tls) - thread_pointer()));
+}
+
+void reset(ThreadState* state) {
+    auto* const following = state->following;
+    auto* const spare = state->spare;
+    const u64 base = state->stack_base, size = state->stack_size;
+    std::memset(static_cast<void*>(state), 0, offsetof(ThreadState, in_use));
+    std::memset(static_cast<void*>(&state->nr), 0, sizeof(ThreadState) - offsetof(ThreadState, nr));
+    state->following = following;
+    state->spare = spare;
+    state->stack_base = base;
+    state->stack_size = size;
+    state->altstack = AltStack{};
+}
+
+void leave_locks() {
+    unlock(process.slot_lock);
+    unlock(process.refresh_lock);
+    unlock(process.fork_lock);
+}
+
+void fork_child(ThreadState* state) {
+    leave_locks();
+    process.pid = static_cast<u32>(raw(SYS_getpid));
+    for (ThreadState* each = process.states.load(); each != nullptr; each = each->following)
+        if (each != state) each->in_use.store(0);
+    if (state->spare != nullptr) state->spare->in_use.store(1);
+    state->parent = nullptr;
+    state->held_count = 0;
+    state->armed = arm(state);
+    process.hooks->attach_thread(state->thread);
+}
+
+}  // namespace
+
+void lock(std::atomic<u32>& word) {
+    while (!try_lock(word)) raw(SYS_sched_yield);
+}
+bool try_lock(std::atomic<u32>& word) { return word.exchange(1, std::memory_order_acquire) == 0; }
+void unlock(std::atomic<u32>& word) { word.store(0, std::memory_order_release); }
+
+ThreadState* make_state() {
+    for (ThreadState* each = process.states.load(std::memory_order_acquire); each != nullptr; each = each->following) {
+        u32 free = 0;
+        if (each->in_use.load(std::memory_order_relaxed) == 0 && each->in_use.compare_exchange_strong(free, 1)) {
+            reset(each);
+            return each;
+        }
+    }
+    if (process.sealed) return nullptr;
+    const long at = raw(SYS_mmap, 0, guard_size + stack_size + state_size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at < 0) return nullptr;
+    raw(SYS_mprotect, at, guard_size, PROT_NONE);
+    const u64 base = static_cast<u64>(at) + guard_size;
+    auto* state = reinterpret_cast<ThreadState*>(base + stack_size);
+    state->stack_base = base;
+    state->stack_size = stack_size;
+    state->altstack = AltStack{};
+    state->in_use.store(1);
+    state->following = process.states.load();
+    while (!process.states.compare_exchange_weak(state->following, state)) {
+    }
+    return state;
+}
+
+void release_state(ThreadState* state) { state->in_use.store(0, std::memory_order_release); }
+
+bool arm(ThreadState* state) {
+    if (process.sealed) return false;
+    (void)state;
+    return raw(SYS_prctl, set_dispatch, 1, anybpf_arena_begin, anybpf_arena_end - anybpf_arena_begin, 0) == 0;
+}
+
+// On the new thread itself.
+void birth(ThreadState* state) {
+    const AltStack stack{.base = state->stack_base, .flags = 0, .size = state->stack_size};
+    raw(SYS_sigaltstack, &stack, 0);
+    state->born = true;
+    state->armed = arm(state);
+    process.hooks->attach_thread(state->thread);
+}
+
+void before_clone(ThreadState* state, u64 flags, u64 tls) {
+    const bool own_tls = (flags & clone_settls) != 0;
+    if ((flags & clone_vm) == 0 && !own_tls) {
+        state->pending = Pending::fork;
+        lock(process.fork_lock);
+        lock(process.refresh_lock);
+        lock(process.slot_lock);
+        return;
+    }
+    if ((flags & clone_vm) != 0 && (flags & clone_vfork) != 0 && !own_tls) {
+        ThreadState* child = state->spare;
+        if (child != nullptr)
+            reset(child);
+        else
+            child = make_state();
+        if (child != nullptr) {
+            state->spare = child;
+            state->pending = Pending::vfork;
+            child->parent = state;
+            child->shadow = state->shadow;
+            child->altstack = state->altstack;
+            state->publish = child;
+            return;
+        }
+    } else if ((flags & clone_vm) != 0 && own_tls && !process.sealed && is_library_tls(tls)) {
+        if (ThreadState* child = make_state()) {
+            state->pending = Pending::thread;
+            state->other = child;
+            state->other_tls = tls;
+            child->shadow = state->shadow;
+            Tls* const child_tls = tls_of(tls);
+            child_tls->state = child;
+            child_tls->active = child;
+            return;
+        }
+    }
+    state->pending = Pending::alien;
+    set_selector(alien_clone);
+}
+
+void undo_clone(ThreadState* state) {
+    switch (state->pending) {
+        case Pending::fork: leave_locks(); break;
+        case Pending::thread:
+            *tls_of(state->other_tls) = Tls{};
+            release_state(state->other);
+            break;
+        case Pending::alien: set_selector(0); break;
+        case Pending::vfork:
+        case Pending::none:
+        case Pending::action:
+        case Pending::mask:
+        case Pending::temporary_mask:
+        case Pending::set:
+        case Pending::exec:
+        case Pending::name:
+        case Pending::file: break;
+    }
+}
+
+ThreadState* after_clone(ThreadState* owner, i64 result) {
+    if (result == 0) {
+        if (owner->born)
+            fork_child(owner);
+        else
+            birth(owner);
+        owner->pending = Pending::none;
+        return owner;
+    }
+    const bool own_call = owner->pending == Pending::fork || owner->pending == Pending::thread ||
+                          owner->pending == Pending::alien;
+    if (own_call) {
+        if (result < 0 || owner->pending == Pending::fork) undo_clone(owner);
+        return owner;
+    }
+    if (owner->parent == nullptr) return owner;
+    if (owner->exec_memory != 0) after_exec(owner);  // the child is gone, and left this in our memory
+    return owner->parent;
+}
+
+void before_thread_exit(ThreadState* state) {
+    if (state->parent != nullptr || process.sealed) return;
+    const SignalSet all = all_but_ours;
+    raw(SYS_rt_sigprocmask, SIG_SETMASK, &all, 0, 8);
+    if (state->spare != nullptr) release_state(state->spare);
+    state->spare = nullptr;
+    state->publish = nullptr;
+}
+
+}  // namespace anybpf::agent
