@@ -14,7 +14,7 @@ namespace {
 
 // The calls that the agent takes part in; the rest pass with a report only.
 constexpr auto special_numbers = std::to_array<u32>({
-    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_rt_sigsuspend,
+    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_rt_sigsuspend,
     SYS_sigaltstack, SYS_ppoll, SYS_pselect6, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_clone, SYS_fork, SYS_vfork,
     SYS_clone3, SYS_execve, SYS_execveat, SYS_exit, SYS_prctl, SYS_seccomp, SYS_arch_prctl, SYS_set_robust_list,
     SYS_rseq, SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_io_pgetevents,
@@ -230,6 +230,10 @@ extern "C" u64 anybpf_on_enter(ThreadState* state) {
         state->entering = false;
         return leave_to(state, state->slot->go);
     }
+    if (state->nr == SYS_rt_sigreturn) [[unlikely]] {  // by the way that handlers take
+        state->entering = false;
+        return leave_to(state, reinterpret_cast<u64>(anybpf_guest_restorer) + 7);
+    }
     state->entering = true;
     r.ax = static_cast<u64>(-ENOSYS);
     report_enter(state, r, state->nr);
@@ -238,11 +242,6 @@ extern "C" u64 anybpf_on_enter(ThreadState* state) {
         if (is_clone(state->nr) && state->slot->nr == any_number) {
             // After a vfork only the address can tell the parent which call it made.
             if (Slot* fixed = slot_for(state->slot->after, state->nr)) state->slot = fixed;
-        }
-        if (state->nr == SYS_rt_sigreturn) {
-            before_sigreturn(state, r);
-            state->entering = false;
-            return leave_to(state, reinterpret_cast<u64>(anybpf_bare_syscall));
         }
         bool answered = false;
         anybpf_with_vectors(call_prepare, state, &answered);
@@ -279,7 +278,7 @@ extern "C" u64 anybpf_on_late(ThreadState* state) {
             interrupted_before(state, r);
             state->publish = state;
             state->trap_ip = state->slot->after - 2;
-        } else if (state->next == reinterpret_cast<u64>(anybpf_bare_syscall)) {
+        } else if (state->next != state->slot->after) {
             state->trap_ip = state->next;
         }
     }

@@ -7,7 +7,7 @@
 //
 //     kernel ──frame on the agent's stack──▶ anybpf_on_signal ──frame on the guest's stack──▶ guest's handler
 //                                                                                                │ ret
-//     interrupted code ◀──rt_sigreturn── before_sigreturn ◀──SIGSYS── anybpf_guest_restorer ◀────┘
+//     interrupted code ◀──rt_sigreturn── return_from_handler ◀──SIGSYS── anybpf_guest_restorer ◀────┘
 //
 // A signal that finds the agent at work waits (defer) until the agent leaves, which it then does by a trap, because only
 // a return from a signal can restore registers, mask and stack in one step.
@@ -34,7 +34,6 @@ constexpr i32 alt_onstack = 1, alt_disable = 2;
 constexpr i32 alt_autodisarm = static_cast<i32>(0x80000000U);
 constexpr u64 alt_minimum = 2048;
 constexpr int dispatch_code = 2;  // SYS_USER_DISPATCH
-constexpr u64 restorer_call = 7;  // offset of the system call in anybpf_guest_restorer
 // A supervisor's nudge to a process that makes no system calls: SIGSYS queued with this value.
 constexpr u64 nudge_value = 0x616e796270660001;
 
@@ -63,7 +62,7 @@ void apply(UserContext& c, const SyscallRegisters& r) {
 bool agent_code(u64 ip) {
     if (ip < process.text_begin || ip >= process.text_end) return false;
     return !inside(ip, anybpf_stubs, anybpf_stubs_end) && !inside(ip, anybpf_stub_r9, anybpf_stub_r9 + 16) &&
-           !inside(ip, anybpf_int80, anybpf_int80_end) && !inside(ip, anybpf_bare_syscall, anybpf_bare_syscall + 2) &&
+           !inside(ip, anybpf_int80, anybpf_int80_end) && !inside(ip, anybpf_bare_syscall, anybpf_bare_syscall + 4) &&
            !inside(ip, anybpf_guest_restorer, anybpf_guest_restorer + 9);
 }
 
@@ -101,15 +100,6 @@ ThreadState* settle(ThreadState* state, UserContext& c) {
         const u64 offset = c.ip - address(anybpf_int80);
         const Slot& slot = anybpf_slots[slot_count - 8 + offset / 16];
         c.ip = offset % 16 == 0 ? slot.after - 2 : slot.after;
-    } else if (c.ip == address(anybpf_bare_syscall)) {
-        // A cleaned rt_sigreturn that did not happen yet: the guest's view of its frame again.
-        const u64 frame = c.sp - 8;
-        SignalSet mask = 0;
-        if (fetch(mask, frame + offsetof(SignalFrame, context.mask)))
-            put(frame + offsetof(SignalFrame, context.mask), mask | state->shadow);
-        put(frame + offsetof(SignalFrame, context.stack), state->altstack);
-        state->reported_return = frame;
-        c.ip = address(anybpf_guest_restorer) + restorer_call;
     }
     return state;
 }
@@ -126,10 +116,12 @@ bool is_fault(const siginfo_t& info) {
     return (info.si_signo == SIGSEGV || info.si_signo == SIGBUS) && info.si_code > 0;
 }
 
+// How much floating point state a frame carries (struct _fpx_sw_bytes); 0 when it cannot be read.
 u64 extended_size(u64 fpstate) {
-    constexpr u64 plain = 512, magic_offset = 464, magic = 0x46505853;
-    const auto* words = reinterpret_cast<const u32*>(fpstate + magic_offset);
-    return words[0] == magic ? words[1] : plain;
+    constexpr u64 plain = 512, most = 1 << 16, magic_offset = 464, magic = 0x46505853;
+    std::array<u32, 2> words{};
+    if (!fetch(words, fpstate + magic_offset)) return 0;
+    return words[0] == magic && words[1] <= most ? words[1] : plain;
 }
 
 // Makes the frame return into the guest's handler, as the kernel would have entered it.
@@ -185,6 +177,26 @@ void deliver(ThreadState* state, SignalFrame& frame, const siginfo_t& info) {
     c.fpstate = 0;            // a handler starts with clean floating point state
 }
 
+// Signals that waited for the agent to leave, or for the guest to unblock them.
+void deliver_waiting(ThreadState* state, SignalFrame& frame) {
+    const auto waiting = state->deferred;
+    const u32 count = state->deferred_count;
+    state->deferred_count = 0;
+    for (u32 i = 0; i < count; ++i) deliver(state, frame, waiting[i]);
+}
+
+void let_through_held(ThreadState* state) {
+    u32 kept = 0;
+    for (u32 i = 0; i < state->held_count; ++i) {
+        const bool blocked = (state->shadow & bit_of(state->held[i].si_signo)) != 0;
+        if (!blocked && state->deferred_count < state->deferred.size())
+            state->deferred[state->deferred_count++] = state->held[i];
+        else
+            state->held[kept++] = state->held[i];
+    }
+    state->held_count = kept;
+}
+
 void defer(ThreadState* state, SignalFrame& frame) {
     auto& c = frame.context;
     if (state->deferred_count < state->deferred.size()) state->deferred[state->deferred_count++] = frame.info;
@@ -204,10 +216,46 @@ void take_deferred(ThreadState* owner, SignalFrame& frame) {
     if (owner->masked) c.mask = owner->deferred_mask;
     owner->masked = false;
     state = settle(state, c);
-    const auto waiting = owner->deferred;
-    const u32 count = owner->deferred_count;
-    owner->deferred_count = 0;
-    for (u32 i = 0; i < count; ++i) deliver(state, frame, waiting[i]);
+    if (state != owner) {
+        state->deferred = owner->deferred;
+        state->deferred_count = owner->deferred_count;
+        owner->deferred_count = 0;
+    }
+    deliver_waiting(state, frame);
+    anybpf_tls.active = state;
+}
+
+// The guest returns from a handler: takes mask and signal stack as the guest sees them out of its frame, and returns
+// by our own frame. The exit is reported with the value that rax gets back, as the kernel does.
+void return_from_handler(ThreadState* state, SignalFrame& frame) {
+    auto& c = frame.context;
+    anybpf_tls.active = nullptr;
+    auto r = registers_of(c);
+    r.ax = static_cast<u64>(-ENOSYS);
+    report_enter(state, r, SYS_rt_sigreturn);
+    SignalFrame seen;
+    if (!fetch(seen, c.sp - 8)) {
+        c.ip = address(anybpf_bare_syscall);  // the kernel says what it thinks of it
+        anybpf_tls.active = state;
+        return;
+    }
+    state->shadow = seen.context.mask & our_signals;
+    if (!on_altstack(state->altstack, c.sp) && (seen.context.stack.flags & ~alt_autodisarm) <= alt_disable)
+        state->altstack = seen.context.stack;
+    UserContext next = seen.context;
+    next.mask &= all_but_ours;
+    next.stack = c.stack;
+    if (next.fpstate != 0 && c.fpstate != 0) {
+        const u64 size = extended_size(next.fpstate);
+        if (size != 0 && size <= extended_size(c.fpstate) &&
+            copy(reinterpret_cast<void*>(c.fpstate), reinterpret_cast<const void*>(next.fpstate), size))
+            next.fpstate = c.fpstate;  // the guest's copy may be overwritten by the next signal's frame
+    }
+    c = next;
+    r.ax = c.ax;
+    report_exit(state, r, SYS_rt_sigreturn);
+    let_through_held(state);
+    deliver_waiting(state, frame);
     anybpf_tls.active = state;
 }
 
@@ -226,21 +274,7 @@ void dispatch(ThreadState* state, SignalFrame& frame) {
             return;
         }
     }
-    if (guest_runs && static_cast<u32>(c.ax) == SYS_rt_sigreturn) {
-        anybpf_tls.active = nullptr;
-        const u64 at = c.sp - 8;
-        auto r = registers_of(c);
-        if (state->reported_return == at) {
-            state->reported_return = 0;
-        } else {
-            r.ax = static_cast<u64>(-ENOSYS);
-            report_enter(state, r, SYS_rt_sigreturn);
-        }
-        before_sigreturn(state, r);
-        c.ip = address(anybpf_bare_syscall);
-        anybpf_tls.active = state;
-        return;
-    }
+    if (guest_runs && static_cast<u32>(c.ax) == SYS_rt_sigreturn) return return_from_handler(state, frame);
     if (const Slot* slot = slot_for(after, any_number)) {
         if (guest_runs) patch_lazily(after);
         c.ip = slot->go - stub_syscall + stub_call;
@@ -338,15 +372,7 @@ void after_mask(ThreadState* state, i64 result) {
     if (state->shadow != 0 && state->arguments[2] != 0 && fetch(old, state->arguments[2]))
         put(state->arguments[2], old | state->shadow);
     state->shadow = state->new_shadow;
-    u32 kept = 0;
-    for (u32 i = 0; i < state->held_count; ++i) {  // what the guest now lets through is delivered on the way out
-        const bool blocked = (state->shadow & bit_of(state->held[i].si_signo)) != 0;
-        if (!blocked && state->deferred_count < state->deferred.size())
-            state->deferred[state->deferred_count++] = state->held[i];
-        else
-            state->held[kept++] = state->held[i];
-    }
-    state->held_count = kept;
+    let_through_held(state);  // delivered on the way out
 }
 
 void before_temporary_mask(ThreadState* state, u64 SyscallRegisters::* argument) {
@@ -400,27 +426,6 @@ i64 set_altstack(ThreadState* state) {
     return 0;
 }
 
-// The guest returns from a handler: takes its view of mask and signal stack out of the frame, puts the real ones in,
-// and reports the call's exit, which the kernel reports with the value that rax gets back.
-void before_sigreturn(ThreadState* state, const SyscallRegisters& registers) {
-    const u64 frame = registers.sp - 8;
-    SignalFrame seen;
-    if (fetch(seen, frame)) {
-        if (state->armed) {
-            state->shadow = seen.context.mask & our_signals;
-            if (!on_altstack(state->altstack, registers.sp) && (seen.context.stack.flags & ~alt_autodisarm) <= 2)
-                state->altstack = seen.context.stack;
-            const AltStack stack{.base = state->stack_base, .flags = 0, .size = state->stack_size};
-            put(frame + offsetof(SignalFrame, context.mask), seen.context.mask & all_but_ours);
-            put(frame + offsetof(SignalFrame, context.stack), stack);
-        }
-        auto r = registers;
-        r.orig_ax = SYS_rt_sigreturn;
-        r.ax = seen.context.ax;
-        report_exit(state, r, SYS_rt_sigreturn);
-    }
-}
-
 bool copy(void* to, const void* from, std::size_t size) { return anybpf_copy(to, from, size) == 0; }
 
 }  // namespace anybpf::agent
@@ -470,13 +475,9 @@ extern "C" void anybpf_on_signal(SignalFrame* frame) {
     tls.state = state;
     tls.active = nullptr;
     siginfo_t shown = info;
-    const u64 interrupted = c.ip;
-    if (inside(interrupted, anybpf_stubs, anybpf_stubs_end)) {
-        state = settle(state, c);
-        if (shown.si_signo == SIGSYS && shown.si_code > 0) shown.si_call_addr = reinterpret_cast<void*>(c.ip);
-    } else {
-        state = settle(state, c);
-    }
+    state = settle(state, c);
+    if (shown.si_signo == SIGSYS && shown.si_code > 0) shown.si_call_addr = reinterpret_cast<void*>(c.ip);  // seccomp's
+    deliver_waiting(state, *frame);
     deliver(state, *frame, shown);
     tls.active = state;
 }

@@ -93,7 +93,6 @@ struct ThreadState {
     SignalSet deferred_mask;
     SignalSet shadow;            // of our signals: those that the guest believes to be blocked
     AltStack altstack;           // as the guest set it
-    u64 reported_return;         // rt_sigreturn of this frame was interrupted after it had been reported
 
     Pending pending;
     bool substituted;            // arguments of the system call are not the guest's
@@ -169,7 +168,6 @@ void before_temporary_mask(ThreadState* state, u64 SyscallRegisters::* argument)
 void before_pselect(ThreadState* state);
 void after_pending(ThreadState* state, i64 result);
 i64 set_altstack(ThreadState* state);
-void before_sigreturn(ThreadState* state, const SyscallRegisters& registers);
 
 // exec_raw.cpp
 void before_exec(ThreadState* state);
