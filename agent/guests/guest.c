@@ -468,8 +468,8 @@ static void jumps(void) {
     calls(5);
 }
 
-static void* fault_address;
-static uintptr_t fault_ip;
+static void* volatile fault_address;
+static volatile uintptr_t fault_ip;
 static void on_fault(int signal, siginfo_t* info, void* context) {
     hits = hits + 1;
     last_code = info->si_code;

@@ -17,7 +17,7 @@ constexpr auto special_numbers = std::to_array<u32>({
     SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_rt_sigsuspend,
     SYS_sigaltstack, SYS_ppoll, SYS_pselect6, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_clone, SYS_fork, SYS_vfork,
     SYS_clone3, SYS_execve, SYS_execveat, SYS_exit, SYS_prctl, SYS_seccomp, SYS_arch_prctl, SYS_set_robust_list,
-    SYS_rseq, SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_io_pgetevents,
+    SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_io_pgetevents,
 });
 constexpr u32 number_limit = 512;
 
@@ -90,7 +90,6 @@ bool prepare(ThreadState* state) {
             if (r.di <= 1) process.sealed = true;  // SECCOMP_SET_MODE_STRICT, SECCOMP_SET_MODE_FILTER
             return false;
         case SYS_set_robust_list:
-        case SYS_rseq:
         case SYS_setuid:
         case SYS_setgid:
         case SYS_setreuid:
@@ -113,13 +112,13 @@ ThreadState* finish(ThreadState* owner, SyscallRegisters& registers, u32 nr) {
         case Pending::set: after_pending(state, result); break;
         case Pending::exec: after_exec(state); break;
         case Pending::name:
-            if (result >= 0 && !process.sealed) {
+            if (result >= 0) {
                 if (nr == SYS_prctl)
-                    process.hooks->comm_changed(state->thread);
-                else if (nr == SYS_set_robust_list || nr == SYS_rseq)
-                    process.hooks->attach_thread(state->thread);
+                    process.hooks->comm_changed(state->thread());
+                else if (nr == SYS_set_robust_list)
+                    state->thread().vcpu.robust = reinterpret_cast<robust_list_head*>(registers.di);
                 else
-                    process.hooks->ids_changed(state->thread);
+                    process.hooks->ids_changed(state->thread());
             }
             break;
         case Pending::none:
@@ -178,12 +177,12 @@ void refresh_if_stale() {
 
 void report_enter(ThreadState* state, const SyscallRegisters& registers, u32 nr) {
     refresh_if_stale();
-    if (nr < number_limit && process.hooks->wants(nr)) anybpf_with_vectors(call_enter, &state->thread, &registers);
+    if (nr < number_limit && process.hooks->wants(nr)) anybpf_with_vectors(call_enter, &state->thread(), &registers);
 }
 
 void report_exit(ThreadState* state, const SyscallRegisters& registers, u32 nr) {
     refresh_if_stale();
-    if (nr < number_limit && process.hooks->wants(nr)) anybpf_with_vectors(call_exit, &state->thread, &registers);
+    if (nr < number_limit && process.hooks->wants(nr)) anybpf_with_vectors(call_exit, &state->thread(), &registers);
 }
 
 // A signal arrived between the entry's report and the system call, or the kernel wants the call to start over after the

@@ -19,7 +19,7 @@ std::vector<std::string> traced_environment(std::vector<std::string> environment
         *preload = preload_variable + agent + ":" + preload->substr(sizeof(preload_variable) - 1);
         environment.push_back(padding_variable);
     }
-    environment.push_back(variable + root + ":" + std::to_string(tree) + ":59:0:0");
+    environment.push_back(variable + std::to_string(tree) + ":" + root);
     return environment;
 }
 

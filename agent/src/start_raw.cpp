@@ -23,7 +23,7 @@ namespace {
 struct Settings {
     bool present = false;
     u32 tree = 0;
-    u64 nr = 0;
+    u64 nr = SYS_execve;
     SignalSet blocked = 0, ignored = 0;
 };
 
@@ -37,28 +37,28 @@ u64 parse_number(std::string_view text, u32 base) {
     return value;
 }
 
-// root:tree[:nr:blocked:ignored], the root may contain colons.
+// tree[,nr,blocked,ignored]:root
 void parse(std::string_view value, Settings& settings) {
-    std::array<std::string_view, 4> last{};  // from the end
-    u32 fields = 0;
-    std::string_view rest = value;
-    while (fields < 4) {
-        const auto colon = rest.rfind(':');
-        if (colon == std::string_view::npos) break;
-        const auto field = rest.substr(colon + 1);
-        if (field.empty() || field.find_first_not_of("0123456789abcdef") != std::string_view::npos) break;
-        last[fields++] = field;
-        rest = rest.substr(0, colon);
+    const auto colon = value.find(':');
+    if (colon == std::string_view::npos) return;
+    std::string_view numbers = value.substr(0, colon);
+    const std::string_view root = value.substr(colon + 1);
+    if (root.empty() || root.size() >= process.root.size()) return;
+    std::memcpy(process.root.data(), root.data(), root.size());
+    std::array<std::string_view, 4> fields{};
+    u32 count = 0;
+    while (count < fields.size()) {
+        const auto comma = numbers.find(',');
+        fields[count++] = numbers.substr(0, comma);
+        if (comma == std::string_view::npos) break;
+        numbers = numbers.substr(comma + 1);
     }
-    if (fields != 1 && fields != 4) return;
-    if (rest.empty() || rest.size() >= process.root.size()) return;
-    std::memcpy(process.root.data(), rest.data(), rest.size());
     settings.present = true;
-    settings.tree = static_cast<u32>(parse_number(last[fields - 1], 10));
-    if (fields == 1) return;
-    settings.nr = parse_number(last[2], 10);
-    settings.blocked = parse_number(last[1], 16);
-    settings.ignored = parse_number(last[0], 16);
+    settings.tree = static_cast<u32>(parse_number(fields[0], 10));
+    if (count < 4) return;
+    settings.nr = parse_number(fields[1], 10);
+    settings.blocked = parse_number(fields[2], 16);
+    settings.ignored = parse_number(fields[3], 16);
 }
 
 // Takes our entries out. The array lies directly below the auxiliary vector, which some programs find by walking over

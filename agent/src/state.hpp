@@ -112,7 +112,10 @@ struct ThreadState {
     std::array<siginfo_t, 8> deferred;
     u32 held_count;              // our signals, sent while the guest had them blocked
     std::array<siginfo_t, 4> held;
-    hooks::SyscallThread thread;
+    std::array<u64, 3> robust_list;  // for a thread whose C library has not registered one
+    // Raw, so that this struct keeps a layout that entry_raw.S can count on; all zero is its value at birth.
+    alignas(hooks::SyscallThread) std::byte thread_memory[sizeof(hooks::SyscallThread)];
+    hooks::SyscallThread& thread() { return *reinterpret_cast<hooks::SyscallThread*>(thread_memory); }
 };
 
 // Lives in the guest's static TLS. `active` is null while the agent runs, so that its own system calls pass.

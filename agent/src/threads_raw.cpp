@@ -54,6 +54,17 @@ void reset(ThreadState* state) {
     state->altstack = AltStack{};
 }
 
+// A run of a program is announced through the thread's robust list, which the kernel forgets at every clone. The C
+// library registers its own soon; until then, and where it does not (vfork), the one that this memory had before serves:
+// the kernel acts only on what carries the dying thread's own id.
+void register_robust_list(ThreadState* state, const robust_list_head* known) {
+    u64 registered = 0, size = 0;
+    if (process.sealed || (raw(SYS_get_robust_list, 0, &registered, &size) == 0 && registered != 0)) return;
+    const auto itself = reinterpret_cast<u64>(&state->robust_list);
+    state->robust_list = {itself, 0, 0};
+    raw(SYS_set_robust_list, known != nullptr ? reinterpret_cast<u64>(known) : itself, sizeof(state->robust_list));
+}
+
 void leave_locks() {
     unlock(process.slot_lock);
     unlock(process.refresh_lock);
@@ -69,7 +80,8 @@ void fork_child(ThreadState* state) {
     state->parent = nullptr;
     state->held_count = 0;
     state->armed = arm(state);
-    process.hooks->attach_thread(state->thread);
+    register_robust_list(state, state->thread().vcpu.robust);
+    process.hooks->attach_thread(state->thread());
 }
 
 }  // namespace
@@ -117,9 +129,10 @@ bool arm(ThreadState* state) {
 void birth(ThreadState* state) {
     const AltStack stack{.base = state->stack_base, .flags = 0, .size = state->stack_size};
     raw(SYS_sigaltstack, &stack, 0);
+    register_robust_list(state, state->parent != nullptr ? state->parent->thread().vcpu.robust : nullptr);
     state->born = true;
     state->armed = arm(state);
-    process.hooks->attach_thread(state->thread);
+    process.hooks->attach_thread(state->thread());
 }
 
 void before_clone(ThreadState* state, u64 flags, u64 tls) {
