@@ -248,7 +248,7 @@ void before_exec(ThreadState* state) {
     writer.text(",");
     writer.number(state->shadow, 16);
     writer.text(",");
-    writer.number(ignored_signals(), 16);
+    writer.number(ignored_signals(state), 16);
     writer.text(":");
     writer.text(root);
     writer.end();

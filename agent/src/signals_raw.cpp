@@ -127,7 +127,7 @@ u64 extended_size(u64 fpstate) {
 // Makes the frame return into the guest's handler, as the kernel would have entered it.
 void deliver(ThreadState* state, SignalFrame& frame, const siginfo_t& info) {
     const int signal = info.si_signo;
-    const KernelAction action = process.actions[static_cast<u32>(signal)];
+    const KernelAction action = (*state->actions)[static_cast<u32>(signal)];
     const bool forced = is_fault(info) || (signal == SIGSYS && info.si_code > 0);
     if ((state->shadow & bit_of(signal)) != 0) {
         if (forced) return default_action(info, is_fault(info));
@@ -136,7 +136,7 @@ void deliver(ThreadState* state, SignalFrame& frame, const siginfo_t& info) {
     }
     if (action.handler == handler_ignore && !forced) return;
     if (action.handler <= handler_ignore) return default_action(info, is_fault(info));
-    if ((action.flags & sa_resethand) != 0) process.actions[static_cast<u32>(signal)].handler = handler_default;
+    if ((action.flags & sa_resethand) != 0) (*state->actions)[static_cast<u32>(signal)].handler = handler_default;
 
     auto& c = frame.context;
     u64 sp = c.sp - 128;
@@ -300,10 +300,10 @@ void start_signals(SignalSet blocked, SignalSet ignored) {
     anybpf_tls.state->shadow = (blocked | old) & our_signals;
 }
 
-SignalSet ignored_signals() {
+SignalSet ignored_signals(const ThreadState* state) {
     SignalSet set = 0;
     for (const int signal : {SIGSYS, SIGSEGV, SIGBUS})
-        if (process.actions[static_cast<u32>(signal)].handler == handler_ignore) set |= bit_of(signal);
+        if ((*state->actions)[static_cast<u32>(signal)].handler == handler_ignore) set |= bit_of(signal);
     return set;
 }
 
@@ -311,7 +311,7 @@ bool before_action(ThreadState* state) {
     auto& r = state->registers;
     const auto signal = static_cast<int>(r.di);
     if (signal < 1 || signal > 64 || signal == SIGKILL || signal == SIGSTOP || r.r10 != 8) return false;
-    KernelAction& action = process.actions[static_cast<u32>(signal)];
+    KernelAction& action = (*state->actions)[static_cast<u32>(signal)];
     if (r.si != 0) {
         if (!fetch(state->new_action, r.si)) return false;
         state->new_action.flags &= known_flags;
@@ -334,7 +334,7 @@ bool before_action(ThreadState* state) {
 
 void after_action(ThreadState* state, i64 result) {
     const auto& [signal, act, old, size, unused8, unused9] = state->arguments;
-    KernelAction& action = process.actions[signal];
+    KernelAction& action = (*state->actions)[signal];
     const bool handler = act != 0 && state->new_action.handler > handler_ignore;
     if (result < 0) {
         if (handler) action = state->old_action;

@@ -48,6 +48,8 @@ struct KernelAction {  // struct sigaction as the kernel has it
     SignalSet mask = 0;
 };
 
+using Actions = std::array<KernelAction, 65>;
+
 struct AltStack {  // stack_t
     u64 base = 0;
     i32 flags = 2 /* SS_DISABLE */;
@@ -110,6 +112,8 @@ struct ThreadState {
     ThreadState* following;      // every state there is, for reuse
     u64 stack_base, stack_size;
     std::array<siginfo_t, 8> deferred;
+    Actions* actions;            // what the guest set with sigaction: the process's, or a vfork child's own copy
+    Actions own_actions;
     u32 held_count;              // our signals, sent while the guest had them blocked
     std::array<siginfo_t, 4> held;
     std::array<u64, 3> robust_list;  // for a thread whose C library has not registered one
@@ -137,7 +141,7 @@ struct Process {
     std::array<char, 512> agent_path{}, root{};
     std::atomic<ThreadState*> states{nullptr};
     std::atomic<u32> refresh_lock{0}, slot_lock{0}, fork_lock{0};
-    std::array<KernelAction, 65> actions{};
+    Actions actions{};
 };
 extern Process process;
 
@@ -171,11 +175,12 @@ void before_temporary_mask(ThreadState* state, u64 SyscallRegisters::* argument)
 void before_pselect(ThreadState* state);
 void after_pending(ThreadState* state, i64 result);
 i64 set_altstack(ThreadState* state);
+SignalSet ignored_signals(const ThreadState* state);
 
 // exec_raw.cpp
 void before_exec(ThreadState* state);
 void after_exec(ThreadState* state);
-SignalSet ignored_signals();
+
 
 // calls_raw.cpp
 void interrupted_before(ThreadState* state, SyscallRegisters& registers);  // the call did not happen

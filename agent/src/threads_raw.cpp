@@ -17,7 +17,7 @@
 namespace anybpf::agent {
 namespace {
 
-constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000, clone_settls = 0x80000;
+constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000, clone_sighand = 0x800, clone_settls = 0x80000;
 constexpr u64 guard_size = 4096, stack_size = 256 * 1024;
 constexpr u64 state_size = (sizeof(ThreadState) + 4095) & ~4095ULL;
 constexpr u32 alien_clone = 0x33;
@@ -52,6 +52,7 @@ void reset(ThreadState* state) {
     state->stack_base = base;
     state->stack_size = size;
     state->altstack = AltStack{};
+    state->actions = &process.actions;
 }
 
 // A run of a program is announced through the thread's robust list, which the kernel forgets at every clone. The C
@@ -77,6 +78,8 @@ void fork_child(ThreadState* state) {
     for (ThreadState* each = process.states.load(); each != nullptr; each = each->following)
         if (each != state) each->in_use.store(0);
     if (state->spare != nullptr) state->spare->in_use.store(1);
+    if (state->actions != &process.actions) process.actions = *state->actions;
+    state->actions = &process.actions;
     state->parent = nullptr;
     state->held_count = 0;
     state->armed = arm(state);
@@ -110,6 +113,7 @@ ThreadState* make_state() {
     state->stack_base = base;
     state->stack_size = stack_size;
     state->altstack = AltStack{};
+    state->actions = &process.actions;
     state->in_use.store(1);
     state->following = process.states.load();
     while (!process.states.compare_exchange_weak(state->following, state)) {
@@ -156,6 +160,11 @@ void before_clone(ThreadState* state, u64 flags, u64 tls) {
             child->parent = state;
             child->shadow = state->shadow;
             child->altstack = state->altstack;
+            child->actions = state->actions;
+            if ((flags & clone_sighand) == 0) {
+                child->own_actions = *state->actions;
+                child->actions = &child->own_actions;
+            }
             state->publish = child;
             return;
         }
