@@ -503,8 +503,6 @@ TEST(Kernel, TraceTextReachesTheTraceBuffer) {
                                           code::add(1, -8),
                                           code::mov(2, 7),
                                           code::mov(3, 42),
-                                          code::mov(4, 0),
-                                          code::mov(5, 0),
                                           code::call(6),
                                           code::mov(0, 0),
                                           code::exit()};

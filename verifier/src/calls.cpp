@@ -165,12 +165,14 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
     const ArgKind kind = proto.args[i];
     if (kind == ArgKind::none) return true;
     const u32 index = i + 1;
+    if (kind == ArgKind::variadic && reg(index).type == Type::uninit) return true;
     if (!readable(index)) return false;
     const Reg at = reg(index);
     switch (kind) {
         case ArgKind::none:
             return true;
         case ArgKind::anything:
+        case ArgKind::variadic:
             if (is_pointer(at.type) && !options_.allow_ptr_leaks && !reads_at(proto.id))
                 return fail(Finding::pointer_leak_argument, index, static_cast<i64>(at.type),
                             static_cast<i64>(proto.id));

@@ -31,6 +31,7 @@ std::string_view describe(abi::ArgKind kind) {
         case abi::ArgKind::none:
             return "nothing";
         case abi::ArgKind::anything:
+        case abi::ArgKind::variadic:
             return "a value";
         case abi::ArgKind::const_map:
             return "a map";

@@ -411,6 +411,8 @@ std::vector<Case> cases() {
     add("sleepable only", from_user, F::helper_sleepable);
     add("sleepable", from_user, F::none, ProgType::kprobe, set([](auto& p, auto&) { p.sleepable = true; }));
     add("number for a map", "r1 = 5\nr2 = r10\ncall map_lookup_elem\nr0 = 0\nexit", F::wrong_argument);
+    add("arguments that the text may not need",
+        "*(u64 *)(r10 - 8) = 0\nr1 = r10\nr1 += -8\nr2 = 8\ncall trace_printk\nr0 = 0\nexit");
     add("context for memory", "r2 = 8\ncall trace_printk\nr0 = 0\nexit", F::wrong_argument);
     add("stack for the context", R"(
         r1 = r10

@@ -20,6 +20,7 @@ constexpr u32 helper_count = 212;  // __BPF_FUNC_MAX_ID of 6.18
 enum class ArgKind : u8 {
     none,               // not an argument
     anything,           // any initialized value; a pointer only where the program type may leak one
+    variadic,           // the same, or never set: whether it is used depends on the arguments before it
     const_map,          // a map, known when the program is loaded
     map_key,            // readable memory of the map's key size
     map_value,          // readable memory of the map's value size
