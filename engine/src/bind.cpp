@@ -34,8 +34,9 @@ Result<Slot> bind_insn(const Lowered& lowered, const LoweredInsn& insn, i64 at, 
             slot.off = static_cast<i32>((insn.off - at) * static_cast<i64>(sizeof(Slot)));
             break;
         case Index::call: {
-            const bool known =
-                std::ranges::any_of(lowered.subprograms, [&](const auto& sub) { return sub.first == insn.imm; });
+            const auto found =
+                std::ranges::lower_bound(lowered.subprograms, insn.imm, {}, &program::LoweredSubprogram::first);
+            const bool known = found != lowered.subprograms.end() && found->first == insn.imm;
             if (!known) return malformed(static_cast<u64>(at), "call of something that is no subprogram");
             slot.off = static_cast<i32>((insn.imm - at) * static_cast<i64>(sizeof(Slot)));
             break;
@@ -59,6 +60,9 @@ Result<std::shared_ptr<const Executable>> Interpreter::bind(const Lowered& lower
         return fail(Errc::malformed, fmt::format("a program of {} instructions", lowered.insns.size()));
     if (lowered.subprograms.empty() || lowered.subprograms[0].first != 0)
         return fail(Errc::malformed, "no subprogram starts at the first instruction");
+    if (std::ranges::adjacent_find(lowered.subprograms, std::ranges::greater_equal{},
+                                   &program::LoweredSubprogram::first) != lowered.subprograms.end())
+        return fail(Errc::malformed, "the subprograms are not in order");
     auto executable = std::make_shared<Executable>();
     for (const program::LoweredSubprogram& sub : lowered.subprograms) {
         if (sub.first >= lowered.insns.size()) return fail(Errc::malformed, "a subprogram starts behind the end");

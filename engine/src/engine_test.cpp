@@ -217,6 +217,7 @@ TEST(Bind, ChecksEveryIndex) {
     EXPECT_TRUE(refuses([](auto& bad) { bad.insns[3].imm = abi::helper_count; }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms.clear(); }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms[1].first = 6; }));
+    EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms.push_back({0, 0}); }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms[1].stack_bytes = 513; }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.map_uses.push_back({0, 0, 0, 0}); }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.insns.clear(); }));

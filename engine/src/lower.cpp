@@ -178,8 +178,9 @@ Result<i32> Lowering::target(u32 pc, i64 distance) const {
 // The index of the subprogram that starts at the distance.
 Result<u32> Lowering::subprogram(u32 pc, i64 distance) const {
     const auto first = static_cast<u32>(ANYBPF_TRY(target(pc, distance)));
-    const auto found = std::ranges::find(out_.subprograms, first, &program::LoweredSubprogram::first);
-    if (found == out_.subprograms.end()) return refuse(pc, "the call does not lead to the start of a subprogram");
+    const auto found = std::ranges::lower_bound(out_.subprograms, first, {}, &program::LoweredSubprogram::first);
+    if (found == out_.subprograms.end() || found->first != first)
+        return refuse(pc, "the call does not lead to the start of a subprogram");
     return static_cast<u32>(found - out_.subprograms.begin());
 }
 

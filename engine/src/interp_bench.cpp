@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run costs: entering and leaving, an instruction, a helper call, a call in the program.
+#include <benchmark/benchmark.h>
+
+#include "anybpf/engine/engine.hpp"
+#include "anybpf/engine/lower.hpp"
+#include "anybpf/isa/text.hpp"
+
+namespace {
+
+using namespace anybpf;
+
+// Runs the program; executed is how many instructions that takes.
+void run(benchmark::State& state, const char* text, double executed) {
+    abi::HelperBodies helpers{};
+    helpers[5] = [](abi::Run&, u64 r1, u64, u64, u64, u64) { return r1; };
+    const auto lowered = engine::lower_unverified(*isa::assemble(text));
+    const auto executable = *engine::Interpreter::bind(*lowered, {}, &helpers);
+    abi::Run run;
+    run.helpers = &helpers;
+    for (auto _ : state) benchmark::DoNotOptimize(engine::Interpreter::run(*executable, run));
+    state.counters["insn"] =
+        benchmark::Counter(executed, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert,
+                           benchmark::Counter::kIs1000);
+}
+
+BENCHMARK_CAPTURE(run, empty, "r0 = 0\nexit", 2);
+BENCHMARK_CAPTURE(run, sum_1000, "r0 = 0\nr1 = 1000\nL: r0 += r1\nr1 += -1\nif r1 != 0 goto L\nexit", 3003);
+BENCHMARK_CAPTURE(run, stack_1000,
+                  "r0 = 0\nr1 = 1000\nL: *(u64 *)(r10 - 8) = r1\nr2 = *(u64 *)(r10 - 8)\nr2 ^= r1\nr2 >>= 3\nr0 += r2\n"
+                  "r1 += -1\nif r1 != 0 goto L\nexit",
+                  7003);
+BENCHMARK_CAPTURE(run, helper_1000, "r6 = 1000\nL: r1 = r6\ncall 5\nr6 += -1\nif r6 != 0 goto L\nexit", 4002);
+BENCHMARK_CAPTURE(run, call_1000, "r6 = 1000\nL: call f\nr6 += -1\nif r6 != 0 goto L\nexit\nf: r0 = 1\nexit", 5002);
+
+}  // namespace
+
+BENCHMARK_MAIN();
