@@ -18,13 +18,19 @@ function(anybpf_layer name)
     add_library(anybpf_${name} STATIC ${arg_SOURCES})
     add_library(anybpf::${name} ALIAS anybpf_${name})
     list(TRANSFORM arg_HEADERS PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/include/anybpf/${name}/)
-    target_sources(anybpf_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${CMAKE_CURRENT_SOURCE_DIR}/include FILES ${arg_HEADERS})
+    # A table (.def) is a header that means nothing alone.
+    set(tables ${arg_HEADERS})
+    list(FILTER tables INCLUDE REGEX "\\.def$")
+    list(FILTER arg_HEADERS EXCLUDE REGEX "\\.def$")
+    target_sources(anybpf_${name} PUBLIC
+        FILE_SET HEADERS BASE_DIRS ${CMAKE_CURRENT_SOURCE_DIR}/include FILES ${arg_HEADERS}
+        FILE_SET tables TYPE HEADERS BASE_DIRS ${CMAKE_CURRENT_SOURCE_DIR}/include FILES ${tables})
     target_link_libraries(anybpf_${name} PRIVATE anybpf_warnings)
     foreach(used IN LISTS arg_USES)
         target_link_libraries(anybpf_${name} PUBLIC anybpf::${used})
     endforeach()
     target_link_libraries(anybpf_${name} PRIVATE ${arg_LIBRARIES})
-    set_target_properties(anybpf_${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
+    set_target_properties(anybpf_${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
 endfunction()
 
 function(anybpf_test layer)
