@@ -17,10 +17,26 @@ extern const char anybpf_safe_begin[], anybpf_safe_end[], anybpf_safe_faulted[];
 
 namespace anybpf::helpers {
 
-bool read_memory(void* to, u64 from, std::size_t size) noexcept { return anybpf_safe_copy(to, from, size) == 0; }
+namespace {
+
+// Null pointers and what lies beyond the reach of user space. The copy would find out by a fault, which costs ten
+// microseconds and a signal; null is the bad address that programs really meet. (A process that maps page zero, as old
+// emulators do, could have been read there.)
+bool never_mapped(u64 from) {
+    constexpr u64 first = 4096, end = u64{1} << 63;
+    return from - first >= end - first;
+}
+
+}  // namespace
+
+bool read_memory(void* to, u64 from, std::size_t size) noexcept {
+    if (never_mapped(from)) return size == 0;
+    return anybpf_safe_copy(to, from, size) == 0;
+}
 
 i64 read_text(char* to, u64 from, std::size_t size) noexcept {
     if (size == 0) return 0;
+    if (never_mapped(from)) return -EFAULT;
     const auto length = static_cast<i64>(anybpf_safe_text(to, from, size));
     if (length < 0) return -EFAULT;
     to[length - 1] = '\0';

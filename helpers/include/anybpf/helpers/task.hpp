@@ -43,7 +43,8 @@ using Cred = kernel_types::cred;
 
 // The tasks that one thread's programs can reach. They point at each other: the object must not move once it is filled.
 struct Tasks {
-    static constexpr std::size_t max_ancestors = 6;  // of a longer chain the rest is left out
+    static constexpr std::size_t max_ancestors =
+        3;  // each costs reading a file; of a longer chain the rest is left out
     bool filled = false;
     u64 checked_ns = 0;  // when it was last asked who the parent is, on the coarse clock
     Task self{}, leader{}, swapper{};
