@@ -63,8 +63,7 @@ ArrayInfo Btf::array_info(const Type& type) const {
     return {.element = word(at), .index = word(at + 4), .count = word(at + 8)};
 }
 
-// An ordinary member whose type is an int of fewer bits than its bytes hold is a bitfield too: how BTF had them before
-// kind_flag.
+// An int that does not fill its bytes, or does not start at one, is a bitfield too: how BTF had them before kind_flag.
 Member Btf::member(const Type& type, u32 index) const {
     ANYBPF_ASSERT(type.is_composite() && index < type.vlen);
     const std::size_t at = body(type) + 12U * index;
@@ -72,12 +71,12 @@ Member Btf::member(const Type& type, u32 index) const {
     if (type.flag) {
         member.bits = member.bit_offset >> 24;
         member.bit_offset &= 0xffffff;
-    } else if (const Type target = this->type(skip_modifiers(member.type)); target.kind == Kind::int_) {
+    }
+    if (member.bits != 0) return member;
+    if (const Type target = this->type(skip_modifiers(member.type)); target.kind == Kind::int_) {
         const IntInfo integer = int_info(target);
-        if (integer.bits != target.size_or_type * 8 || integer.offset != 0) {
-            member.bits = integer.bits;
-            member.bit_offset += integer.offset;
-        }
+        member.bit_offset += integer.offset;
+        if (integer.bits != target.size_or_type * 8 || member.bit_offset % 8 != 0) member.bits = integer.bits;
     }
     return member;
 }

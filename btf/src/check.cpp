@@ -18,7 +18,13 @@ namespace {
 // The kernel's MAX_RESOLVE_DEPTH: nesting of types that were not yet resolved when they were needed.
 constexpr u32 max_depth = 32;
 
-constexpr bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '.'; }
+// The kernel's ctype knows Latin-1.
+constexpr bool is_letter(char c) {
+    const auto byte = static_cast<u8>(c);
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '.' ||
+           (byte >= 0xc0 && byte != 0xd7 && byte != 0xf7);
+}
+constexpr bool is_printable(char c) { return (c >= ' ' && c <= '~') || static_cast<u8>(c) >= 0xa0; }
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // KSYM_NAME_LEN of 6.18 bounds every name.
@@ -34,9 +40,11 @@ bool is_identifier(std::string_view name) {
 bool is_section_name(std::string_view name) {
     if (name.empty() || name.size() > max_name) return false;
     for (const char c : name)
-        if (c < ' ' || c > '~') return false;
+        if (!is_printable(c)) return false;
     return true;
 }
+
+constexpr int enotsupp = 524;  // the kernel's own, unknown to libc
 
 constexpr u32 round_up_bytes(u64 bits) { return static_cast<u32>((bits + 7) / 8); }
 
@@ -86,7 +94,9 @@ class Checker {
     Result<> prototype(const Type& type);
     Result<> tag(const Type& type);
     Result<> variables(const Type& type);
+    Result<> tags_come_first(const Type& type) const;
     bool refers_to_value(u32 id) const;
+    bool is_regular(const Type& type) const;
 
     Btf& btf_;
     std::size_t types_at_ = 0, types_end_ = 0;
@@ -101,8 +111,10 @@ Result<> Checker::sections() {
     const auto header = in.take<Header>();
     if (!header) return bad("the header is cut off");
     if (header->magic != btf_magic) return bad(fmt::format("magic is {:#x}, not {:#x}", header->magic, btf_magic));
-    if (header->version != btf_version) return bad(fmt::format("version {} is not known", header->version));
-    if (header->flags != 0) return bad(fmt::format("flags {:#x} are not known", header->flags));
+    if (header->version != btf_version || header->flags != 0)
+        return fail(Errc::unsupported,
+                    fmt::format("BTF: version {} with flags {:#x} is not known", header->version, header->flags),
+                    enotsupp);
     if (header->header_size < sizeof(Header) || header->header_size > bytes.size())
         return bad(fmt::format("header size {} does not fit", header->header_size));
     for (std::size_t i = sizeof(Header); i < header->header_size; ++i)
@@ -256,7 +268,8 @@ Result<> Checker::alone(const Type& type) {
             if (bits > 128) return wrong(type.id, "has {} bits", bits);
             if (round_up_bytes(bits) > size) return wrong(type.id, "has {} bits in {} bytes", bits, size);
             if (info.is_signed + info.is_char + info.is_bool > 1 || (data >> 24 & 0xf) > 4)
-                return fail(Errc::unsupported, fmt::format("BTF type [{}]: encoding is not supported", type.id), 524);
+                return fail(Errc::unsupported, fmt::format("BTF type [{}]: encoding is not supported", type.id),
+                            enotsupp);
             return {};
         }
         case Kind::float_:
@@ -353,6 +366,7 @@ Result<> Checker::relations() {
         const Type type = btf_.type(id);
         if (type.is_composite())
             for (u32 i = 0; i < type.vlen; ++i) ANYBPF_TRY(member_fits(type, i));
+        if (type.is_modifier()) ANYBPF_TRY(tags_come_first(type));
         if (type.kind == Kind::func) ANYBPF_TRY(function(type));
         if (type.kind == Kind::func_proto) ANYBPF_TRY(prototype(type));
         if (type.kind == Kind::decl_tag) ANYBPF_TRY(tag(type));
@@ -364,7 +378,9 @@ Result<> Checker::relations() {
 Result<> Checker::visit(u32 id, Walk walk, u32 depth) {
     Mark& mark = marks_[static_cast<u8>(walk)][id];
     if (mark == Mark::done) return {};
-    if (mark == Mark::open) return wrong(id, "contains itself");
+    if (mark == Mark::open)
+        return fail(Errc::malformed,
+                    fmt::format("BTF type [{}] {}: contains itself", id, to_string(btf_.type(id).kind)), EEXIST);
     if (depth == max_depth) return fail(Errc::too_big, fmt::format("BTF type [{}]: nested too deeply", id), E2BIG);
     mark = Mark::open;
     ANYBPF_TRY(enter(btf_.type(id), walk, depth));
@@ -436,15 +452,24 @@ Result<u32> Checker::contents_of(const Type& type, u32 depth) {
     return Btf::no_size;
 }
 
+// An integer of whole bytes, as processors have them.
+bool Checker::is_regular(const Type& type) const {
+    const IntInfo info = btf_.int_info(type);
+    return info.offset == 0 && info.bits >= 8 && info.bits <= 128 && (info.bits & (info.bits - 1)) == 0;
+}
+
 Result<u32> Checker::array_size(const Type& type, u32 depth) {
     const ArrayInfo array = btf_.array_info(type);
     if (array.index == 0 || !refers_to_value(array.index)) return wrong(type.id, "the index type is invalid");
     if (array.element == 0 || !refers_to_value(array.element)) return wrong(type.id, "the element type is invalid");
     ANYBPF_TRY(visit(array.index, Walk::contents, depth + 1));
-    if (btf_.type(btf_.skip_modifiers(array.index)).kind != Kind::int_)
+    if (const Type index = btf_.type(btf_.skip_modifiers(array.index)); index.kind != Kind::int_ || !is_regular(index))
         return wrong(type.id, "the index type is not an integer");
     ANYBPF_TRY(contain(type.id, array.element, depth));
     if (btf_.sizes_[array.element] == Btf::no_size) return wrong(type.id, "the elements have no size");
+    if (const Type element = btf_.type(btf_.skip_modifiers(array.element));
+        element.kind == Kind::int_ && !is_regular(element))
+        return wrong(type.id, "the elements are integers that do not fill their bytes");
     const u64 size = u64{btf_.sizes_[array.element]} * array.count;
     if (size >= Btf::no_size) return wrong(type.id, "is larger than 4 GiB");
     return static_cast<u32>(size);
@@ -457,13 +482,22 @@ Result<> Checker::member_fits(const Type& type, u32 index) const {
     const u64 bits = member.bits != 0 ? member.bits : u64{btf_.sizes_[member.type]} * 8;
     if ((u64{member.bit_offset} + bits + 7) / 8 > type.size_or_type)
         return wrong(type.id, "member {} reaches behind the end", index);
+    const Type value = btf_.type(btf_.skip_modifiers(member.type));
+    if (value.kind == Kind::float_ && member.bit_offset / 8 % std::min(8U, value.size_or_type) != 0)
+        return wrong(type.id, "member {} is not aligned", index);
     if (member.bits != 0) {
-        const Type value = btf_.type(btf_.skip_modifiers(member.type));
         if (value.kind != Kind::int_ && !value.is_enum())
             return wrong(type.id, "bitfield {} is neither an integer nor an enum", index);
         if (member.bits > u64{value.size_or_type} * 8)
             return wrong(type.id, "bitfield {} is wider than its type", index);
     }
+    return {};
+}
+
+// Of a pointer's modifiers, type tags are the outermost.
+Result<> Checker::tags_come_first(const Type& type) const {
+    if (type.kind == Kind::type_tag) return {};
+    if (btf_.type(type.target()).kind == Kind::type_tag) return wrong(type.id, "type tags must come before modifiers");
     return {};
 }
 
