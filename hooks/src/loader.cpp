@@ -8,6 +8,7 @@
 
 #include "anybpf/btf/btf.hpp"
 #include "anybpf/engine/lower.hpp"
+#include "anybpf/helpers/environment.hpp"
 #include "anybpf/verifier/verifier.hpp"
 
 namespace anybpf::hooks {
@@ -86,10 +87,10 @@ Result<std::unique_ptr<LoadedProgram>> Loader::load_program(u32 id) {
     const bool verdict_holds = believe_ && object.trusted && object.verifier_version == verifier::version &&
                                kernel::hash_of(object.lowered, object.map_ids) == object.hash;
     if (verdict_holds) {
-        program->executable = ANYBPF_TRY(engine::Interpreter::bind(object.lowered, bound));
+        program->executable = ANYBPF_TRY(engine::Interpreter::bind(object.lowered, bound, &helpers::bodies()));
     } else {
         const auto lowered = ANYBPF_TRY(verify_again(object, *program, bound));
-        program->executable = ANYBPF_TRY(engine::Interpreter::bind(lowered, bound));
+        program->executable = ANYBPF_TRY(engine::Interpreter::bind(lowered, bound, &helpers::bodies()));
     }
     return program;
 }
