@@ -34,6 +34,7 @@ struct Case {
     const char* name;
     Talk talk;
 };
+void PrintTo(const Case& each, std::ostream* out) { *out << each.name; }
 
 // What is compared as it is, where a result might be a descriptor.
 template <class T>

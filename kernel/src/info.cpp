@@ -224,7 +224,7 @@ std::vector<u32> Kernel::State::used_maps(const ProgramObject& program) {
 Result<long> Kernel::State::get_info(const Attr& attr) {
     const auto in = ANYBPF_TRY(attr.as<uapi::GetInfo>());
     const int fd = static_cast<int>(in.bpf_fd);
-    if (::fcntl(fd, F_GETFD) < 0) return refuse(EBADF, "the descriptor is not open");
+    if (::fcntl(fd, F_GETFD) < 0) return refuse(EBADFD, "the descriptor is not open");
     const auto object = root.identify(fd);
     if (!object) return refuse(EINVAL, "the descriptor is not of a BPF object");
     switch (object->kind) {

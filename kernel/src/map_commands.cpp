@@ -32,7 +32,7 @@ Result<> check_types(const btf::Btf& btf, const maps::Spec& spec) {
     }
     if (!size_is(spec.btf_value_type_id, spec.value_size))
         return refuse(EINVAL, "the value's BTF type has another size than the value");
-    if (holds_objects(spec.type) || spec.type == MapType::ringbuf)
+    if (spec.type == MapType::perf_event_array || spec.type == MapType::ringbuf)
         return refuse(not_supported, "maps of this type have no BTF types");
     if (!array) return {};
     if (spec.btf_key_type_id == 0) {

@@ -246,13 +246,13 @@ Result<> Loading::resolve_maps() {
     return {};
 }
 
-// The tag of 6.18: SHA-256 over the instructions as loaded, with map references zeroed, cut to 8 bytes.
+// The tag of 6.18: SHA-256 over the instructions as loaded, with maps' descriptors (and offsets into their values)
+// zeroed, cut to 8 bytes.
 std::array<u8, 8> tag_of(std::vector<Insn> insns) {
-    for (std::size_t pc = 0; pc < insns.size(); ++pc) {
+    for (std::size_t pc = 0; pc + 1 < insns.size(); ++pc) {
         if (insns[pc].code != lddw) continue;
-        const bool reference = insns[pc].src == static_cast<u8>(Pseudo::map_idx) ||
-                               insns[pc].src == static_cast<u8>(Pseudo::map_idx_value);
-        if (pc + 1 < insns.size() && reference) insns[pc].imm = insns[pc + 1].imm = 0;
+        const auto pseudo = static_cast<Pseudo>(insns[pc].src);
+        if (pseudo == Pseudo::map_fd || pseudo == Pseudo::map_value) insns[pc].imm = insns[pc + 1].imm = 0;
         ++pc;
     }
     const auto digest = sha256(std::as_bytes(std::span(insns)));
@@ -300,8 +300,8 @@ bool attach_type_is_good(abi::ProgType type, u32 attach) {
 // what it would do at run time.
 int errno_of(verifier::Finding finding) {
     using verifier::Finding;
-    for (const Finding big :
-         {Finding::too_many_subprograms, Finding::too_many_frames, Finding::too_complex, Finding::too_many_branches})
+    for (const Finding big : {Finding::too_many_subprograms, Finding::too_many_frames, Finding::too_complex,
+                              Finding::too_many_branches, Finding::recursion})
         if (finding == big) return E2BIG;
     for (const Finding invalid : {Finding::unsupported_program_type,
                                   Finding::bad_program_size,
@@ -312,7 +312,7 @@ int errno_of(verifier::Finding finding) {
                                   Finding::falls_off_end,
                                   Finding::unreachable_insn,
                                   Finding::bad_call_target,
-                                  Finding::recursion,
+
                                   Finding::bad_map_reference,
                                   Finding::bad_callback_target,
                                   Finding::infinite_loop,
@@ -362,6 +362,7 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     program.expected_attach_type = static_cast<abi::AttachType>(in.expected_attach_type);
     program.sleepable = (in.prog_flags & uapi::prog_sleepable) != 0;
 
+    const auto tag = tag_of(program.insns);
     const Log log{.level = in.log_level, .size = in.log_size, .buffer = in.log_buf};
     ANYBPF_TRY(log.check());
     verifier::Report report;
@@ -399,7 +400,7 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     header.type = in.prog_type;
     header.expected_attach_type = in.expected_attach_type;
     header.flags = (program.gpl_compatible ? program_gpl : 0) | (program.sleepable ? program_sleepable : 0);
-    header.tag = tag_of(program.insns);
+    header.tag = tag;
     header.name = in.prog_name;
     header.load_time_ns = boot_time_ns();
     header.uid = ::getuid();

@@ -12,7 +12,8 @@ namespace anybpf::maps {
 Result<u64> array_bytes(const Spec& spec, u32) {
     if (spec.max_entries == 0 || spec.key_size != 4 || spec.value_size == 0)
         return refuse("an array needs entries, keys of 4 bytes and values", EINVAL);
-    if ((spec.flags & ~(flag_numa_node | abi::map_mmapable | access_flags)) != 0)
+    constexpr u32 inner_map = 1U << 12;  // of no consequence, as long as there are no maps of maps
+    if ((spec.flags & ~(flag_numa_node | abi::map_mmapable | access_flags | inner_map)) != 0)
         return refuse("an array does not take these map flags", EINVAL);
     if (spec.value_size > INT_MAX) return refuse("an array's value is too large", E2BIG);
     return multiply(round_up(spec.value_size, 8), spec.max_entries);
