@@ -10,11 +10,13 @@
 #include "anybpf/maps/vcpu.hpp"
 #include "shared_raw.hpp"
 
-// Of glibc 2.35 and newer.
+// Of glibc 2.35 and newer, which names them so.
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
 extern "C" {
 extern const std::ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
 }
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
 
 namespace anybpf::maps {
 
@@ -81,11 +83,14 @@ Result<VcpuTable> VcpuTable::open(std::span<std::byte> memory) {
     return VcpuTable(overlay<Slot>(memory, sizeof(TableHeader), header.slots), header.slots);
 }
 
-// Whether list_op_pending announces a slot of this table.
-bool VcpuTable::holds(const robust_list* pending, long futex_offset) const {
-    const auto word = reinterpret_cast<std::uintptr_t>(pending) + static_cast<std::uintptr_t>(futex_offset);
-    const auto first = reinterpret_cast<std::uintptr_t>(slots_);
-    return word - first < count_ * sizeof(Slot);
+// Whether list_op_pending announces a slot of this table that the thread owns. One that it does not own was left by a
+// signal handler that never came back (siglongjmp) to a claim or release, or belongs to one that it has interrupted.
+bool VcpuTable::holds(const VcpuThread& thread, const robust_list* pending) const {
+    const auto word =
+        reinterpret_cast<std::uintptr_t>(pending) + static_cast<std::uintptr_t>(thread.robust->futex_offset);
+    const auto offset = word - reinterpret_cast<std::uintptr_t>(slots_);
+    return offset < count_ * sizeof(Slot) &&
+           slots_[offset / sizeof(Slot)].owner.load(std::memory_order_relaxed) == thread.tid;
 }
 
 u64 VcpuTable::claim(const VcpuThread& thread) {
@@ -93,7 +98,7 @@ u64 VcpuTable::claim(const VcpuThread& thread) {
     const Pending pending(thread.robust->list_op_pending);
     const long futex_offset = thread.robust->futex_offset;
     robust_list* const outer = pending.load(std::memory_order_relaxed);
-    if (holds(outer, futex_offset)) return nothing;
+    if (holds(thread, outer)) return nothing;
 
     u32 at = preferred_cpu();
     if (at >= count_) at %= count_;
@@ -104,7 +109,7 @@ u64 VcpuTable::claim(const VcpuThread& thread) {
         if (seen != 0 && !died) continue;
         // Announced before it is owned: no instruction lies between owning and being known as the owner. Should the
         // thread die here without owning it, the kernel finds another tid in the word and leaves it alone.
-        const auto entry = reinterpret_cast<std::uintptr_t>(&slot.owner) - static_cast<std::uintptr_t>(futex_offset);
+        auto* const entry = reinterpret_cast<std::byte*>(&slot.owner) - futex_offset;
         pending.store(reinterpret_cast<robust_list*>(entry), std::memory_order_relaxed);
         std::atomic_signal_fence(std::memory_order_seq_cst);
         if (slot.owner.compare_exchange_strong(seen, thread.tid, std::memory_order_acquire)) {

@@ -55,6 +55,22 @@ TEST(Vcpu, AThreadHoldsOneAtMost) {
     table.release(me, mine->slot);
 }
 
+// A handler that interrupts a claim or a release, or leaves one by siglongjmp, finds an announcement without an owner.
+TEST(Vcpu, AnAnnouncementAloneHoldsNothing) {
+    auto table = make_table(1);
+    const auto me = VcpuThread::current();
+    const auto mine = table.acquire(me);
+    ASSERT_TRUE(mine);
+    robust_list* const announced = me.robust->list_op_pending;
+    table.release(me, mine->slot);
+    me.robust->list_op_pending = announced;
+    const auto again = table.acquire(me);
+    ASSERT_TRUE(again);
+    table.release(me, again->slot);
+    EXPECT_EQ(me.robust->list_op_pending, announced);
+    me.robust->list_op_pending = nullptr;
+}
+
 TEST(Vcpu, AnOuterAnnouncementIsPutBack) {
     auto table = make_table(4);
     const auto me = VcpuThread::current();

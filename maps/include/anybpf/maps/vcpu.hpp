@@ -74,7 +74,7 @@ class VcpuTable {
     static constexpr u64 nothing = ~u64{0};
     u64 claim(const VcpuThread& thread);
     VcpuTable(Slot* slots, u32 count) : slots_(slots), count_(count) {}
-    bool holds(const robust_list* pending, long futex_offset) const;
+    bool holds(const VcpuThread& thread, const robust_list* pending) const;
 
     Slot* slots_;
     u32 count_;
