@@ -325,12 +325,8 @@ bool Walker::store_stack(const Reg& base, u32 base_reg, i32 off, u32 size, const
 bool Walker::store_slot(u32 frame, i64 at, u32 size, const Reg& value) {
     Slot& slot = slot_at(frame, at);
     const std::size_t first = static_cast<std::size_t>(at & 7);
-    if (size < 8 && slot.has_pointer()) {
-        if (!options_.allow_ptr_leaks) return fail(Finding::partial_pointer, at & ~i64{7});
-        slot.demote();
-    }
     slot.version = size == 8 ? values_.fresh() : values_.fresh(slot.version);
-    slot.demote();
+    slot.demote(options_.allow_ptr_leaks);
     if (first == 0) {
         slot.saved = value;
         if (size < 8 && value.value.umax > Number::Wide::mask >> (64 - 8 * size))
@@ -365,11 +361,8 @@ bool Walker::write_stack_bytes(u32 frame, i64 low, i64 high, i64 sure_low, i64 s
     for (i64 base = low & ~i64{7}; base < high; base += 8) {
         Slot& slot = slot_at(frame, base);
         const bool whole = sure_low <= base && base + 8 <= sure_high;
-        if (!whole) {
-            if (slot.has_pointer() && !options_.allow_ptr_leaks) return fail(Finding::partial_pointer, base);
-            values_.mark(slot.version);  // some of it stays
-        }
-        slot.demote();
+        if (!whole) values_.mark(slot.version);  // some of it stays
+        slot.demote(options_.allow_ptr_leaks);
         slot.version = written;
         for (i64 at = std::max(base, low); at < std::min(base + 8, high); ++at) {
             Byte& byte = slot.bytes[static_cast<std::size_t>(at & 7)];

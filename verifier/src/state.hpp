@@ -70,10 +70,12 @@ struct Slot {
         return count;
     }
     bool has_pointer() const { return bytes[0] == Byte::saved && is_pointer(saved.type); }
-    // Forgets what the saved register was; its bytes are plain data from now on.
-    void demote() {
+    // Forgets what the saved register was: its bytes are plain data from now on, those of an address not even that
+    // where addresses must not get out.
+    void demote(bool pointers_are_data) {
+        const Byte left = is_pointer(saved.type) && !pointers_are_data ? Byte::invalid : Byte::misc;
         for (Byte& byte : bytes)
-            if (byte == Byte::saved) byte = Byte::misc;
+            if (byte == Byte::saved) byte = left;
         saved = {};
     }
 };

@@ -297,8 +297,22 @@ std::vector<Case> cases() {
         F::uninitialized_stack);
     add("written in halves", "*(u32 *)(r10 - 8) = 1\n*(u32 *)(r10 - 4) = 2\nr0 = *(u64 *)(r10 - 8)\nexit");
     add("half of a saved pointer", "*(u64 *)(r10 - 8) = r1\nr0 = *(u32 *)(r10 - 8)\nexit", F::partial_pointer);
-    add("overwrite half of a saved pointer", "*(u64 *)(r10 - 8) = r1\n*(u32 *)(r10 - 4) = 0\nr0 = 0\nexit",
-        F::partial_pointer);
+    add("overwrite half of a saved pointer",
+        "*(u64 *)(r10 - 8) = r1\n*(u32 *)(r10 - 4) = 0\nr0 = *(u32 *)(r10 - 4)\nexit");
+    add("read the other half", "*(u64 *)(r10 - 8) = r1\n*(u32 *)(r10 - 4) = 0\nr0 = *(u32 *)(r10 - 8)\nexit",
+        F::uninitialized_stack);
+    add("overwrite some of a saved pointer", R"(
+        *(u64 *)(r10 - 8) = r1
+        *(u64 *)(r10 - 16) = 0
+        r2 = *(u64 *)(r1 + 0)
+        r2 &= 8
+        r3 = r10
+        r3 += r2
+        *(u8 *)(r3 - 16) = 1
+        r0 = *(u64 *)(r10 - 8)
+        exit)",
+        F::uninitialized_stack);
+    add("store half of a pointer", "*(u32 *)(r10 - 8) = r1\nr0 = 0\nexit", F::partial_pointer);
     add("overwrite a saved pointer", "*(u64 *)(r10 - 8) = r1\n*(u64 *)(r10 - 8) = 5\nr0 = *(u64 *)(r10 - 8)\nexit");
     add("saved and loaded", "*(u64 *)(r10 - 8) = r1\nr2 = *(u64 *)(r10 - 8)\nr0 = *(u64 *)(r2 + 0)\nexit");
     add("stack pointer into the caller's frame", R"(

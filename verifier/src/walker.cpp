@@ -204,6 +204,7 @@ bool Walker::set_aside(State state, u32 pc) {
 
 Walker::Step Walker::step() {
     report_.proof.insns[pc_].reached = true;
+    if (observe) observe(pc_, state_);
     ++insns_since_;
     next_ = pc_ + isa::slots(insn());
     const bool logging = (options_.log_level & 3) != 0;

@@ -7,6 +7,7 @@
 // Every check returns false after it has recorded what is wrong with fail().
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "anybpf/abi/helper.hpp"
@@ -18,6 +19,9 @@ class Walker {
   public:
     Walker(const program::Program& program, const Options& options, const Structure& structure, Report& report);
     void run();
+
+    // For tests: sees every state before its instruction is walked.
+    std::function<void(u32 pc, const State& state)> observe;
 
   private:
     using Region = program::Region;
