@@ -80,13 +80,26 @@ std::string listing(const program::Program& program) {
 
 constexpr u64 seeds = 6'000;
 
+Report judge(const program::Program& program, const Options& options, bool remember_all) {
+    Structure structure;
+    Report report;
+    if (const auto bad = analyse(program, structure)) {
+        report.diagnostic = *bad;
+        return report;
+    }
+    Walker walker(program, options, structure, report);
+    walker.remember_all = remember_all;
+    walker.run();
+    return report;
+}
+
 TEST(Accepted, does_no_harm) {
     u32 accepted = 0;
     for (u64 seed = 1; seed <= seeds; ++seed) {
         const program::Program program = Generator(seed).program();
         Options options;
         options.max_insns = 50'000;
-        const Report report = verify(program, options);
+        const Report report = judge(program, options, seed % 2 == 0);
         if (!report.accepted) continue;
         ++accepted;
         for (u64 run = 0; run < 6; ++run) {
@@ -143,7 +156,7 @@ TEST(Pruning, does_not_change_verdicts) {
         const program::Program program = Generator(seed).program();
         Options options;
         options.max_insns = 5'000;
-        const Report with = verify(program, options);
+        const Report with = judge(program, options, seed % 4 != 0);
         options.max_insns = 20'000;
         options.max_state_bytes = 0;
         const Report without = verify(program, options);

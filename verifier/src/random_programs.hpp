@@ -52,6 +52,9 @@ class Generator {
     void branch(u32 depth);
     void loop(u32 depth);
     void rounds();
+    void choice();
+    void use_choice(u32 chosen);
+    void three_ways();
     void call();
     void statement(u32 depth);
     void block(u32 count, u32 depth) {
@@ -382,7 +385,9 @@ inline void Generator::loop(u32 depth) {
 // bpf_loop() with a pointer to the stack, where the callback counts, moves an offset or breaks things.
 inline void Generator::rounds() {
     const std::string name = label(), stop = label();
-    line("*(u64 *)(r10 - 8) = {}\n*(u64 *)(r10 - 16) = {}", below(3), below(3));
+    const bool index = chance(50) && !in_function_;
+    if (index) line("*(u64 *)(r10 - 32) = r{}", find(What::value));
+    line("*(u64 *)(r10 - 8) = {}\n*(u64 *)(r10 - 16) = {}", below(3), below(index ? 14 : 3));
     written_[1] = written_[2] = true;
     line("r1 = {}\nr2 = {} ll\nr3 = r10\nr3 += -16\nr4 = 0\ncall helper 181", 1 + below(6), name);
     forget_calls();
@@ -409,7 +414,11 @@ inline void Generator::rounds() {
     f += fmt::format("*(u64 *)(r2 + {}) = r{}\n", 8 * below(2), chance(95) ? 3 : 1);
     f += fmt::format("{}:\nr0 = {}\nexit\n", stop, chance(90) ? below(2) : below(3));
     functions_ += f;
-    if (chance(70)) {
+    if (index) {
+        line("r5 = *(u64 *)(r10 - {})", 8 * (1 + below(2)));
+        if (chance(50)) line("if r5 > {} goto out", below(20));
+        use_choice(5);
+    } else if (chance(70)) {
         const u32 r = pick_free();
         line("r{} = *(u64 *)(r10 - {})", r, 8 * (1 + below(2)));
         is_[r] = What::number;
@@ -452,14 +461,120 @@ inline void Generator::call() {
         line("r0 = {}", constant());
     else
         line("r0 = r{}", find(What::number));
-    line("exit\n{}: r0 = {}\nexit", leave, below(8));
+    line("exit");
+    if (text_.find("goto " + leave) != std::string::npos) line("{}: r0 = {}\nexit", leave, below(8));
     functions_ += body + text_;
     in_function_ = false;
     text_ = std::move(kept);
     is_ = is, written_ = written;
 }
 
+// What a register or a slot holds depends on the way that was taken; much later it decides something. Good and bad
+// values alike: pruning must tell them apart where it matters.
+inline void Generator::choice() {
+    const u32 address = find(What::value), number = find(What::number);
+    u32 kept = 6 + (address - 5) % 4;
+    if (kept == number) kept = 6 + (kept - 5) % 4;
+    const u32 chosen = 5;
+    const std::string second = label(), joined = label();
+    line("r{} = r{}", kept, address);
+    line("*(u64 *)(r10 - 32) = r{}", kept);  // for later
+    const u32 slot = 40;
+    const u32 how = below(chance(20) ? 6 : 5);
+    line("r4 = {}", below(4));
+    if (how == 4) line("r{} = *(u64 *)(r{} + 8)", chosen, kept);
+    const auto set = [&](bool first) {
+        const u32 value = below(first ? 15 : 19);
+        switch (how) {
+            case 0:
+            case 1:
+                line("r{} = {}", chosen, value);
+                break;
+            case 2:
+                line("*(u64 *)(r10 - {}) = {}", slot, value);
+                break;
+            case 3:
+                if (first || chance(70))
+                    line("*(u64 *)(r10 - {}) = 0", slot);
+                else
+                    line("*(u32 *)(r10 - {}) = 0\n*(u32 *)(r10 - {}) = {}", slot, slot - 4, below(2));
+                break;
+            case 4:  // linked with another register, or not
+                if (chance(60))
+                    line("*(u64 *)(r10 - {}) = r{}", slot, chosen);
+                else
+                    line("*(u64 *)(r10 - {}) = {}", slot, value);
+                break;
+            default:
+                if (first || chance(80))
+                    line("*(u64 *)(r10 - {}) = r{}", slot, kept);
+                else
+                    line("*(u64 *)(r10 - {}) = r{}", slot, number);
+                break;
+        }
+    };
+    line("if {}{} > {} goto {}", chance(50) ? 'r' : 'w', number, constant() & 0xff, second);
+    set(true);
+    line("goto {}\n{}:", joined, second);
+    set(false);
+    line("{}:", joined);
+    if (how > 1 && how != 4) line("r{} = 0", chosen);
+    is_[0] = What::nothing;
+    is_[kept] = is_[chosen] = What::nothing;
+    // On the way something else happens, that leaves r5 and the slots alone.
+    for (u32 i = below(3); i > 0; --i) {
+        const std::string past = label();
+        line("if r{} s> {} goto {}\nr{} += 1\n{}:", chosen, below(30), past, chosen == 5 && how > 1 && how != 4 ? 5 : 4,
+             past);
+        line("r4 = {}", below(9));
+    }
+    if (how == 4) line("if r{} > {} goto out", chosen, below(17));
+    if (how == 2 || how == 3 || how == 4 || how == 5) line("r{} = *(u64 *)(r10 - {})", chosen, slot);
+    if (how == 3 && chance(30)) line("r{} = *(u32 *)(r10 - {})", chosen, slot - 4);
+    line("r{} = *(u64 *)(r10 - 32)", kept);
+    if (how == 5) {
+        line("r{} = *(u8 *)(r{} + 1)", chosen, chosen);
+        return;
+    }
+    use_choice(chosen);
+    is_[kept] = What::nothing;
+}
+
+// The second way is cut off by the first, after something that the third shares with the second alone.
+inline void Generator::three_ways() {
+    const u32 address = find(What::value), number = find(What::number);
+    const std::string second = label(), third = label(), joined = label(), past = label();
+    line("*(u64 *)(r10 - 32) = r{}", address);
+    line("r5 = r{}\nr5 &= 7\nr4 = 1\nif r{} > {} goto {}\ngoto {}", number, number, below(9), second, joined);
+    line("{}: r5 = {}\nr4 = 2\nif r{} > {} goto {}\ngoto {}", second, below(8), number, 10 + below(9), third, joined);
+    line("{}: r5 = {}\nr4 = 2", third, below(24));
+    line("{}: r3 = *(u64 *)(r10 - 32)\nr3 += r4\nr3 = *(u8 *)(r3 + 0)", joined);
+    line("r3 = 0\nr4 = 0\nif r{} s> {} goto {}\n{}:", number, below(30), past, past);
+    use_choice(5);
+}
+
+inline void Generator::use_choice(u32 chosen) {
+    const std::string past = label();
+    switch (below(4)) {
+        case 0:  // an index
+        case 1:
+            line("r4 = *(u64 *)(r10 - 32)\nr4 += r{}\nr5 = *(u8 *)(r4 + 0)", chosen);
+            break;
+        case 2:  // a size
+            line("r2 = r{}\nif r2 s> 100 goto out\nr1 = r10\nr1 += -16\nr3 = 0\ncall probe_read_kernel", chosen);
+            forget_calls();
+            is_[0] = What::number;
+            break;
+        default:  // a branch that is not to be taken
+            line("if r{} < 16 goto {}\nr4 = *(u64 *)(r10 - 32)\nr5 = *(u8 *)(r4 + {})\n{}:", chosen, past,
+                 15 + below(2), past);
+            break;
+    }
+    is_[5] = is_[4] = What::nothing;
+}
+
 inline void Generator::statement(u32 depth) {
+    if (!in_function_ && chance(12)) return chance(80) ? choice() : three_ways();
     const u32 kind = below(100);
     if (kind < 28) return arithmetic();
     if (kind < 34) return load_context();
@@ -495,7 +610,7 @@ inline void Generator::mutate(program::Program& program) {
                 insn.src = static_cast<u8>(below(11)) & 15;
                 break;
             default:
-                insn.code = static_cast<u8>(insn.code ^ (1U << below(8)));
+                if (chance(20)) insn.code = static_cast<u8>(insn.code ^ (1U << below(8)));
                 break;
         }
     }

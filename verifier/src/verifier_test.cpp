@@ -5,6 +5,7 @@
 #include <set>
 
 #include "testing.hpp"
+#include "walker.hpp"
 
 namespace anybpf::verifier {
 namespace {
@@ -577,6 +578,31 @@ std::vector<Case> cases() {
     };
     add("index after a loop", rounds("r3 = *(u64 *)(r2 + 8)\nr3 += 1\n*(u64 *)(r2 + 8) = r3\nr0 = 0\nexit"), F::none,
         ProgType::kprobe, with_btf);
+    // The number grows in every round, but is used only after one that sets the flag.
+    add("what rounds add up to", looked_up + R"(
+        *(u64 *)(r10 - 16) = 0
+        *(u64 *)(r10 - 24) = 0
+        r6 = r0
+        r1 = 100
+        r2 = each ll
+        r3 = r10
+        r3 += -24
+        r4 = 0
+        call helper 181
+        r1 = *(u64 *)(r10 - 16)
+        if r1 == 0 goto out
+        r2 = *(u64 *)(r10 - 24)
+        r6 += r2
+        r0 = *(u64 *)(r6 + 0)
+    )" + out + R"(
+    each: r3 = *(u64 *)(r2 + 0)
+        r3 += 1
+        *(u64 *)(r2 + 0) = r3
+        if r1 != 9 goto on
+        *(u64 *)(r2 + 8) = 1
+    on: r0 = 0
+        exit)",
+        F::pointer_offset, ProgType::kprobe, with_btf);
     add("pointer moved in a loop", rounds("r3 = *(u64 *)(r2 + 0)\nr3 += 1\n*(u64 *)(r2 + 0) = r3\nr0 = 0\nexit"),
         F::out_of_map_value, ProgType::kprobe, with_btf);
     add("index in the callback", rounds(R"(
@@ -764,6 +790,60 @@ TEST(Walk, prunes_what_does_not_matter) {
     const Report report = verify(program, {});
     EXPECT_TRUE(report.accepted);
     EXPECT_LT(report.processed, 2000U);
+}
+
+// Where the second of three ways is cut off because the first covers it, what mattered there matters on it, too: the
+// third shares with the second what the first lacks.
+TEST(Walk, hands_down_what_mattered) {
+    const auto program = [](int third) {
+        return program_of(looked_up +
+                          fmt::format(R"(
+        r6 = r0
+        call get_prandom_u32
+        r7 = r0
+        call get_prandom_u32
+        r8 = r0
+        r5 = r0
+        r5 &= 7
+        r4 = 1
+        if r7 > 5 goto second
+        goto joined
+    second: r5 = 3
+        r4 = 2
+        if r7 > 10 goto third
+        goto joined
+    third: r5 = {}
+        r4 = 2
+    joined: r3 = r6
+        r3 += r4
+        r3 = *(u8 *)(r3 + 0)
+        r3 = 0
+        r4 = 0
+        r9 = 1
+        r9 = 2
+        r9 = 3
+        r9 = 4
+        if r8 s> 7 goto past
+        r9 = 5
+    past: r6 += r5
+        r0 = *(u8 *)(r6 + 0)
+    )",
+                                      third) +
+                          out);
+    };
+    for (const bool remember_all : {false, true}) {
+        for (const int third : {15, 16}) {
+            const auto one = program(third);
+            Structure structure;
+            Report report;
+            const Options options;
+            ASSERT_FALSE(analyse(one, structure));
+            Walker walker(one, options, structure, report);
+            walker.remember_all = remember_all;
+            walker.run();
+            EXPECT_EQ(report.accepted, third == 15) << explain(report, one);
+        }
+    }
 }
 
 // ... and those that do are all walked: the sum is an offset.

@@ -94,7 +94,7 @@ Walker::Step Walker::visit() {
     const bool loop_call = form().kind == Kind::call && form().call == isa::CallKind::helper &&
                            insn().imm == static_cast<i32>(abi::HelperId::loop);
     const bool force = loop_call;
-    bool add = force || (jumps_since_ >= 2 && insns_since_ >= 8);
+    bool add = force || remember_all || (jumps_since_ >= 2 && insns_since_ >= 8);
     const bool back = std::exchange(from_callback_, false);
     if (loop_call && !back) state_.frame().activation = next_id_++, state_.frame().rounds = 0;
 
@@ -117,7 +117,7 @@ Walker::Step Walker::visit() {
                 return Step::failed;
             }
             // The rounds of a loop that is walked seldom help each other: remember fewer of them.
-            if (!force && jumps_since_ < 20 && insns_since_ < 100) add = false;
+            if (!force && !remember_all && jumps_since_ < 20 && insns_since_ < 100) add = false;
         } else if (usable(seen) && covers(*seen.state, state_, pc_, structure_.live, values_, Cover::needed)) {
             ++seen.hits;
             return cut(index, false) ? Step::path_end : Step::failed;

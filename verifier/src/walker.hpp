@@ -22,6 +22,7 @@ class Walker {
 
     // For tests: sees every state before its instruction is walked.
     std::function<void(u32 pc, const State& state)> observe;
+    bool remember_all = false;  // wherever states are compared
 
   private:
     using Region = program::Region;
