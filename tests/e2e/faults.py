@@ -30,7 +30,8 @@ def tracer_killed():
         check(not os.path.exists(os.path.join(folder, "status")), "the build was over before the tracer was killed")
         while not os.path.exists(os.path.join(folder, "status")) and time.time() - started < 60:
             time.sleep(0.02)
-        time.sleep(0.1)
+        while scratch.left_in_root() and time.time() - started < 60:
+            time.sleep(0.02)
         check(open(os.path.join(folder, "status")).read() == "0\n", "make failed: " + open(os.path.join(folder, "log")).read())
         check(open(os.path.join(folder, "done")).read().startswith("built f1.o"), "the build is not complete")
         check(not scratch.left_in_root(), f"left in the root: {scratch.left_in_root()}")
