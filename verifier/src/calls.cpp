@@ -157,6 +157,10 @@ bool Walker::call_back() {
 
 // ---------------------------------------------------------------------------------------------------------- arguments
 
+bool Walker::formats(HelperId helper) {
+    return helper == HelperId::trace_printk || helper == HelperId::trace_vprintk || helper == HelperId::snprintf;
+}
+
 bool Walker::wrong_argument(u32 index, ArgKind kind) {
     return fail(Finding::wrong_argument, index, static_cast<i64>(reg(index).type), static_cast<i64>(kind));
 }
@@ -173,7 +177,7 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
             return true;
         case ArgKind::anything:
         case ArgKind::variadic:
-            if (is_pointer(at.type) && !options_.allow_ptr_leaks && !reads_at(proto.id))
+            if (is_pointer(at.type) && !options_.allow_ptr_leaks && !reads_at(proto.id) && !formats(proto.id))
                 return fail(Finding::pointer_leak_argument, index, static_cast<i64>(at.type),
                             static_cast<i64>(proto.id));
             return true;

@@ -348,7 +348,7 @@ bool Walker::read_stack_bytes(u32 frame, i64 low, i64 high, bool argument) {
         const Byte byte = slot.bytes[static_cast<std::size_t>(at & 7)];
         if (byte == Byte::invalid) return fail(Finding::uninitialized_stack, low, high - low);
         if (byte != Byte::saved || !is_pointer(slot.saved.type)) continue;
-        if (argument && options_.allow_ptr_leaks) continue;
+        if (argument && (options_.allow_ptr_leaks || formats(static_cast<abi::HelperId>(insn().imm)))) continue;
         if (argument) return fail(Finding::pointer_leak_stack, at & ~i64{7}, insn().imm);
         return fail(Finding::partial_pointer, at & ~i64{7});
     }

@@ -404,6 +404,34 @@ std::vector<Case> cases() {
         r0 = 0
         exit)",
         F::pointer_leak_argument);
+    add("pointer to text that is printed", R"(
+        *(u64 *)(r10 - 8) = 0
+        *(u64 *)(r10 - 16) = 0
+        r1 = r10
+        r1 += -16
+        *(u16 *)(r10 - 16) = 29477
+        r2 = 3
+        r3 = r10
+        r3 += -8
+        r4 = 0
+        r5 = 0
+        call trace_printk
+        r0 = 0
+        exit)",
+        F::none);
+    add("pointers among what is printed", R"(
+        *(u64 *)(r10 - 16) = 0
+        *(u64 *)(r10 - 8) = r10
+        r1 = r10
+        r1 += -16
+        r2 = 3
+        r3 = r10
+        r3 += -8
+        r4 = 8
+        call trace_vprintk
+        r0 = 0
+        exit)",
+        F::none);
     add("pointer in a key", R"(
         *(u64 *)(r10 - 8) = r10
         r2 = r10

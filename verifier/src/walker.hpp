@@ -97,6 +97,8 @@ class Walker {
     bool load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool sign, Reg& out);
     bool store_stack(const Reg& base, u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg);
     bool store_slot(u32 frame, i64 at, u32 size, const Reg& value);
+    // Formats text for the user who loaded the program, from addresses too (%s, %p).
+    static bool formats(abi::HelperId helper);
     bool read_stack_bytes(u32 frame, i64 low, i64 high, bool argument);
     bool write_stack_bytes(u32 frame, i64 low, i64 high, i64 sure_low, i64 sure_high);
     Slot& slot_at(u32 frame, i64 at);
