@@ -6,15 +6,15 @@ import struct
 import sys
 
 
-def sections(data):
+def segments(data):
     offset, = struct.unpack_from("<Q", data, 0x20)
     size, count = struct.unpack_from("<HH", data, 0x36)
     for i in range(count):
-        yield struct.unpack_from("<IIQQQQ", data, offset + i * size)
+        yield struct.unpack_from("<IIQQ8xQ", data, offset + i * size)
 
 
 def build_id(data):
-    for kind, _, offset, _, size, _ in sections(data):
+    for kind, _, offset, _, size in segments(data):
         if kind != 4:  # PT_NOTE
             continue
         at = offset
@@ -28,7 +28,7 @@ def build_id(data):
 
 
 def sites(data):
-    for kind, flags, offset, address, size, _ in sections(data):
+    for kind, flags, offset, address, size in segments(data):
         if kind != 1 or not flags & 1:  # PT_LOAD, PF_X
             continue
         text = data[offset:offset + size]

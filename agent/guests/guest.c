@@ -785,15 +785,26 @@ static void many_threads(long count) {
     }
 }
 
-static void bench(long count) {
-    struct timespec a, b;
-    for (int round = 0; round < 5; ++round) {
+// Whether the C library's sites are patched, the one with its number in a register too.
+static void patched(void) {
+    const unsigned char* generic = (const unsigned char*)syscall;
+    int found = 0;
+    for (int i = 0; i < 64; ++i) found |= generic[i] == 0xe9 && generic[i + 5] == 0x0f && generic[i + 6] == 0x05;
+    printf("%d %d\n", *(const unsigned char*)getppid == 0xe9, found);
+}
+
+// Nanoseconds of one getppid: the best of many short batches.
+static void bench(long batches) {
+    double best = 1e9;
+    for (long batch = 0; batch < batches; ++batch) {
+        struct timespec a, b;
         clock_gettime(CLOCK_MONOTONIC, &a);
-        for (long i = 0; i < count; ++i) getppid();
+        for (int i = 0; i < 200; ++i) getppid();
         clock_gettime(CLOCK_MONOTONIC, &b);
-        printf("%.1f ", ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / (double)count);
+        const double each = ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / 200;
+        if (each < best) best = each;
     }
-    puts("ns");
+    printf("%.1f ns\n", best);
 }
 
 int main(int argc, char** argv) {
@@ -839,6 +850,7 @@ int main(int argc, char** argv) {
     RUN("contexts", contexts())
     RUN("tiny_stack", tiny_stack())
     RUN("many_threads", many_threads(a))
+    RUN("patched", patched())
     RUN("bench", bench(a))
     puts("what?");
     return 2;

@@ -164,6 +164,11 @@ TEST_F(Agent, CountsCalls) {
     EXPECT_EQ(exits(SYS_execve), 1U);  // of the one that brought it
 }
 
+TEST_F(Agent, PatchesTheCLibrary) {
+    EXPECT_EQ(run_traced({guest_, "patched"}).output, "1 1\n");
+    EXPECT_EQ(run({guest_, "patched"}, base_environment()).output, "0 0\n");
+}
+
 TEST_F(Agent, CountsThreadsExactly) {
     ASSERT_EQ(run_traced({guest_, "threads", "8", "100000"}).status, 0);
     EXPECT_EQ(enters(SYS_getppid), 800'000U);

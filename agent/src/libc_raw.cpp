@@ -6,16 +6,19 @@
 // The heap is one bump allocator over chunks from mmap with free lists by power of two: memory is asked for when
 // something is loaded, seldom given back, and never on a hook path. Safe because every size is rounded and recorded in
 // a header before the block, and the lock is only held here.
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdarg>
-#include <cstring>
+#include <ctime>
 #include <new>
 
 #include "state.hpp"
@@ -52,7 +55,7 @@ void* allocate(u64 size) {
     anybpf::agent::lock(heap_lock);
     if (free_blocks[order] != nullptr) {
         block = static_cast<char*>(free_blocks[order]);
-        std::memcpy(&free_blocks[order], block + header_size, sizeof(void*));
+        __builtin_memcpy(&free_blocks[order], block + header_size, sizeof(void*));
     } else if (total > chunk_size / 4) {
         const long at = raw(SYS_mmap, 0, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (at > 0) block = reinterpret_cast<char*>(at);
@@ -72,13 +75,13 @@ void* allocate(u64 size) {
     anybpf::agent::unlock(heap_lock);
     if (block == nullptr) return nullptr;
     const Header header{order, 0};
-    std::memcpy(block, &header, sizeof(header));
+    __builtin_memcpy(block, &header, sizeof(header));
     return block + header_size;
 }
 
 u64 capacity(void* memory) {
     Header header;
-    std::memcpy(&header, static_cast<char*>(memory) - header_size, sizeof(header));
+    __builtin_memcpy(&header, static_cast<char*>(memory) - header_size, sizeof(header));
     return (1ULL << header.order) - header_size;
 }
 
@@ -86,9 +89,9 @@ void release(void* memory) {
     if (memory == nullptr) return;
     char* const block = static_cast<char*>(memory) - header_size;
     Header header;
-    std::memcpy(&header, block, sizeof(header));
+    __builtin_memcpy(&header, block, sizeof(header));
     anybpf::agent::lock(heap_lock);
-    std::memcpy(block + header_size, &free_blocks[header.order], sizeof(void*));
+    __builtin_memcpy(block + header_size, &free_blocks[header.order], sizeof(void*));
     free_blocks[header.order] = block;
     anybpf::agent::unlock(heap_lock);
 }
@@ -100,6 +103,13 @@ long checked(long result) {
 }
 
 }  // namespace
+
+// A directory being read, in place of the C library's, which lives in the host's heap.
+struct __dirstream {
+    int fd;
+    u32 filled, at;
+    alignas(dirent64) char entries[4096];
+};
 
 extern "C" {
 
@@ -168,6 +178,33 @@ size_t strlen(const char* text) {
     return size;
 }
 
+size_t strnlen(const char* text, size_t most) {
+    size_t size = 0;
+    while (size < most && text[size] != '\0') {
+        ++size;
+        asm volatile("" ::: "memory");
+    }
+    return size;
+}
+
+int strncmp(const char* a, const char* b, size_t most) {
+    for (size_t i = 0; i < most; ++i) {
+        const int difference = static_cast<unsigned char>(a[i]) - static_cast<unsigned char>(b[i]);
+        if (difference != 0 || a[i] == '\0') return difference;
+    }
+    return 0;
+}
+int strcmp(const char* a, const char* b) { return strncmp(a, b, ~size_t{0}); }
+
+// The C++ headers declare memchr twice, for const; the symbol is this one.
+void* own_memchr(const void* in, int value, size_t size) asm("memchr");
+void* own_memchr(const void* in, int value, size_t size) {
+    const auto* at = static_cast<const unsigned char*>(in);
+    for (size_t i = 0; i < size; ++i)
+        if (at[i] == static_cast<unsigned char>(value)) return const_cast<unsigned char*>(at + i);
+    return nullptr;
+}
+
 void* malloc(size_t size) { return allocate(size); }
 void free(void* memory) { release(memory); }
 void* calloc(size_t count, size_t size) {
@@ -227,6 +264,68 @@ int madvise(void* at, size_t size, int advice) noexcept {
 int mprotect(void* at, size_t size, int protection) noexcept {
     return static_cast<int>(checked(raw(SYS_mprotect, at, size, protection)));
 }
+int access(const char* path, int mode) noexcept { return static_cast<int>(checked(raw(SYS_access, path, mode))); }
+int lstat(const char* path, struct stat* to) noexcept { return static_cast<int>(checked(raw(SYS_lstat, path, to))); }
+int statfs(const char* path, struct statfs* to) noexcept {
+    return static_cast<int>(checked(raw(SYS_statfs, path, to)));
+}
+int fstatfs(int fd, struct statfs* to) noexcept { return static_cast<int>(checked(raw(SYS_fstatfs, fd, to))); }
+int ftruncate(int fd, off_t size) noexcept { return static_cast<int>(checked(raw(SYS_ftruncate, fd, size))); }
+int unlink(const char* path) noexcept { return static_cast<int>(checked(raw(SYS_unlink, path))); }
+int fcntl(int fd, int command, ...) {
+    va_list arguments;
+    va_start(arguments, command);
+    const long argument = va_arg(arguments, long);
+    va_end(arguments);
+    return static_cast<int>(checked(raw(SYS_fcntl, fd, command, argument)));
+}
+int prctl(int option, ...) noexcept {
+    va_list arguments;
+    va_start(arguments, option);
+    long a[4];
+    for (long& each : a) each = va_arg(arguments, long);
+    va_end(arguments);
+    return static_cast<int>(checked(raw(SYS_prctl, option, a[0], a[1], a[2], a[3])));
+}
+long syscall(long number, ...) noexcept {
+    va_list arguments;
+    va_start(arguments, number);
+    long a[6];
+    for (long& each : a) each = va_arg(arguments, long);
+    va_end(arguments);
+    return checked(raw(number, a[0], a[1], a[2], a[3], a[4], a[5]));
+}
+int usleep(useconds_t time) {
+    const timespec pause{static_cast<time_t>(time / 1'000'000), static_cast<long>(time % 1'000'000) * 1000};
+    return static_cast<int>(checked(raw(SYS_nanosleep, &pause, 0)));
+}
+
+DIR* opendir(const char* path) {
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return nullptr;
+    auto* const directory = static_cast<DIR*>(malloc(sizeof(DIR)));
+    directory->fd = fd;
+    directory->filled = directory->at = 0;
+    return directory;
+}
+// On x86-64 the kernel's linux_dirent64 is the C library's dirent.
+dirent* readdir(DIR* directory) {
+    if (directory->at == directory->filled) {
+        const long size = checked(raw(SYS_getdents64, directory->fd, directory->entries, sizeof(directory->entries)));
+        if (size <= 0) return nullptr;
+        directory->filled = static_cast<u32>(size);
+        directory->at = 0;
+    }
+    auto* const entry = reinterpret_cast<dirent*>(directory->entries + directory->at);
+    directory->at += entry->d_reclen;
+    return entry;
+}
+int closedir(DIR* directory) {
+    const int fd = directory->fd;
+    free(directory);
+    return close(fd);
+}
+
 pid_t getpid() noexcept { return static_cast<pid_t>(raw(SYS_getpid)); }
 pid_t gettid() noexcept { return static_cast<pid_t>(raw(SYS_gettid)); }
 pid_t getppid() noexcept { return static_cast<pid_t>(raw(SYS_getppid)); }
