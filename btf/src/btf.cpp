@@ -73,7 +73,8 @@ Member Btf::member(const Type& type, u32 index) const {
         member.bit_offset &= 0xffffff;
     }
     if (member.bits != 0) return member;
-    if (const Type target = this->type(skip_modifiers(member.type)); target.kind == Kind::int_) {
+    if (const u32 value = skip_modifiers(member.type); kind_of(value) == Kind::int_) {
+        const Type target = this->type(value);
         const IntInfo integer = int_info(target);
         member.bit_offset += integer.offset;
         if (integer.bits != target.size_or_type * 8 || member.bit_offset % 8 != 0) member.bits = integer.bits;
@@ -116,9 +117,9 @@ i32 Btf::component(const Type& type) const {
 
 // Ends: the check refused loops of modifiers.
 u32 Btf::skip_modifiers(u32 id) const {
-    Type current = type(id);
-    while (current.is_modifier()) current = type(current.target());
-    return current.id;
+    ANYBPF_ASSERT(id < offsets_.size());
+    while (is_modifier(kind_of(id))) id = target_of(id);
+    return id;
 }
 
 std::optional<u32> Btf::size(u32 id) const {
@@ -129,8 +130,7 @@ std::optional<u32> Btf::size(u32 id) const {
 
 std::optional<u32> Btf::find(std::string_view name, Kind kind) const {
     for (u32 id = 1; id < count(); ++id) {
-        const std::size_t at = offsets_[id];
-        if (static_cast<Kind>(word(at + 4) >> 24 & 0x1f) == kind && string(word(at)) == name) return id;
+        if (kind_of(id) == kind && string(word(offsets_[id])) == name) return id;
     }
     return std::nullopt;
 }

@@ -348,7 +348,7 @@ Result<> Checker::section_variables(const Type& type) {
 // Types that are not types of values: nothing may refer to them but tags and sections.
 bool Checker::refers_to_value(u32 id) const {
     if (!btf_.contains(id)) return false;
-    const Kind kind = btf_.type(id).kind;
+    const Kind kind = btf_.kind_of(id);
     return kind != Kind::var && kind != Kind::datasec && kind != Kind::decl_tag;
 }
 
@@ -482,13 +482,14 @@ Result<> Checker::member_fits(const Type& type, u32 index) const {
     const u64 bits = member.bits != 0 ? member.bits : u64{btf_.sizes_[member.type]} * 8;
     if ((u64{member.bit_offset} + bits + 7) / 8 > type.size_or_type)
         return wrong(type.id, "member {} reaches behind the end", index);
-    const Type value = btf_.type(btf_.skip_modifiers(member.type));
-    if (value.kind == Kind::float_ && member.bit_offset / 8 % std::min(8U, value.size_or_type) != 0)
+    const u32 value_id = btf_.skip_modifiers(member.type);
+    const Kind kind = btf_.kind_of(value_id);
+    if (kind == Kind::float_ && member.bit_offset / 8 % std::min(8U, btf_.sizes_[value_id]) != 0)
         return wrong(type.id, "member {} is not aligned", index);
     if (member.bits != 0) {
-        if (value.kind != Kind::int_ && !value.is_enum())
+        if (kind != Kind::int_ && kind != Kind::enum_ && kind != Kind::enum64)
             return wrong(type.id, "bitfield {} is neither an integer nor an enum", index);
-        if (member.bits > u64{value.size_or_type} * 8)
+        if (member.bits > u64{btf_.sizes_[value_id]} * 8)
             return wrong(type.id, "bitfield {} is wider than its type", index);
     }
     return {};
@@ -497,7 +498,7 @@ Result<> Checker::member_fits(const Type& type, u32 index) const {
 // Of a pointer's modifiers, type tags are the outermost.
 Result<> Checker::tags_come_first(const Type& type) const {
     if (type.kind == Kind::type_tag) return {};
-    if (btf_.type(type.target()).kind == Kind::type_tag) return wrong(type.id, "type tags must come before modifiers");
+    if (btf_.kind_of(type.target()) == Kind::type_tag) return wrong(type.id, "type tags must come before modifiers");
     return {};
 }
 

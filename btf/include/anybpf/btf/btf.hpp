@@ -23,6 +23,11 @@ enum class Kind : u8 {
 };
 std::string_view to_string(Kind kind);  // "INT", "FUNC_PROTO"; as bpftool prints them
 
+constexpr bool is_modifier(Kind kind) {
+    return kind == Kind::typedef_ || kind == Kind::volatile_ || kind == Kind::const_ || kind == Kind::restrict_ ||
+           kind == Kind::type_tag;
+}
+
 struct Type {
     u32 id = 0;
     Kind kind = Kind::void_;
@@ -35,10 +40,7 @@ struct Type {
     u32 target() const {
         return size_or_type;
     }  // the type it refers to: ptr, modifiers, func, var, func_proto (return)
-    bool is_modifier() const {
-        return kind == Kind::typedef_ || kind == Kind::volatile_ || kind == Kind::const_ || kind == Kind::restrict_ ||
-               kind == Kind::type_tag;
-    }
+    bool is_modifier() const { return btf::is_modifier(kind); }
     bool is_composite() const { return kind == Kind::struct_ || kind == Kind::union_; }
     bool is_enum() const { return kind == Kind::enum_ || kind == Kind::enum64; }
 };
@@ -122,6 +124,11 @@ class Btf {
     std::optional<Field> find_member(u32 id, std::string_view path, Search& search) const;
     Btf() = default;
     u32 word(std::size_t offset) const;  // 4 bytes at an offset that parse has checked
+    // What type(id) says of kind and target, without measuring the name.
+    Kind kind_of(u32 id) const {
+        return id == 0 ? Kind::void_ : static_cast<Kind>(word(offsets_[id] + 4U) >> 24 & 0x1f);
+    }
+    u32 target_of(u32 id) const { return word(offsets_[id] + 8U); }
     std::size_t body(const Type& type) const { return offsets_[type.id] + 12U; }
 
     std::vector<std::byte> bytes_;
