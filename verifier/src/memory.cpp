@@ -304,8 +304,9 @@ bool Walker::load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool s
     bool zero = true;
     for (std::size_t i = first; i < first + size; ++i) {
         if (slot.bytes[i] == Byte::invalid) return fail(Finding::uninitialized_stack, low, size);
-        zero &= slot.bytes[i] == Byte::zero;
+        zero &= slot.bytes[i] == Byte::zero || (slot.bytes[i] == Byte::saved && slot.saved.is_zero());
     }
+    if (zero && saved > 0) mark(slot.saved);
     out = unknown(zero ? Number::constant(0) : number);
     return true;
 }

@@ -315,6 +315,11 @@ std::vector<Case> cases() {
         F::uninitialized_stack);
     add("store half of a pointer", "*(u32 *)(r10 - 8) = r1\nr0 = 0\nexit", F::partial_pointer);
     add("overwrite a saved pointer", "*(u64 *)(r10 - 8) = r1\n*(u64 *)(r10 - 8) = 5\nr0 = *(u64 *)(r10 - 8)\nexit");
+    add("half of a saved zero",
+        looked_up + "*(u64 *)(r10 - 16) = 0\nr1 = *(u32 *)(r10 - 12)\nr0 += r1\nr1 = *(u64 *)(r0 + 8)\n" + out);
+    add("half of a saved number",
+        looked_up + "*(u64 *)(r10 - 16) = 1\nr1 = *(u32 *)(r10 - 12)\nr0 += r1\nr1 = *(u64 *)(r0 + 8)\n" + out,
+        F::out_of_map_value);
     add("saved and loaded", "*(u64 *)(r10 - 8) = r1\nr2 = *(u64 *)(r10 - 8)\nr0 = *(u64 *)(r2 + 0)\nexit");
     add("stack pointer into the caller's frame", R"(
         r1 = r10
