@@ -44,7 +44,7 @@ struct {
     __type(value, __u64);
 } calls SEC(".maps");
 
-const volatile __u32 only_number = 0;
+const volatile __u32 only_number SEC(".rodata.number") = 0;
 __u64 from_data = 5;
 struct {
     __u64 exits;
@@ -102,6 +102,7 @@ int at_enter(struct bpf_raw_tracepoint_args *ctx)
 SEC("ksyscall/close")
 int BPF_KSYSCALL(on_close, int fd)
 {
+    bpf_printk("close of %d", fd);
     return send(2, fd, 0);
 }
 

@@ -88,6 +88,51 @@ std::optional<int> Interposer::open_text(const VirtualFile& file, int flags) con
     return text_descriptor(file.text, (flags & O_CLOEXEC) != 0);
 }
 
+std::optional<int> Interposer::open_trace(int flags) {
+    if ((flags & O_ACCMODE) != O_RDONLY) return answer(-EACCES);
+    auto pipe = TracePipe::open(kernel_.root());
+    if (!pipe) return answer(-ENOENT);
+    // For writing too: with no writer, a FIFO would look like one at its end.
+    const int fd =
+        ::open(kernel_.root().wake_path(kernel::trace_object).c_str(), O_RDWR | O_NONBLOCK | (flags & O_CLOEXEC));
+    if (fd < 0) return fd;
+    traces_.with([&](auto& traces) {
+        traces.insert_or_assign(fd, OpenTrace{std::move(*pipe), (flags & O_NONBLOCK) == 0});
+        trace_count_ = static_cast<u32>(traces.size());
+    });
+    return fd;
+}
+
+std::optional<ssize_t> Interposer::read(int fd, void* buffer, std::size_t size) {
+    if (trace_count_.load(std::memory_order_relaxed) == 0) return std::nullopt;
+    while (true) {
+        bool blocks = false;
+        std::string text;
+        const bool ours = traces_.with([&](auto& traces) {
+            const auto found = traces.find(fd);
+            if (found == traces.end()) return false;
+            auto& trace = found->second;
+            blocks = trace.blocks;
+            text = trace.pipe.take(size);
+            if (!text.empty()) return true;
+            // Nothing: the FIFO is emptied, and what came meanwhile is taken.
+            char wakes[256];
+            while (::read(fd, wakes, sizeof wakes) > 0) {
+            }
+            text = trace.pipe.take(size);
+            return true;
+        });
+        if (!ours) return std::nullopt;
+        if (!text.empty() || size == 0) {
+            std::memcpy(buffer, text.data(), text.size());
+            return static_cast<ssize_t>(text.size());
+        }
+        if (!blocks) return answer<ssize_t>(-EAGAIN);
+        pollfd sleeper{.fd = fd, .events = POLLIN, .revents = 0};
+        if (::poll(&sleeper, 1, -1) < 0) return -1;
+    }
+}
+
 // The host's lines of /proc/PID/fdinfo/FD and the kernel's after them; nothing where FD is not ours.
 std::optional<std::string> Interposer::fdinfo(std::string_view path) const {
     const auto own = fmt::format("/proc/{}/fdinfo/", ::getpid());
@@ -108,6 +153,7 @@ std::optional<std::string> Interposer::fdinfo(std::string_view path) const {
 
 std::optional<int> Interposer::open(const char* path, int flags) {
     const std::string name = plain(path);
+    if (is_trace_pipe(name)) return open_trace(flags);
     VirtualFile file;
     switch (find_virtual(name, facts_, &file)) {
         case Where::found:
@@ -208,6 +254,11 @@ std::optional<void*> Interposer::mmap(void* address, std::size_t length, int pro
 }
 
 void Interposer::forget(int fd) {
+    if (trace_count_.load(std::memory_order_relaxed) != 0)
+        traces_.with([&](auto& traces) {
+            traces.erase(fd);
+            trace_count_ = static_cast<u32>(traces.size());
+        });
     watches_.with([&](Watches& watches) {
         watches.erase(fd);
         for (auto& [epoll, list] : watches) std::erase_if(list, [&](const Watch& watch) { return watch.fd == fd; });

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
+#include <atomic>
 #include <cstdio>
 #include <map>
 #include <optional>
@@ -16,6 +17,7 @@
 
 #include "anybpf/base/guarded.hpp"
 #include "anybpf/kernel/kernel.hpp"
+#include "trace_pipe.hpp"
 #include "virtual_files.hpp"
 
 namespace anybpf::preload {
@@ -40,6 +42,7 @@ class Interposer {
     std::optional<int> ioctl(int fd, unsigned long request, unsigned long argument);
     std::optional<void*> mmap(void* address, std::size_t length, int protection, int flags, int fd, off_t offset);
     std::optional<int> close(int fd);
+    std::optional<ssize_t> read(int fd, void* buffer, std::size_t size);  // of trace_pipe
 
     // --- sleeping: a ring or perf buffer is waited for at the kernel's wake descriptor
     std::optional<int> epoll_ctl(int epoll, int operation, int fd, epoll_event* event);
@@ -53,6 +56,13 @@ class Interposer {
     };
     using Watches = std::map<int, std::vector<Watch>>;  // by epoll descriptor
 
+    // The descriptor is the trace's wake FIFO, which can be waited for; reading it gives lines instead.
+    struct OpenTrace {
+        TracePipe pipe;
+        bool blocks;
+    };
+
+    std::optional<int> open_trace(int flags);
     std::optional<int> open_text(const VirtualFile& file, int flags) const;
     std::optional<std::string> fdinfo(std::string_view path) const;
     void forget(int fd);
@@ -60,6 +70,8 @@ class Interposer {
     kernel::Kernel& kernel_;
     VirtualFacts facts_;
     Guarded<Watches> watches_;
+    Guarded<std::map<int, OpenTrace>> traces_;  // by descriptor
+    std::atomic<u32> trace_count_{0};
 };
 
 // The installed one, or null; and null inside a call that an Interposer is answering, so that the kernel's own calls

@@ -95,7 +95,7 @@ class LibbpfTest : public testing::Test {
     void load() {
         object_ = ::bpf_object__open_file(ANYBPF_TEST_OBJECT, nullptr);
         ASSERT_NE(object_, nullptr) << libbpf_log;
-        bpf_map* rodata = ::bpf_object__find_map_by_name(object_, ".rodata");
+        bpf_map* rodata = ::bpf_object__find_map_by_name(object_, ".rodata.number");
         ASSERT_NE(rodata, nullptr);
         const u32 number = SYS_close;
         ASSERT_EQ(::bpf_map__set_initial_value(rodata, &number, sizeof number), 0);
@@ -136,7 +136,7 @@ class LibbpfTest : public testing::Test {
 };
 
 TEST_F(LibbpfTest, LoadsAttachesAndReadsARingBuffer) {
-    load();
+    ASSERT_NO_FATAL_FAILURE(load());
     bpf_link* links[] = {attach("at_openat"), attach("on_close"), attach("openat_returned")};
     open_hooks();
     ring_buffer* ring = ::ring_buffer__new(map_fd("ring"), take_ring, this, nullptr);
@@ -182,7 +182,7 @@ TEST_F(LibbpfTest, LoadsAttachesAndReadsARingBuffer) {
 }
 
 TEST_F(LibbpfTest, PerfBuffersOfEveryCpu) {
-    load();
+    ASSERT_NO_FATAL_FAILURE(load());
     bpf_link* link = attach("on_getppid");
     perf_buffer* buffer = ::perf_buffer__new(map_fd("buffers"), 8, take_perf, nullptr, this, nullptr);
     ASSERT_NE(buffer, nullptr) << libbpf_log;
@@ -210,7 +210,7 @@ TEST_F(LibbpfTest, PerfBuffersOfEveryCpu) {
 }
 
 TEST_F(LibbpfTest, GlobalDataAndMaps) {
-    load();
+    ASSERT_NO_FATAL_FAILURE(load());
     bpf_link* links[] = {attach("at_exit"), attach("at_enter")};
     open_hooks();
     for (u32 i = 0; i < 3; ++i) {
@@ -249,7 +249,7 @@ TEST_F(LibbpfTest, GlobalDataAndMaps) {
     EXPECT_EQ(std::memcmp(mapped, value.data(), size), 0);
     ::munmap(mapped, 4096);
 
-    const bpf_map* rodata = ::bpf_object__find_map_by_name(object_, ".rodata");
+    const bpf_map* rodata = ::bpf_object__find_map_by_name(object_, ".rodata.number");
     key = 0;
     const u32 other = 9;
     EXPECT_NE(::bpf_map_update_elem(::bpf_map__fd(rodata), &key, &other, BPF_ANY), 0);
@@ -258,7 +258,7 @@ TEST_F(LibbpfTest, GlobalDataAndMaps) {
 }
 
 TEST_F(LibbpfTest, APinOutlivesItsObject) {
-    load();
+    ASSERT_NO_FATAL_FAILURE(load());
     bpf_map* calls = ::bpf_object__find_map_by_name(object_, "calls");
     ASSERT_EQ(::bpf_map__pin(calls, "/sys/fs/bpf/anybpf-test/calls"), 0) << libbpf_log;
     u32 key = 7;
@@ -278,7 +278,7 @@ TEST_F(LibbpfTest, APinOutlivesItsObject) {
 }
 
 TEST_F(LibbpfTest, UnknownEventsAreNotThere) {
-    load();
+    ASSERT_NO_FATAL_FAILURE(load());
     bpf_program* program = ::bpf_object__find_program_by_name(object_, "at_openat");
     EXPECT_EQ(::bpf_program__attach_tracepoint(program, "sched", "sched_switch"), nullptr);
     EXPECT_EQ(errno, ENOENT);
@@ -330,8 +330,48 @@ TEST_F(LibbpfTest, DescriptorsShowThemselvesInFdinfo) {
     EXPECT_EQ(::close(fd), 0);
 }
 
+TEST_F(LibbpfTest, TracePipeStreamsWhatProgramsPrint) {
+    ASSERT_NO_FATAL_FAILURE(load());
+    bpf_link* link = attach("on_close");
+    open_hooks();
+    const int pipe = ::open("/sys/kernel/tracing/trace_pipe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ASSERT_GE(pipe, 0);
+    char text[4096] = {};
+    EXPECT_EQ(::read(pipe, text, sizeof text), -1);
+    EXPECT_EQ(errno, EAGAIN);
+    hooks_->enter(thread_, registers_of(SYS_close, 17));
+    hooks_->enter(thread_, registers_of(SYS_close, 18));
+    pollfd sleeper{.fd = pipe, .events = POLLIN, .revents = 0};
+    EXPECT_EQ(::poll(&sleeper, 1, 1000), 1);
+    const auto got = ::read(pipe, text, sizeof text);
+    ASSERT_GT(got, 0);
+    EXPECT_THAT(std::string(text, static_cast<std::size_t>(got)),
+                testing::MatchesRegex(" *[^ ]+-" + std::to_string(thread_.task.tid) +
+                                      " +\\[[0-9]+\\] \\.\\.\\.\\.\\. +[0-9]+\\.[0-9]+: bpf_trace_printk: close of 17\n"
+                                      ".*: bpf_trace_printk: close of 18\n"));
+    EXPECT_EQ(::read(pipe, text, sizeof text), -1);
+    EXPECT_EQ(::poll(&sleeper, 1, 0), 0);
+    EXPECT_EQ(::close(pipe), 0);
+    ::bpf_link__destroy(link);
+
+    const int blocking = ::open("/sys/kernel/debug/tracing/trace_pipe", O_RDONLY | O_CLOEXEC);
+    ASSERT_GE(blocking, 0);
+    link = attach("on_close");
+    hooks_->refresh();
+    std::thread later([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        hooks::SyscallThread thread;
+        hooks_->attach_thread(thread);
+        hooks_->enter(thread, registers_of(SYS_close, 19));
+    });
+    EXPECT_GT(::read(blocking, text, sizeof text), 0);
+    later.join();
+    ::close(blocking);
+    ::bpf_link__destroy(link);
+}
+
 TEST_F(LibbpfTest, PollWaitsForARingBuffer) {
-    load();
+    ASSERT_NO_FATAL_FAILURE(load());
     bpf_link* link = attach("on_close");
     open_hooks();
     pollfd sleeper{.fd = map_fd("ring"), .events = POLLIN, .revents = 0};

@@ -77,6 +77,7 @@ constinit Next<DIR*(const char*)> next_opendir("opendir");
 constinit Next<int(int, unsigned long, ...)> next_ioctl("ioctl");
 constinit Next<void*(void*, std::size_t, int, int, int, off_t)> next_mmap("mmap");
 constinit Next<int(int)> next_close("close");
+constinit Next<ssize_t(int, void*, std::size_t)> next_read("read");
 constinit Next<int(int, int, int, epoll_event*)> next_epoll_ctl("epoll_ctl");
 constinit Next<int(int, epoll_event*, int, int)> next_epoll_wait("epoll_wait");
 constinit Next<int(int, epoll_event*, int, int, const sigset_t*)> next_epoll_pwait("epoll_pwait");
@@ -262,6 +263,13 @@ int interposed_close(int fd) ANYBPF_INTERPOSED(close);
 int interposed_close(int fd) {
     if (const auto result = ask([&](Interposer& interposer) { return interposer.close(fd); })) return *result;
     return next_close(fd);
+}
+
+ssize_t interposed_read(int fd, void* buffer, std::size_t size) ANYBPF_INTERPOSED(read);
+ssize_t interposed_read(int fd, void* buffer, std::size_t size) {
+    if (const auto result = ask([&](Interposer& interposer) { return interposer.read(fd, buffer, size); }))
+        return *result;
+    return next_read(fd, buffer, size);
 }
 
 // --- sleeping

@@ -74,6 +74,7 @@ std::optional<VirtualFile> tracefs_file(std::string_view path) {
     if (path == "available_events") return text_file(available_events());
     if (path == "available_filter_functions") return text_file(functions());
     // Probes are made by perf_event_open; what tools write here to clean up after themselves is accepted.
+    if (path == "trace_pipe") return text_file({});  // for access and stat
     if (path == "kprobe_events" || path == "uprobe_events") return text_file({}, true);
     if (path == "README") return text_file("anybpf: system call events of this root\n  events/\n  available_events\n");
     if (const auto event = below(path, "events")) return event_file(*event);
@@ -109,6 +110,12 @@ std::string plain_path(std::string_view path) {
         plain.append("/").append(part);
     }
     return plain.empty() ? "/" : plain;
+}
+
+bool is_trace_pipe(std::string_view path) {
+    for (const auto root : tracefs_roots)
+        if (below(path, root) == "trace_pipe") return true;
+    return false;
 }
 
 Where find_virtual(std::string_view path, const VirtualFacts& facts, VirtualFile* file) {

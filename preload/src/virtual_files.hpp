@@ -27,6 +27,9 @@ struct VirtualFacts {
 // Absolute, without doubled and trailing slashes and "." components; empty for a path that is not absolute.
 std::string plain_path(std::string_view path);
 
+// trace_pipe of tracefs, which is no text but a stream.
+bool is_trace_pipe(std::string_view path);
+
 enum class Where : u8 { elsewhere, missing, found };
 // elsewhere: the path is the host's business; missing: it is ours and there is no such file (ENOENT). For plain paths.
 Where find_virtual(std::string_view path, const VirtualFacts& facts, VirtualFile* file);

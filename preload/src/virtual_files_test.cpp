@@ -31,7 +31,7 @@ TEST(VirtualFiles, TracefsAnswersFromTheTables) {
 
 TEST(VirtualFiles, WhatTheHostHasIsNotSeen) {
     for (const auto* path : {"/sys/kernel/tracing/events/sched", "/sys/kernel/tracing/events/sched/sched_switch/id",
-                             "/sys/kernel/tracing/trace_pipe", "/sys/kernel/tracing/events/syscalls/sys_enter_stat/id",
+                             "/sys/kernel/tracing/trace", "/sys/kernel/tracing/events/syscalls/sys_enter_stat/id",
                              "/sys/kernel/tracing/events/syscalls/sys_enter_openat/id/x", "/sys/kernel/btf/nvme",
                              "/sys/bus/event_source/devices/cpu/type", "/proc/kallsyms/x", "/boot/config-6.1.0"})
         EXPECT_EQ(find_virtual(path, facts, nullptr), Where::missing) << path;
