@@ -26,6 +26,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 
 #include "anybpf/abi/trace.hpp"
 #include "anybpf/abi/types.hpp"
@@ -126,17 +127,22 @@ struct LinkFile {
     u32 prog_id;   // 0: nothing to run (a perf event without SET_BPF)
     HookKind kind;
     u32 hook_id;
-    u32 enabled;      // written alone, in one write of 4 bytes
+    u32 enabled;      // always 1 for these kinds: as in Linux, PERF_EVENT_IOC_DISABLE does not stop their programs
     u32 tree;         // only processes of this tree run it; 0: all of the root
     i32 pid;          // only this process; -1: all
     u32 link_type;    // uapi enum bpf_link_type
     u32 attach_type;  // abi::AttachType
     u64 cookie;
     u64 created_ns;  // CLOCK_BOOTTIME
-    u32 attached;    // in a perf event's file: the link over it, which ENABLE and DISABLE reach through it
+    u32 attached;    // in a perf event's file: the link over it
     u32 reserved2;
     std::array<char, 128> target;  // as the user named it, for listings: "raw_syscalls:sys_enter", "__x64_sys_openat"
 };
+
+static_assert(offsetof(RootPage, objects) == 3128 && sizeof(RootPage) == 265272);
+static_assert(offsetof(ProgramFile, map_count) == 96 && offsetof(ProgramFile, lowered_offset) == 140 &&
+              sizeof(ProgramFile) == 168);
+static_assert(offsetof(LinkFile, cookie) == 48 && offsetof(LinkFile, target) == 72 && sizeof(LinkFile) == 200);
 
 using abi::TraceRecord;  // what lies in the trace ring buffer
 
