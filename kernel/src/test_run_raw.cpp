@@ -162,7 +162,7 @@ Result<long> Kernel::State::prog_test_run(const Attr& attr) {
     constexpr std::size_t sk_buff_bytes = 192;
     std::vector<u64> context(
         (std::max<std::size_t>({given.size(), program.context_bytes, packet ? sk_buff_bytes : 8}) + 7) / 8);
-    std::memcpy(context.data(), given.data(), given.size());
+    if (!given.empty()) std::memcpy(context.data(), given.data(), given.size());
     if (packet) {
         const auto length = static_cast<u32>(data.size());
         std::memcpy(context.data(), &length, sizeof(length));  // __sk_buff.len
