@@ -47,7 +47,8 @@ int main() {
             if (pthread_create(&thread, nullptr, body, ends) != 0) return 2;
             usleep(1500);
             void* result = nullptr;
-            if (pthread_cancel(thread) != 0 || pthread_join(thread, &result) != 0 || result != PTHREAD_CANCELED) return 3;
+            if (pthread_cancel(thread) != 0 || pthread_join(thread, &result) != 0 || result != PTHREAD_CANCELED)
+                return 3;
         }
     }
     std::printf("destroyed %d\n", destroyed.load());

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hooks that count, in place of the hooks layer: the agent's mechanism is tested without a program behind it.
+#include "counting_hooks.hpp"
+
 #include <fcntl.h>
 #include <sys/syscall.h>
 
 #include "anybpf/base/fd.hpp"
 #include "anybpf/base/mapping.hpp"
 #include "anybpf/hooks/syscall.hpp"
-#include "counting_hooks.hpp"
 
 namespace anybpf::hooks {
 namespace {

@@ -35,14 +35,14 @@
 
 extern char** environ;
 
-#define CHECK(condition)                                                                     \
-    do {                                                                                     \
-        if (!(condition)) {                                                                  \
-            char line_[256];                                                                 \
+#define CHECK(condition)                                                                                              \
+    do {                                                                                                              \
+        if (!(condition)) {                                                                                           \
+            char line_[256];                                                                                          \
             const int n_ = snprintf(line_, sizeof line_, "%d: failed: %s (errno %d)\n", __LINE__, #condition, errno); \
-            if (write(1, line_, (size_t)n_) < 0) abort();                                    \
-            _exit(99);                                                                       \
-        }                                                                                    \
+            if (write(1, line_, (size_t)n_) < 0) abort();                                                             \
+            _exit(99);                                                                                                \
+        }                                                                                                             \
     } while (0)
 
 static long raw3(long nr, long a, long b, long c) {
@@ -185,7 +185,8 @@ static int alien_child(void* unused) {
 }
 // A child that shares memory and thread-local memory while the parent runs on.
 static void alien(void) {
-    const pid_t pid = clone(alien_child, child_stack + sizeof child_stack, CLONE_VM | CLONE_FS | CLONE_FILES | SIGCHLD, NULL);
+    const pid_t pid =
+        clone(alien_child, child_stack + sizeof child_stack, CLONE_VM | CLONE_FS | CLONE_FILES | SIGCHLD, NULL);
     CHECK(pid > 0);
     const pid_t parent = getppid();
     while (!alien_done) CHECK(getppid() == parent);
@@ -210,11 +211,15 @@ static void registers(void) {
 #define STOREX(n) "movdqu %%xmm" #n ", 32*" #n "(%%r15)\n"
 #define ALL(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12) F(13) F(14) F(15)
         if (avx)
-            __asm__ volatile("mov %0, %%r15\n" ALL(LOAD) "mov $110, %%eax\n syscall\n mov %1, %%r15\n" ALL(STORE) "vzeroupper"
-                             ::"r"(&before), "r"(&after) : "rax", "rcx", "r11", "r15", "memory");
+            __asm__ volatile("mov %0, %%r15\n" ALL(LOAD) "mov $110, %%eax\n syscall\n mov %1, %%r15\n" ALL(
+                                 STORE) "vzeroupper" ::"r"(&before),
+                             "r"(&after)
+                             : "rax", "rcx", "r11", "r15", "memory");
         else
-            __asm__ volatile("mov %0, %%r15\n" ALL(LOADX) "mov $110, %%eax\n syscall\n mov %1, %%r15\n" ALL(STOREX)
-                             ::"r"(&before), "r"(&after) : "rax", "rcx", "r11", "r15", "memory");
+            __asm__ volatile(
+                "mov %0, %%r15\n" ALL(LOADX) "mov $110, %%eax\n syscall\n mov %1, %%r15\n" ALL(STOREX)::"r"(&before),
+                "r"(&after)
+                : "rax", "rcx", "r11", "r15", "memory");
         for (int i = 0; i < 16; ++i) CHECK(memcmp(before.bytes[i], after.bytes[i], avx ? 32 : 16) == 0);
         // General registers, status flags, rcx and r11 as the instruction leaves them, and the red zone.
         __asm__ volatile(
@@ -228,18 +233,19 @@ static void registers(void) {
             "mov $110, %%eax\n syscall\n"
             "1: pushfq\n pop %%rax\n push %%rax\n mov -8(%%rsp), %%rax\n"
             "mov -8(%%rsp), %%rax\n lea 8(%%rsp), %%rsp\n mov -16(%%rsp), %%rax\n"
-            "mov %%rbx, (%%rax)\n mov %%rbp, 8(%%rax)\n mov %%r12, 16(%%rax)\n mov %%r13, 24(%%rax)\n mov %%r14, 32(%%rax)\n"
+            "mov %%rbx, (%%rax)\n mov %%rbp, 8(%%rax)\n mov %%r12, 16(%%rax)\n mov %%r13, 24(%%rax)\n mov %%r14, "
+            "32(%%rax)\n"
             "mov %%r15, 40(%%rax)\n mov %%rdi, 48(%%rax)\n mov %%rsi, 56(%%rax)\n mov %%rdx, 64(%%rax)\n"
-            "mov %%r10, 72(%%rax)\n mov %%r8, 80(%%rax)\n mov %%r9, 88(%%rax)\n mov %%rcx, 96(%%rax)\n mov %%r11, 104(%%rax)\n"
+            "mov %%r10, 72(%%rax)\n mov %%r8, 80(%%rax)\n mov %%r9, 88(%%rax)\n mov %%rcx, 96(%%rax)\n mov %%r11, "
+            "104(%%rax)\n"
             "lea 1b(%%rip), %%rbx\n mov %%rbx, 112(%%rax)\n mov -120(%%rsp), %%rbx\n mov %%rbx, 120(%%rax)\n"
-            "pop %%rbp\n pop %%rbx\n"
-            ::[g] "r"(general)
+            "pop %%rbp\n pop %%rbx\n" ::[g] "r"(general)
             : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc");
         (void)flags, (void)rcx, (void)r11, (void)here;
         const uint64_t want[] = {0x1111, 0x2222, 0x3333, 0x4444, 0x5555, 0x6666, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc};
         for (int i = 0; i < 12; ++i) CHECK(general[i] == want[i]);
-        CHECK(general[12] == general[14]);             // rcx: the address behind the instruction
-        CHECK((general[13] & 0x881) == 0x881);         // r11: OF, SF, CF
+        CHECK(general[12] == general[14]);      // rcx: the address behind the instruction
+        CHECK((general[13] & 0x881) == 0x881);  // r11: OF, SF, CF
         CHECK(general[15] == 0x1234567);
     }
 }
@@ -247,10 +253,12 @@ static void registers(void) {
 static void flags_kept(void) {
     for (int i = 0; i < 3; ++i) {
         uint64_t flags = 0;
-        __asm__ volatile("mov $0x7f, %%al\n add $1, %%al\n stc\n std\n mov $110, %%eax\n syscall\n pushfq\n cld\n pop %0\n"
-                         : "=r"(flags)::"rax", "rcx", "r11", "memory", "cc");
+        __asm__ volatile(
+            "mov $0x7f, %%al\n add $1, %%al\n stc\n std\n mov $110, %%eax\n syscall\n pushfq\n cld\n pop %0\n"
+            : "=r"(flags)::"rax", "rcx", "r11", "memory", "cc");
         CHECK((flags & 0xc81) == 0xc81);
-        __asm__ volatile("xor %%eax, %%eax\n mov $110, %%eax\n syscall\n pushfq\n pop %0\n" : "=r"(flags)::"rax", "rcx", "r11", "memory", "cc");
+        __asm__ volatile("xor %%eax, %%eax\n mov $110, %%eax\n syscall\n pushfq\n pop %0\n"
+                         : "=r"(flags)::"rax", "rcx", "r11", "memory", "cc");
         CHECK((flags & 0xcc1) == 0x40);
     }
 }
@@ -401,12 +409,15 @@ static void frame_mask(void) {
 
 static char own_stack[65536];
 static sigjmp_buf jump;
-static int on_own_stack(const void* at) { return (const char*)at >= own_stack && (const char*)at < own_stack + sizeof own_stack; }
+static int on_own_stack(const void* at) {
+    return (const char*)at >= own_stack && (const char*)at < own_stack + sizeof own_stack;
+}
 static void alt_handler(int signal, siginfo_t* info, void* context) {
     int local = 0;
     CHECK(on_own_stack(&local));
     stack_t now;
-    CHECK(sigaltstack(NULL, &now) == 0 && now.ss_flags == SS_ONSTACK && now.ss_sp == own_stack && now.ss_size == sizeof own_stack);
+    CHECK(sigaltstack(NULL, &now) == 0 && now.ss_flags == SS_ONSTACK && now.ss_sp == own_stack &&
+          now.ss_size == sizeof own_stack);
     stack_t other = {.ss_sp = own_stack, .ss_size = 8192};
     CHECK(sigaltstack(&other, NULL) == -1 && errno == EPERM);
     CHECK(((ucontext_t*)context)->uc_stack.ss_sp == own_stack);
@@ -465,7 +476,8 @@ static void jumps(void) {
             char byte;
             arm_timer(500, 0);
             if (i % 2)
-                while (read(ends[0], &byte, 1)) {}
+                while (read(ends[0], &byte, 1)) {
+                }
             else
                 for (;;) getppid();
         }
@@ -535,7 +547,8 @@ static void actions(void) {
         CHECK(sigaction(signal, &mine, NULL) == 0);
         CHECK(sigaction(signal, NULL, &old) == 0 && old.sa_sigaction == count_hit);
         CHECK((old.sa_flags & ~0x04000000) == (SA_SIGINFO | SA_RESTART | SA_NODEFER));
-        CHECK(sigismember(&old.sa_mask, SIGUSR2) && sigismember(&old.sa_mask, SIGSYS) && !sigismember(&old.sa_mask, SIGUSR1));
+        CHECK(sigismember(&old.sa_mask, SIGUSR2) && sigismember(&old.sa_mask, SIGSYS) &&
+              !sigismember(&old.sa_mask, SIGUSR1));
         hits = 0;
         raise(signal);
         CHECK(hits == 1 && last_code == SI_TKILL);
@@ -680,7 +693,8 @@ static void strict(void) {
     arm_timer(300, 300);
     CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) == 0);
     for (int i = 0; i < 20000; ++i) (void)!write(-1, "", 0);
-    while (hits < 20) {}
+    while (hits < 20) {
+    }
     raw3(SYS_write, 1, (long)"strict\n", 7);
     raw3(SYS_exit, 0, 0, 0);
 }
@@ -692,7 +706,8 @@ static void environment(char** argv) {
     char** at = environ;
     while (*at) ++at;
     int found = 0;
-    for (const Elf64_auxv_t* v = (const Elf64_auxv_t*)(at + 1); v->a_type != AT_NULL; ++v) found |= v->a_type == AT_PHDR;
+    for (const Elf64_auxv_t* v = (const Elf64_auxv_t*)(at + 1); v->a_type != AT_NULL; ++v)
+        found |= v->a_type == AT_PHDR;
     printf("auxv %d\n", found);
     FILE* file = fopen("/proc/self/environ", "r");
     int c;
@@ -706,7 +721,8 @@ static void environment(char** argv) {
     printf("blocked %d %d\n", sigismember(&set, SIGSYS), sigismember(&set, SIGUSR1));
     struct sigaction old;
     for (int i = 1; i < 32; ++i)
-        if (sigaction(i, NULL, &old) == 0) printf("%d%c", i, old.sa_handler == SIG_IGN ? 'i' : old.sa_handler == SIG_DFL ? 'd' : '?');
+        if (sigaction(i, NULL, &old) == 0)
+            printf("%d%c", i, old.sa_handler == SIG_IGN ? 'i' : old.sa_handler == SIG_DFL ? 'd' : '?');
     puts("");
     int fds = 0;
     for (int fd = 0; fd < 64; ++fd) fds += raw3(SYS_fcntl, fd, 1, 0) >= 0;
@@ -767,7 +783,9 @@ static void tiny_stack(void) {
     long result;
     for (int i = 0; i < 3; ++i) {
         __asm__ volatile("mov %%rsp, %%r12\n lea 256(%1), %%rsp\n mov $110, %%eax\n syscall\n mov %%r12, %%rsp\n"
-                         : "=&a"(result) : "r"(stack) : "rcx", "r11", "r12", "memory");
+                         : "=&a"(result)
+                         : "r"(stack)
+                         : "rcx", "r11", "r12", "memory");
         CHECK(result == getppid());
     }
     for (size_t i = 0; i < sizeof stack; ++i) CHECK(stack[i] == 0x33);
@@ -810,11 +828,11 @@ static void bench(long batches) {
 int main(int argc, char** argv) {
     const char* what = argc > 1 ? argv[1] : "";
     const long a = argc > 2 ? atol(argv[2]) : 0, b = argc > 3 ? atol(argv[3]) : 0;
-#define RUN(name, call)           \
+#define RUN(name, call)            \
     if (strcmp(what, name) == 0) { \
-        call;                     \
-        fflush(stdout);           \
-        return 0;                 \
+        call;                      \
+        fflush(stdout);            \
+        return 0;                  \
     }
     RUN("calls", calls(a))
     RUN("threads", threads(a, b))

@@ -132,20 +132,20 @@ TEST_P(Guest, BehavesAsUntraced) {
     EXPECT_GT(enters(SYS_exit_group) + enters(SYS_exit) + (outcome.status != 0), 0U);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    , Guest,
-    testing::Values("calls 1000", "threads 8 10000", "forks", "thread_forks", "vforks", "spawns", "clones", "alien",
-                    "registers", "flags", "gate32", "restarts", "masks", "waits", "nested", "frame_mask", "altstack",
-                    "jumps", "faults", "die fault", "die sent", "die blocked", "die ignored", "die sys", "die bus",
-                    "die term", "die once", "actions", "places", "storm 20000", "cancel", "trapped", "trapped_default",
-                    "strict", "environment", "inherit", "exec_failures", "exec_from_thread", "contexts", "tiny_stack",
-                    "many_threads 300"),
-    [](const auto& test) {
-        std::string name = test.param;
-        for (char& c : name)
-            if (c == ' ') c = '_';
-        return name;
-    });
+INSTANTIATE_TEST_SUITE_P(, Guest,
+                         testing::Values("calls 1000", "threads 8 10000", "forks", "thread_forks", "vforks", "spawns",
+                                         "clones", "alien", "registers", "flags", "gate32", "restarts", "masks",
+                                         "waits", "nested", "frame_mask", "altstack", "jumps", "faults", "die fault",
+                                         "die sent", "die blocked", "die ignored", "die sys", "die bus", "die term",
+                                         "die once", "actions", "places", "storm 20000", "cancel", "trapped",
+                                         "trapped_default", "strict", "environment", "inherit", "exec_failures",
+                                         "exec_from_thread", "contexts", "tiny_stack", "many_threads 300"),
+                         [](const auto& test) {
+                             std::string name = test.param;
+                             for (char& c : name)
+                                 if (c == ' ') c = '_';
+                             return name;
+                         });
 
 TEST_F(Agent, UnwindsThroughSystemCallsAndHandlers) {
     const auto outcome = same({ANYBPF_GUEST_CANCEL});
@@ -336,7 +336,9 @@ class Programs : public Agent {
     std::string work_;
 };
 
-bool has(const char* program) { return std::system((std::string("command -v ") + program + " >/dev/null").c_str()) == 0; }
+bool has(const char* program) {
+    return std::system((std::string("command -v ") + program + " >/dev/null").c_str()) == 0;
+}
 
 TEST_F(Programs, BashWithPipesAndTraps) {
     compare(R"(trap 'echo usr1' USR1; trap 'echo bye' EXIT
@@ -401,9 +403,10 @@ make -s -j2 && ./prog && make -s -j2 -n; cat /nonexistent 2>&1; g++ -x c++ - -o 
 
 TEST_F(Programs, PerlAndTar) {
     if (!has("perl") || !has("tar")) GTEST_SKIP() << "perl or tar is not installed";
-    compare(R"(perl -e '$SIG{ALRM} = sub { print "alarm\n"; die }; eval { alarm 1; select(undef, undef, undef, 3) }; print `echo back`; system("exit 3"); print $? >> 8, "\n"; my $p = fork; if (!$p) { exit 4 } waitpid $p, 0; print $? >> 8, "\n";'
+    compare(
+        R"(perl -e '$SIG{ALRM} = sub { print "alarm\n"; die }; eval { alarm 1; select(undef, undef, undef, 3) }; print `echo back`; system("exit 3"); print $? >> 8, "\n"; my $p = fork; if (!$p) { exit 4 } waitpid $p, 0; print $? >> 8, "\n";'
 mkdir d; for i in 1 2 3; do seq $((i * 1000)) > d/$i; done; tar czf d.tgz d; tar tzf d.tgz | sort; mkdir e; tar xzf d.tgz -C e; diff -r d e/d && echo same)",
-            2);
+        2);
 }
 
 TEST_F(Programs, Node) {

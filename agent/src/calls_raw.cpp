@@ -14,10 +14,11 @@ namespace {
 
 // The calls that the agent takes part in; the rest pass with a report only.
 constexpr auto special_numbers = std::to_array<u32>({
-    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_rt_sigsuspend,
-    SYS_sigaltstack, SYS_ppoll, SYS_pselect6, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_clone, SYS_fork, SYS_vfork,
-    SYS_clone3, SYS_execve, SYS_execveat, SYS_exit, SYS_prctl, SYS_seccomp, SYS_arch_prctl, SYS_set_robust_list,
-    SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_io_pgetevents,
+    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigpending,   SYS_rt_sigtimedwait, SYS_rt_sigsuspend, SYS_sigaltstack,
+    SYS_ppoll,        SYS_pselect6,       SYS_epoll_pwait,     SYS_epoll_pwait2,    SYS_clone,         SYS_fork,
+    SYS_vfork,        SYS_clone3,         SYS_execve,          SYS_execveat,        SYS_exit,          SYS_prctl,
+    SYS_seccomp,      SYS_arch_prctl,     SYS_set_robust_list, SYS_setuid,          SYS_setgid,        SYS_setreuid,
+    SYS_setregid,     SYS_setresuid,      SYS_setresgid,       SYS_io_pgetevents,
 });
 constexpr u32 number_limit = 512;
 
@@ -28,14 +29,13 @@ constexpr auto special_table = [] {
 }();
 constexpr bool is_special(u32 nr) { return nr < number_limit && special_table[nr]; }
 
-constexpr bool is_clone(u32 nr) {
-    return nr == SYS_clone || nr == SYS_clone3 || nr == SYS_fork || nr == SYS_vfork;
-}
+constexpr bool is_clone(u32 nr) { return nr == SYS_clone || nr == SYS_clone3 || nr == SYS_fork || nr == SYS_vfork; }
 
 // prctl.h and the 6.18 numbers
 constexpr u64 pr_set_name = 15, pr_set_seccomp = 22, pr_set_dispatch = 59;
 constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000;
-constexpr i64 restart_system_call = -512;  // ERESTARTSYS, what the kernel's own sys_exit shows for a call that starts over
+constexpr i64 restart_system_call =
+    -512;  // ERESTARTSYS, what the kernel's own sys_exit shows for a call that starts over
 
 struct CloneArguments {  // struct clone_args up to tls
     u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
@@ -58,36 +58,73 @@ void restore_arguments(ThreadState* state, SyscallRegisters& r) {
 bool prepare(ThreadState* state) {
     auto& r = state->registers;
     switch (state->nr) {
-        case SYS_rt_sigaction: save_arguments(state); return before_action(state);
-        case SYS_rt_sigprocmask: save_arguments(state); return before_mask(state);
-        case SYS_rt_sigsuspend: save_arguments(state); before_temporary_mask(state, &SyscallRegisters::di); return false;
-        case SYS_rt_sigtimedwait: return false;
-        case SYS_rt_sigpending: state->pending = Pending::set; return false;
-        case SYS_ppoll: save_arguments(state); before_temporary_mask(state, &SyscallRegisters::r10); return false;
+        case SYS_rt_sigaction:
+            save_arguments(state);
+            return before_action(state);
+        case SYS_rt_sigprocmask:
+            save_arguments(state);
+            return before_mask(state);
+        case SYS_rt_sigsuspend:
+            save_arguments(state);
+            before_temporary_mask(state, &SyscallRegisters::di);
+            return false;
+        case SYS_rt_sigtimedwait:
+            return false;
+        case SYS_rt_sigpending:
+            state->pending = Pending::set;
+            return false;
+        case SYS_ppoll:
+            save_arguments(state);
+            before_temporary_mask(state, &SyscallRegisters::r10);
+            return false;
         case SYS_epoll_pwait:
-        case SYS_epoll_pwait2: save_arguments(state); before_temporary_mask(state, &SyscallRegisters::r8); return false;
+        case SYS_epoll_pwait2:
+            save_arguments(state);
+            before_temporary_mask(state, &SyscallRegisters::r8);
+            return false;
         case SYS_pselect6:
-        case SYS_io_pgetevents: save_arguments(state); before_pselect(state); return false;
-        case SYS_sigaltstack: r.ax = static_cast<u64>(set_altstack(state)); return true;
-        case SYS_fork: before_clone(state, 0, 0); return false;
-        case SYS_vfork: before_clone(state, clone_vm | clone_vfork, 0); return false;
-        case SYS_clone: before_clone(state, r.di, r.r8); return false;
+        case SYS_io_pgetevents:
+            save_arguments(state);
+            before_pselect(state);
+            return false;
+        case SYS_sigaltstack:
+            r.ax = static_cast<u64>(set_altstack(state));
+            return true;
+        case SYS_fork:
+            before_clone(state, 0, 0);
+            return false;
+        case SYS_vfork:
+            before_clone(state, clone_vm | clone_vfork, 0);
+            return false;
+        case SYS_clone:
+            before_clone(state, r.di, r.r8);
+            return false;
         case SYS_clone3: {
             CloneArguments arguments{};
             if (r.si >= 64 && fetch(arguments, r.di)) before_clone(state, arguments.flags, arguments.tls);
             return false;  // bad memory or a bad size: the kernel says so
         }
         case SYS_execve:
-        case SYS_execveat: save_arguments(state); before_exec(state); return false;
-        case SYS_exit: before_thread_exit(state); return false;
+        case SYS_execveat:
+            save_arguments(state);
+            before_exec(state);
+            return false;
+        case SYS_exit:
+            before_thread_exit(state);
+            return false;
         case SYS_prctl:
             if (r.di == pr_set_name) state->pending = Pending::name;
-            if (r.di == pr_set_seccomp) process.sealed = true;
+            if (r.di == pr_set_seccomp) {
+                leave_alone(state);
+                process.sealed = true;
+            }
             if (r.di != pr_set_dispatch) return false;
             r.ax = static_cast<u64>(-EINVAL);  // as a kernel without Syscall User Dispatch: it is taken
             return true;
         case SYS_seccomp:
-            if (r.di <= 1) process.sealed = true;  // SECCOMP_SET_MODE_STRICT, SECCOMP_SET_MODE_FILTER
+            if (r.di > 1) return false;  // neither SECCOMP_SET_MODE_STRICT nor SECCOMP_SET_MODE_FILTER
+            leave_alone(state);
+            process.sealed = true;
             return false;
         case SYS_set_robust_list:
         case SYS_setuid:
@@ -95,8 +132,11 @@ bool prepare(ThreadState* state) {
         case SYS_setreuid:
         case SYS_setregid:
         case SYS_setresuid:
-        case SYS_setresgid: state->pending = Pending::name; return false;
-        default: return false;
+        case SYS_setresgid:
+            state->pending = Pending::name;
+            return false;
+        default:
+            return false;
     }
 }
 
@@ -107,10 +147,18 @@ ThreadState* finish(ThreadState* owner, SyscallRegisters& registers, u32 nr) {
     ThreadState* state = is_clone(nr) ? after_clone(owner, result) : owner;
     restore_arguments(state, registers);
     switch (state->pending) {
-        case Pending::action: after_action(state, result); break;
-        case Pending::mask: after_mask(state, result); break;
-        case Pending::set: after_pending(state, result); break;
-        case Pending::exec: after_exec(state); break;
+        case Pending::action:
+            after_action(state, result);
+            break;
+        case Pending::mask:
+            after_mask(state, result);
+            break;
+        case Pending::set:
+            after_pending(state, result);
+            break;
+        case Pending::exec:
+            after_exec(state);
+            break;
         case Pending::name:
             if (result >= 0) {
                 if (nr == SYS_prctl)
@@ -127,7 +175,8 @@ ThreadState* finish(ThreadState* owner, SyscallRegisters& registers, u32 nr) {
         case Pending::vfork:
         case Pending::thread:
         case Pending::alien:
-        case Pending::file: break;
+        case Pending::file:
+            break;
     }
     state->pending = Pending::none;
     errno = saved_errno;
@@ -135,12 +184,10 @@ ThreadState* finish(ThreadState* owner, SyscallRegisters& registers, u32 nr) {
 }
 
 void call_enter(void* thread, const void* registers) {
-    process.hooks->enter(*static_cast<hooks::SyscallThread*>(thread),
-                         *static_cast<const SyscallRegisters*>(registers));
+    process.hooks->enter(*static_cast<hooks::SyscallThread*>(thread), *static_cast<const SyscallRegisters*>(registers));
 }
 void call_exit(void* thread, const void* registers) {
-    process.hooks->exit(*static_cast<hooks::SyscallThread*>(thread),
-                        *static_cast<const SyscallRegisters*>(registers));
+    process.hooks->exit(*static_cast<hooks::SyscallThread*>(thread), *static_cast<const SyscallRegisters*>(registers));
 }
 void call_refresh(void*, const void*) { process.hooks->refresh(); }
 void call_prepare(void* state, const void* answered) {

@@ -10,8 +10,8 @@ std::vector<std::string> traced_environment(std::vector<std::string> environment
     std::erase_if(environment, [](const std::string& entry) {
         return entry.starts_with(variable) || entry.starts_with(padding_variable);
     });
-    const auto preload = std::ranges::find_if(
-        environment, [](const std::string& entry) { return entry.starts_with(preload_variable); });
+    const auto preload =
+        std::ranges::find_if(environment, [](const std::string& entry) { return entry.starts_with(preload_variable); });
     // Two entries are added in either case: the agent replaces them with one entry of the auxiliary vector.
     if (preload == environment.end()) {
         environment.push_back(preload_variable + agent);

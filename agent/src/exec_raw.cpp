@@ -83,7 +83,8 @@ bool gains_privilege(const struct stat& file) {
 }
 
 Verdict judge_elf(long fd, const Elf64_Ehdr& header) {
-    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64) return {false, "not an x86-64 program"};
+    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64)
+        return {false, "not an x86-64 program"};
     const u32 count = header.e_phnum < 64 ? header.e_phnum : 64;
     for (u32 i = 0; i < count; ++i) {
         Elf64_Phdr segment{};
@@ -113,7 +114,7 @@ Verdict judge(long directory, const char* path, long flags, u32 depth) {
     if (fd == -EMFILE || fd == -ENFILE) return {true, nullptr};  // nearly every program is dynamic
     if (fd == -EACCES && raw(SYS_faccessat, directory, path, 1) == 0) return {false, "its file cannot be read"};
     if (fd < 0) return {false, nullptr};
-    struct stat file {};
+    struct stat file{};
     union {
         Elf64_Ehdr header;
         char text[256];
@@ -138,7 +139,7 @@ Verdict judge(long directory, const char* path, long flags, u32 depth) {
 }
 
 bool same_file(const char* path, u64 device, u64 inode) {
-    struct stat file {};
+    struct stat file{};
     return raw(SYS_newfstatat, AT_FDCWD, path, &file, 0) == 0 && file.st_dev == device && file.st_ino == inode;
 }
 

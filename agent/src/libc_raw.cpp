@@ -223,9 +223,7 @@ void* realloc(void* memory, size_t size) {
     }
     return bigger;
 }
-void* aligned_alloc(size_t alignment, size_t size) {
-    return alignment <= header_size ? allocate(size) : nullptr;
-}
+void* aligned_alloc(size_t alignment, size_t size) { return alignment <= header_size ? allocate(size) : nullptr; }
 
 int open(const char* path, int flags, ...) {
     mode_t mode = 0;

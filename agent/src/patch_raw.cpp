@@ -100,62 +100,84 @@ void patch_generic(u8* at) {
 }
 
 struct Library {
-    u64 base = 0, text = 0, size = 0;
-    std::string_view name;
+    u64 base = 0, text = 0, size = 0, file_offset = 0;
+    std::array<char, 256> name{};
     std::array<u8, 20> build_id{};
+    const KnownLibrary* known = nullptr;
 };
+// What is to be patched once more when the process becomes threaded.
+std::array<Library, 2> libraries;
+u32 library_count = 0;
 
-// Puts the file's own text back, where the pages that were changed cannot be made executable again (SELinux execmod).
-void restore_text(const Library& library, u64 file_offset) {
+bool make_executable(u64 begin, u64 size) { return raw(SYS_mprotect, begin, size, PROT_READ | PROT_EXEC) == 0; }
+
+// Puts the file's own text back, where pages that were changed cannot be made executable again (SELinux execmod).
+void restore_text(const Library& library) {
     const long fd = raw(SYS_open, library.name.data(), O_RDONLY | O_CLOEXEC);
-    raw(SYS_mmap, library.text, library.size, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd, file_offset);
+    raw(SYS_mmap, library.text, library.size, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd, library.file_offset);
     raw(SYS_close, fd);
 }
 
-// Makes the pages that hold the sites private in one go instead of one fault each.
-void populate(u64 from, u64 to) {
+void populate(u64 begin, u64 size) {
     constexpr long populate_write = 23;
-    raw(SYS_madvise, from & ~(page - 1), ((to + page - 1) & ~(page - 1)) - (from & ~(page - 1)), populate_write);
+    const u64 first = begin & ~(page - 1);
+    raw(SYS_madvise, first, ((begin + size + page - 1) & ~(page - 1)) - first, populate_write);
 }
 
-template <class F>
-void for_each_site(const Library& library, F&& body) {
-    for (const auto& known : known_libraries) {
-        if (known.build_id != library.build_id) continue;
-        for (const u32 offset : known.sites) body(reinterpret_cast<u8*>(library.base + offset));
-        return;
+// Sites come in order, so those of neighbouring pages are patched together: one change of protection there and one
+// back, and the pages made private in one call instead of by a fault each.
+class Patcher {
+  public:
+    explicit Patcher(const Library& library) : library_(library) {}
+    ~Patcher() { finish(); }
+    void site(u64 at) {
+        if (count_ == sites_.size() || (count_ != 0 && at > sites_[count_ - 1] + near)) finish();
+        sites_[count_++] = at;
     }
-    // Not the library that this agent was built beside: read its text.
-    auto* const text = reinterpret_cast<u8*>(library.text);
-    for (u64 i = 5; i + 1 < library.size; ++i) {
-        if (text[i] != 0x0f || text[i + 1] != 0x05) continue;
-        const bool direct = text[i - 5] == 0xb8 && load32(text + i - 4) < 512;
-        if (direct && (i < 6 || (text[i - 6] & 0xf0) != 0x40)) body(text + i - 5);  // not the tail of a REX form
-        if (std::memcmp(text + i - 5, generic_call.data(), 5) == 0) body(text + i - 5);
-    }
-}
 
-void patch_library(const Library& library, u64 file_offset) {
-    if (!within_reach(library.text, reinterpret_cast<u64>(anybpf_arena_begin)) ||
-        !within_reach(library.text + library.size, reinterpret_cast<u64>(anybpf_arena_end)))
-        return;
-    if (raw(SYS_mprotect, library.text, library.size, PROT_READ | PROT_WRITE) != 0) return;
-    u64 from = 0, to = 0;
-    for_each_site(library, [&](const u8* at) {
-        const auto start = reinterpret_cast<u64>(at);
-        if (from != 0 && start > to + 2 * page) {
-            populate(from, to);
-            from = 0;
+  private:
+    static constexpr u64 near = 64 * page;
+    void finish() {
+        if (count_ == 0) return;
+        const u64 begin = sites_[0] & ~(page - 1);
+        const u64 size = ((sites_[count_ - 1] + 7 + page - 1) & ~(page - 1)) - begin;
+        if (raw(SYS_mprotect, begin, size, PROT_READ | PROT_WRITE) == 0) {
+            u64 from = sites_[0];
+            for (u32 i = 0; i < count_; ++i) {
+                const u64 end = sites_[i] + 6;
+                if (i + 1 < count_ && sites_[i + 1] / page <= end / page + 1) continue;
+                populate(from, end + 1 - from);
+                if (i + 1 < count_) from = sites_[i + 1];
+            }
+            for (u32 i = 0; i < count_; ++i) {
+                patch(reinterpret_cast<u8*>(sites_[i]));
+                patch_generic(reinterpret_cast<u8*>(sites_[i]));
+            }
+            if (!make_executable(begin, size)) restore_text(library_);
         }
-        if (from == 0) from = start;
-        to = start + 7;
-    });
-    if (from != 0) populate(from, to);
-    for_each_site(library, [&](u8* at) {
-        patch(at);
-        patch_generic(at);
-    });
-    if (raw(SYS_mprotect, library.text, library.size, PROT_READ | PROT_EXEC) != 0) restore_text(library, file_offset);
+        count_ = 0;
+    }
+
+    const Library& library_;
+    u32 count_ = 0;
+    std::array<u64, 512> sites_;
+};
+
+bool in_reach(const Library& library) {
+    return within_reach(library.text, reinterpret_cast<u64>(anybpf_arena_begin)) &&
+           within_reach(library.text + library.size, reinterpret_cast<u64>(anybpf_arena_end));
+}
+
+// Not the library that this agent was built beside: reads its text.
+void patch_unknown(const Library& library) {
+    const auto* const text = reinterpret_cast<const u8*>(library.text);
+    Patcher patcher(library);
+    for (u64 i = 6; i + 1 < library.size; ++i) {
+        if (text[i] != 0x0f || text[i + 1] != 0x05) continue;
+        const bool direct = text[i - 5] == 0xb8 && load32(text + i - 4) < 512 &&
+                            (text[i - 6] & 0xf0) != 0x40;  // not the tail of a REX form
+        if (direct || std::memcmp(text + i - 5, generic_call.data(), 5) == 0) patcher.site(library.text + i - 5);
+    }
 }
 
 void read_build_id(const dl_phdr_info& info, const ElfW(Phdr) & segment, Library& library) {
@@ -176,9 +198,9 @@ int visit(dl_phdr_info* info, std::size_t, void* unused) {
     const std::string_view name(info->dlpi_name);
     if (!name.ends_with("/libc.so.6") && !name.ends_with("/ld-linux-x86-64.so.2")) return 0;
     Library library;
+    if (library_count == libraries.size() || name.size() >= library.name.size()) return 0;
     library.base = info->dlpi_addr;
-    library.name = name;
-    u64 file_offset = 0;
+    __builtin_memcpy(library.name.data(), name.data(), name.size());
     for (int i = 0; i < info->dlpi_phnum; ++i) {
         const auto& segment = info->dlpi_phdr[i];
         if (segment.p_type == PT_NOTE) read_build_id(*info, segment, library);
@@ -186,10 +208,17 @@ int visit(dl_phdr_info* info, std::size_t, void* unused) {
         const u64 begin = library.base + segment.p_vaddr;
         library.text = begin & ~(page - 1);
         library.size = ((begin + segment.p_memsz + page - 1) & ~(page - 1)) - library.text;
-        file_offset = segment.p_offset & ~(page - 1);
+        library.file_offset = segment.p_offset & ~(page - 1);
     }
-    if (library.text != 0) patch_library(library, file_offset);
+    for (const auto& known : known_libraries)
+        if (known.build_id == library.build_id) library.known = &known;
+    if (library.text != 0) libraries[library_count++] = library;
     return 0;
+}
+
+void patch_known(const Library& library, std::span<const u32> sites) {
+    Patcher patcher(library);
+    for (const u32 offset : sites) patcher.site(library.base + offset);
 }
 
 }  // namespace
@@ -203,9 +232,26 @@ Slot* slot_for(u64 after, u32 nr) {
     return slot;
 }
 
-void patch_libraries() { dl_iterate_phdr(visit, nullptr); }
+void patch_libraries() {
+    // The tables that are about to be filled, in one call each instead of by a fault a page.
+    constexpr u64 expected = 256;
+    populate(reinterpret_cast<u64>(anybpf_slots), expected * sizeof(Slot));
+    populate(reinterpret_cast<u64>(slot_index.data()), sizeof(slot_index));
+    dl_iterate_phdr(visit, nullptr);
+    for (u32 i = 0; i < library_count; ++i) {
+        if (!in_reach(libraries[i])) continue;
+        if (libraries[i].known != nullptr)
+            patch_known(libraries[i], libraries[i].known->first);
+        else
+            patch_unknown(libraries[i]);
+    }
+}
 
-// A site that was found at run time stays with the dispatcher: its text may be running on another thread.
-void patch_lazily(u64 after) { (void)after; }
+void patch_rest() {
+    for (u32 i = 0; i < library_count; ++i)
+        if (libraries[i].known != nullptr && in_reach(libraries[i]))
+            patch_known(libraries[i], libraries[i].known->rest);
+    library_count = 0;
+}
 
 }  // namespace anybpf::agent

@@ -9,8 +9,8 @@
 //                                                                                                │ ret
 //     interrupted code ◀──rt_sigreturn── return_from_handler ◀──SIGSYS── anybpf_guest_restorer ◀────┘
 //
-// A signal that finds the agent at work waits (defer) until the agent leaves, which it then does by a trap, because only
-// a return from a signal can restore registers, mask and stack in one step.
+// A signal that finds the agent at work waits (defer) until the agent leaves, which it then does by a trap, because
+// only a return from a signal can restore registers, mask and stack in one step.
 //
 // Safe because guest memory is only touched through copy(), which survives a fault, and because the frames that are
 // handed to rt_sigreturn are the kernel's own with fields changed that the guest could have changed itself.
@@ -27,8 +27,8 @@ namespace {
 
 constexpr u64 sa_siginfo = 4, sa_restorer = 0x04000000, sa_onstack = 0x08000000, sa_restart = 0x10000000,
               sa_nodefer = 0x40000000, sa_resethand = 0x80000000;
-constexpr u64 known_flags = 0x1 | 0x2 | 0x800 | sa_siginfo | sa_restorer | sa_onstack | sa_restart | sa_nodefer |
-                            sa_resethand;
+constexpr u64 known_flags =
+    0x1 | 0x2 | 0x800 | sa_siginfo | sa_restorer | sa_onstack | sa_restart | sa_nodefer | sa_resethand;
 constexpr u64 handler_default = 0, handler_ignore = 1;
 constexpr i32 alt_onstack = 1, alt_disable = 2;
 constexpr i32 alt_autodisarm = static_cast<i32>(0x80000000U);
@@ -50,8 +50,8 @@ bool on_altstack(const AltStack& stack, u64 sp) {
 }
 
 SyscallRegisters registers_of(const UserContext& c) {
-    return {c.r15, c.r14, c.r13, c.r12, c.bp, c.bx, c.r11, c.r10, c.r9, c.r8, c.ax,
-            c.cx, c.dx, c.si, c.di, c.ax, c.ip, c.cs, c.eflags, c.sp, c.ss};
+    return {c.r15, c.r14, c.r13, c.r12, c.bp, c.bx, c.r11, c.r10,    c.r9, c.r8, c.ax,
+            c.cx,  c.dx,  c.si,  c.di,  c.ax, c.ip, c.cs,  c.eflags, c.sp, c.ss};
 }
 
 // What finishing a call may have changed: its arguments and its result.
@@ -276,7 +276,6 @@ void dispatch(ThreadState* state, SignalFrame& frame) {
     }
     if (guest_runs && static_cast<u32>(c.ax) == SYS_rt_sigreturn) return return_from_handler(state, frame);
     if (const Slot* slot = slot_for(after, any_number)) {
-        if (guest_runs) patch_lazily(after);
         c.ip = slot->go - stub_syscall + stub_call;
         return;
     }

@@ -12,7 +12,7 @@ namespace anybpf::agent {
 
 struct KnownLibrary {
     std::array<u8, 20> build_id;
-    std::span<const u32> sites;  // offsets from the load address, of the instruction that is patched
+    std::span<const u32> first, rest;  // offsets from the load address, of the instruction that is patched
 };
 extern const std::span<const KnownLibrary> known_libraries;
 

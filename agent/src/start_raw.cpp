@@ -128,7 +128,7 @@ int find_self(dl_phdr_info* info, std::size_t, void* unused) {
 }
 
 bool identify(const char* path, u64& device, u64& inode) {
-    struct stat file {};
+    struct stat file{};
     if (raw(SYS_newfstatat, -100, path, &file, 0) != 0) return false;
     device = file.st_dev;
     inode = file.st_ino;

@@ -7,8 +7,9 @@
 //     guard page | ... agent stack, grows down ... | ThreadState: registers of the guest, then the rest
 //                ^ what the kernel knows as the thread's alternate signal stack ^
 //
-// The guest's own sigaltstack is virtual. So a signal never lands on a stack that the agent or the guest is using: while
-// the agent runs, the kernel pushes frames below its stack pointer; while the guest runs, the agent's stack is empty.
+// The guest's own sigaltstack is virtual. So a signal never lands on a stack that the agent or the guest is using:
+// while the agent runs, the kernel pushes frames below its stack pointer; while the guest runs, the agent's stack is
+// empty.
 #pragma once
 
 #include <signal.h>
@@ -33,11 +34,11 @@ constexpr bool is_ours(int signal) { return (our_signals & bit_of(signal)) != 0;
 // One system call instruction of the guest, and the stub that stands in for it. Slot i belongs to stub i of the arena.
 // A site whose number is not fixed by its own `mov $nr,%eax` has nr == any_number.
 struct Slot {
-    u64 go = 0;      // the stub's own syscall instruction
-    u64 after = 0;   // behind the guest's instruction
-    u32 nr = 0;      // the number, or any_number
+    u64 go = 0;     // the stub's own syscall instruction
+    u64 after = 0;  // behind the guest's instruction
+    u32 nr = 0;     // the number, or any_number
     u32 filled = 0;
-    u64 start = 0;   // the patched instruction before it; 0 when it is not patched
+    u64 start = 0;  // the patched instruction before it; 0 when it is not patched
 };
 constexpr u32 any_number = ~0U;
 constexpr u32 slot_count = 2048;
@@ -84,37 +85,37 @@ struct ThreadState {
     u32 deferred_count;          // signals that arrived while the agent ran
     u32 leaving_by_trap;         // they are delivered at the trap that leaves the agent
     Slot* slot;
-    u64 next;                    // where to go on when leaving
-    u64 trap_ip;                 // and where the guest is then, when it leaves by the trap
+    u64 next;     // where to go on when leaving
+    u64 trap_ip;  // and where the guest is then, when it leaves by the trap
     std::atomic<u32> in_use;
-    u32 nr;                      // of the system call under way
-    bool entering;               // between enter and the system call, not after it
-    bool born;                   // dispatch armed, known to the hooks
+    u32 nr;         // of the system call under way
+    bool entering;  // between enter and the system call, not after it
+    bool born;      // dispatch armed, known to the hooks
     bool armed;
-    bool masked;                 // real mask is full because of a deferred signal; deferred_mask is what it should be
+    bool masked;  // real mask is full because of a deferred signal; deferred_mask is what it should be
     SignalSet deferred_mask;
-    SignalSet shadow;            // of our signals: those that the guest believes to be blocked
-    AltStack altstack;           // as the guest set it
+    SignalSet shadow;   // of our signals: those that the guest believes to be blocked
+    AltStack altstack;  // as the guest set it
 
     Pending pending;
-    bool substituted;            // arguments of the system call are not the guest's
+    bool substituted;  // arguments of the system call are not the guest's
     std::array<u64, 6> arguments;
-    u64 guest_pointer;           // where a result must be corrected
+    u64 guest_pointer;  // where a result must be corrected
     KernelAction old_action, new_action, kernel_action;
-    SignalSet new_shadow, set;   // set: a mask without our signals, handed to the kernel
+    SignalSet new_shadow, set;        // set: a mask without our signals, handed to the kernel
     std::array<u64, 2> set_argument;  // {pointer, size}, as pselect6 wants it
-    ThreadState* other;          // child of the vfork or clone under way
+    ThreadState* other;               // child of the vfork or clone under way
     u64 other_tls;
     u64 exec_memory, exec_size;
 
-    ThreadState* parent;         // the thread whose memory this vfork child borrows
-    ThreadState* spare;          // kept for the next vfork
-    ThreadState* following;      // every state there is, for reuse
+    ThreadState* parent;     // the thread whose memory this vfork child borrows
+    ThreadState* spare;      // kept for the next vfork
+    ThreadState* following;  // every state there is, for reuse
     u64 stack_base, stack_size;
     std::array<siginfo_t, 8> deferred;
-    Actions* actions;            // what the guest set with sigaction: the process's, or a vfork child's own copy
+    Actions* actions;  // what the guest set with sigaction: the process's, or a vfork child's own copy
     Actions own_actions;
-    u32 held_count;              // our signals, sent while the guest had them blocked
+    u32 held_count;  // our signals, sent while the guest had them blocked
     std::array<siginfo_t, 4> held;
     std::array<u64, 3> robust_list;  // for a thread whose C library has not registered one
     // Raw, so that this struct keeps a layout that entry_raw.S can count on; all zero is its value at birth.
@@ -132,8 +133,8 @@ struct Tls {
 
 struct Process {
     hooks::SyscallHooks* hooks = nullptr;
-    bool sealed = false;      // a seccomp filter may be in force: no system call of our own any more
-    bool exec_traced = true;  // children get the agent
+    bool sealed = false;  // a seccomp filter may be in force: no system call of our own any more
+    bool alone = true;    // no second thread was ever made
     u32 pid = 0;
     u32 tree = 0;
     u64 text_begin = 0, text_end = 0;  // of the agent
@@ -149,8 +150,8 @@ extern Process process;
 
 // patch_raw.cpp
 Slot* slot_for(u64 after, u32 nr);  // null: the table is full
-void patch_libraries();
-void patch_lazily(u64 after);
+void patch_libraries();             // what every program uses
+void patch_rest();                  // the rest; the process has one thread, which is in the agent
 
 // threads_raw.cpp
 ThreadState* make_state();
@@ -158,6 +159,7 @@ void release_state(ThreadState* state);
 void birth(ThreadState* state);
 bool arm(ThreadState* state);
 void before_clone(ThreadState* state, u64 flags, u64 tls);
+void leave_alone(ThreadState* state);  // before a second thread, or a filter, exists
 ThreadState* after_clone(ThreadState* owner, i64 result);
 void undo_clone(ThreadState* state);
 void before_thread_exit(ThreadState* state);
@@ -181,9 +183,8 @@ SignalSet ignored_signals(const ThreadState* state);
 void before_exec(ThreadState* state);
 void after_exec(ThreadState* state);
 
-
 // calls_raw.cpp
-void interrupted_before(ThreadState* state, SyscallRegisters& registers);  // the call did not happen
+void interrupted_before(ThreadState* state, SyscallRegisters& registers);   // the call did not happen
 ThreadState* settle_exit(ThreadState* owner, SyscallRegisters& registers);  // finish it, report its exit
 void report_enter(ThreadState* state, const SyscallRegisters& registers, u32 nr);
 void report_exit(ThreadState* state, const SyscallRegisters& registers, u32 nr);
@@ -216,7 +217,7 @@ extern const char anybpf_leave_check[], anybpf_leave_end[], anybpf_trap[];
 extern const char anybpf_copy_begin[], anybpf_copy_end[], anybpf_copy_failed[];
 void anybpf_signal();
 long anybpf_raw(long number, long, long, long, long, long, long);
-unsigned long anybpf_copy(void* to, const void* from, unsigned long size);  // 0, or not 0 after a fault
+unsigned long anybpf_copy(void* to, const void* from, unsigned long size);           // 0, or not 0 after a fault
 void anybpf_with_vectors(void (*function)(void*, const void*), void*, const void*);  // xmm registers survive it
 }
 

@@ -2,8 +2,8 @@
 // Threads and processes that the guest makes. The parent prepares the child's state before the system call, because a
 // child that shares memory runs at once and has nothing of its own:
 //   fork            a copy of everything; the child re-arms the dispatcher and forgets the other threads
-//   vfork           shares memory and thread-local memory while the parent sleeps: a state of its own, in the parent's place
-//   thread          has thread-local memory that the C library made: its state is written there in advance
+//   vfork           shares memory and thread-local memory while the parent sleeps: a state of its own, in the parent's
+//   place thread          has thread-local memory that the C library made: its state is written there in advance
 //   anything else   that shares memory cannot be told from its parent: marked in its gs selector and not traced
 // Safe because thread-local memory of another thread is written only where it is the C library's by its own marks, and
 // before that thread exists.
@@ -56,8 +56,8 @@ void reset(ThreadState* state) {
 }
 
 // A run of a program is announced through the thread's robust list, which the kernel forgets at every clone. The C
-// library registers its own soon; until then, and where it does not (vfork), the one that this memory had before serves:
-// the kernel acts only on what carries the dying thread's own id.
+// library registers its own soon; until then, and where it does not (vfork), the one that this memory had before
+// serves: the kernel acts only on what carries the dying thread's own id.
 void register_robust_list(ThreadState* state, const robust_list_head* known) {
     u64 registered = 0, size = 0;
     if (process.sealed || (raw(SYS_get_robust_list, 0, &registered, &size) == 0 && registered != 0)) return;
@@ -139,6 +139,12 @@ void birth(ThreadState* state) {
     process.hooks->attach_thread(state->thread());
 }
 
+// The last moment at which text can be patched at leisure.
+void leave_alone(ThreadState* state) {
+    if (process.alone && state->parent == nullptr && !process.sealed) patch_rest();
+    process.alone = false;
+}
+
 void before_clone(ThreadState* state, u64 flags, u64 tls) {
     const bool own_tls = (flags & clone_settls) != 0;
     if ((flags & clone_vm) == 0 && !own_tls) {
@@ -148,7 +154,9 @@ void before_clone(ThreadState* state, u64 flags, u64 tls) {
         lock(process.slot_lock);
         return;
     }
-    if ((flags & clone_vm) != 0 && (flags & clone_vfork) != 0 && !own_tls) {
+    const bool borrows = (flags & clone_vm) != 0 && (flags & clone_vfork) != 0 && !own_tls;
+    if ((flags & clone_vm) != 0 && !borrows) leave_alone(state);
+    if (borrows) {
         ThreadState* child = state->spare;
         if (child != nullptr)
             reset(child);
@@ -186,12 +194,16 @@ void before_clone(ThreadState* state, u64 flags, u64 tls) {
 
 void undo_clone(ThreadState* state) {
     switch (state->pending) {
-        case Pending::fork: leave_locks(); break;
+        case Pending::fork:
+            leave_locks();
+            break;
         case Pending::thread:
             *tls_of(state->other_tls) = Tls{};
             release_state(state->other);
             break;
-        case Pending::alien: set_selector(0); break;
+        case Pending::alien:
+            set_selector(0);
+            break;
         case Pending::vfork:
         case Pending::none:
         case Pending::action:
@@ -200,7 +212,8 @@ void undo_clone(ThreadState* state) {
         case Pending::set:
         case Pending::exec:
         case Pending::name:
-        case Pending::file: break;
+        case Pending::file:
+            break;
     }
 }
 
@@ -213,8 +226,8 @@ ThreadState* after_clone(ThreadState* owner, i64 result) {
         owner->pending = Pending::none;
         return owner;
     }
-    const bool own_call = owner->pending == Pending::fork || owner->pending == Pending::thread ||
-                          owner->pending == Pending::alien;
+    const bool own_call =
+        owner->pending == Pending::fork || owner->pending == Pending::thread || owner->pending == Pending::alien;
     if (own_call) {
         if (result < 0 || owner->pending == Pending::fork) undo_clone(owner);
         return owner;
