@@ -83,7 +83,9 @@ bool Walker::note_region(Region region) {
 }
 
 bool Walker::check_alignment(const Reg& base, i64 off, u32 size) {
-    return aligned(base.value, off, size) || fail(Finding::misaligned, base.value.smin + off, size);
+    if (aligned(base.value, off, size)) return true;
+    const u64 at = static_cast<u64>(base.value.smin) + static_cast<u64>(off);  // may be out of every bound
+    return fail(Finding::misaligned, static_cast<i64>(at), size);
 }
 
 bool Walker::check_object(const Reg& base, i64 off, i64 size, i64 limit, Finding finding) {
