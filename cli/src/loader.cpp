@@ -61,17 +61,24 @@ std::string LibbpfLog::last_complaint() const {
     return found;
 }
 
+// Our kernel puts the explanation behind the statistics line; the machine's own ends the walk with one line that says
+// it.
 std::string shorten_verifier_log(const std::string& log) {
-    // Our verifier ends its log with a blank line and the explanation; the kernel's with the complaint in its last
-    // lines.
-    std::vector<std::string> lines;
+    std::vector<std::string> walk, explanation;
+    bool behind = false;
     for (std::size_t from = 0; from < log.size();) {
         const auto end = std::min(log.find('\n', from), log.size());
-        lines.push_back(log.substr(from, end - from));
+        std::string line = log.substr(from, end - from);
         from = end + 1;
+        const bool statistics = line.starts_with("processed ") || line.starts_with("verification time ") ||
+                                line.starts_with("stack depth ");
+        behind = behind || line.starts_with("processed ");
+        if (!statistics) (behind ? explanation : walk).push_back(std::move(line));
     }
-    while (!lines.empty() && (lines.back().empty() || lines.back().starts_with("processed "))) lines.pop_back();
-    if (lines.size() > 12) lines.erase(lines.begin(), lines.end() - 12);
+    std::vector<std::string>& lines = explanation.empty() ? walk : explanation;
+    while (!lines.empty() && lines.back().empty()) lines.pop_back();
+    while (!lines.empty() && lines.front().empty()) lines.erase(lines.begin());
+    if (explanation.empty() && lines.size() > 12) lines.erase(lines.begin(), lines.end() - 12);
     return fmt::format("{}", fmt::join(lines, "\n"));
 }
 

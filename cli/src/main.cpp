@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 
+#include "commands.hpp"
 #include "compile.hpp"
 #include "paths.hpp"
 #include "run.hpp"
@@ -124,6 +125,118 @@ void add_compile(CLI::App& app, const Words& words, Action& action) {
     });
 }
 
+void add_verify(CLI::App& app, const Words& words, Action& action) {
+    auto options = std::make_shared<VerifyOptions>();
+    CLI::App* verify_app =
+        command(app, "verify", "Ask the verifier about each program: accept, or refuse with the reason", "",
+                "  anybpf verify my.bpf.c\n"
+                "  anybpf verify my.o --prog count --log       with the verifier's walk\n"
+                "  anybpf verify --json my.o | jq '.[].verdict'\n"
+                "  anybpf verify --on kernel my.o              what the machine's own verifier says\n");
+    verify_app->add_option("FILE", options->program, "An object or a .bpf.c file")->required();
+    verify_app->add_option("--prog", options->only, "This program only")->option_text("NAME");
+    verify_app->add_flag("--log", options->log, "Print the verifier's log (with -v: the state at each instruction)");
+    verify_app->add_flag(
+        "--json", options->json,
+        "An array of {file,section,program,type,verdict,message,line,insns,processed,states,peak_states,time_us}");
+    verify_app->add_flag("-v,--verbose", options->verbose, "Show what libbpf says");
+    add_where(verify_app, options->where);
+    verify_app->callback([=, &words, &action] {
+        options->clang = words.clang;
+        action = [options] { return verify(*options); };
+    });
+}
+
+void add_exec(CLI::App& app, const Words& words, Action& action) {
+    auto options = std::make_shared<ExecOptions>();
+    CLI::App* exec_app = command(app, "exec", "Run one program on given input, and show what it returns", "",
+                                 "  anybpf exec filter.o --prog filter --data-in packet.bin\n"
+                                 "  anybpf exec my.o --prog count --repeat 1000 --json\n"
+                                 "  anybpf exec my.o --prog count --engine kernel\n");
+    exec_app->add_option("FILE", options->program, "An object or a .bpf.c file")->required();
+    exec_app->add_option("--prog", options->name, "Which program")->option_text("NAME")->required();
+    exec_app->add_option("--data-in", options->data_in, "The packet")->option_text("FILE");
+    exec_app->add_option("--ctx-in", options->ctx_in, "The context")->option_text("FILE");
+    exec_app->add_option("--repeat", options->repeat, "How many times")
+        ->option_text("N")
+        ->check(CLI::Range(1, 1 << 30));
+    exec_app->add_option("--engine", options->engine, "What runs it")
+        ->option_text("interp|jit|llvm|kernel")
+        ->check(CLI::IsMember({"interp", "jit", "llvm", "kernel"}));
+    exec_app->add_flag("--json", options->json, "{retval,duration_ns,repeat,engine,data_out,ctx_out}");
+    exec_app->add_flag("-v,--verbose", options->verbose, "Show what libbpf says");
+    exec_app->callback([=, &words, &action] {
+        options->clang = words.clang;
+        action = [options] { return exec(*options); };
+    });
+}
+
+void add_assembly(CLI::App& app, Action& action) {
+    auto to_text = std::make_shared<DisasmOptions>();
+    CLI::App* disasm_app =
+        command(app, "disasm", "Instructions as text: of an object's functions, or of a file of raw instructions", "",
+                "  anybpf disasm my.o --prog count\n"
+                "  anybpf disasm --style kernel my.o           as verifier logs print them, helpers by name\n"
+                "  anybpf asm prog.s -o - | anybpf disasm -\n");
+    disasm_app->add_option("FILE", to_text->file, "An object, raw instructions, or - for stdin")->required();
+    disasm_app->add_option("--prog", to_text->only, "This function only")->option_text("NAME");
+    disasm_app->add_option("--style", to_text->kernel_style, "Whose syntax")
+        ->transform(
+            CLI::CheckedTransformer(std::map<std::string, bool>{{"objdump", false}, {"kernel", true}}).description(""))
+        ->option_text("objdump|kernel");
+    disasm_app->add_flag("--no-bytes", to_text->no_bytes, "Leave the instructions' bytes out");
+    disasm_app->add_flag("--json", to_text->json, "An array of {section,function,insns:[{pc,bytes,text}]}");
+    disasm_app->callback([=, &action] { action = [to_text] { return disasm(*to_text); }; });
+
+    auto to_bytes = std::make_shared<AsmOptions>();
+    CLI::App* asm_app = command(app, "asm", "Text to instructions: raw, or as an object with one program", "",
+                                "  anybpf asm prog.s -o prog.bin\n"
+                                "  anybpf asm prog.s -o prog.o --section tracepoint/raw_syscalls/sys_enter\n"
+                                "  echo 'r0 = 1; exit' | tr ';' '\\n' | anybpf asm - -o -\n");
+    asm_app
+        ->add_option("FILE", to_bytes->file,
+                     "Assembly in the syntax of llvm-objdump or of verifier logs, or - for stdin")
+        ->required();
+    asm_app->add_option("-o,--output", to_bytes->output, "Where to, or - for stdout")->option_text("OUT")->required();
+    asm_app->add_option("--section", to_bytes->section, "Write an object with the program in this section")
+        ->option_text("NAME");
+    asm_app->add_option("--name", to_bytes->name, "The program's name in the object (prog)")->option_text("NAME");
+    asm_app->add_option("--license", to_bytes->license, "The object's licence (GPL)")->option_text("TEXT");
+    asm_app->callback([=, &action] { action = [to_bytes] { return assemble(*to_bytes); }; });
+}
+
+void add_objects(CLI::App& app, Action& action) {
+    for (const auto& [name, what] :
+         {std::pair{"prog", "programs"}, {"map", "maps"}, {"link", "links"}, {"btf", "type information"}}) {
+        auto options = std::make_shared<ObjectsOptions>();
+        options->kind = name;
+        CLI::App* objects_app = command(
+            app, name, fmt::format("List, show and dump {} of this root, in bpftool's words", what), "",
+            fmt::format(
+                "  anybpf {0} list\n  anybpf {0} show id 3 --json\n  anybpf {0} show name NAME --on kernel\n{1}", name,
+                std::string_view(name) == "link" ? "" : fmt::format("  anybpf {} dump id 3\n", name)));
+        objects_app->add_option("WORDS", options->words, "list | show [id N | name NAME | pinned PATH] | dump ...");
+        objects_app->add_flag("--json", options->json, "With bpftool's names");
+        add_where(objects_app, options->where);
+        objects_app->callback([=, &action] { action = [options] { return objects(*options); }; });
+    }
+}
+
+void add_doctor(CLI::App& app, Action& action) {
+    auto json = std::make_shared<bool>(false);
+    CLI::App* doctor_app = command(app, "doctor", "What this machine allows, and why not", "",
+                                   "  anybpf doctor\n  anybpf doctor --json\n");
+    doctor_app->add_flag("--json", *json, "An array of {check,result,detail,without,needed}");
+    doctor_app->callback([=, &action] { action = [json] { return doctor(*json); }; });
+    CLI::App* version_app = command(app, "version", "The version", "", "  anybpf version\n");
+    version_app->callback([&action] {
+        action = []() -> Outcome<int> {
+            fmt::print("anybpf {}\n", ANYBPF_VERSION);
+            return 0;
+        };
+    });
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -137,6 +250,11 @@ int main(int count, char** arguments) {
     Action action;
     add_run(app, words, action);
     add_compile(app, words, action);
+    add_verify(app, words, action);
+    add_exec(app, words, action);
+    add_assembly(app, action);
+    add_objects(app, action);
+    add_doctor(app, action);
     try {
         std::vector<std::string> reversed(words.ours.rbegin(), words.ours.rend());
         app.parse(reversed);

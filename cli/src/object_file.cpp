@@ -32,10 +32,10 @@ Outcome<std::vector<std::byte>> read_file(const std::string& path) {
     return bytes;
 }
 
-Outcome<ObjectFile> ObjectFile::open(const std::string& path) {
+Outcome<ObjectFile> ObjectFile::open(const std::string& file, const std::string& name) {
     ObjectFile object;
-    object.path_ = path;
-    object.bytes_ = CLI_TRY(read_file(path));
+    const std::string& path = object.path_ = name.empty() ? file : name;
+    object.bytes_ = CLI_TRY(read_file(file));
     const auto& bytes = object.bytes_;
     const std::size_t magic_size = std::min<std::size_t>(bytes.size(), SELFMAG);
     if (magic_size == 0 || std::memcmp(bytes.data(), ELFMAG, magic_size) != 0)

@@ -34,7 +34,8 @@ struct ProgramSymbol {
 
 class ObjectFile {
   public:
-    static Outcome<ObjectFile> open(const std::string& path);
+    // Messages call it `name`, where that is not the path: a temporary file has the name of its source.
+    static Outcome<ObjectFile> open(const std::string& path, const std::string& name = {});
 
     const std::string& path() const { return path_; }
     const std::vector<std::byte>& bytes() const { return bytes_; }

@@ -249,7 +249,7 @@ Outcome<int> run(const RunOptions& options) {
     std::string command;
     if (!options.command.empty()) command = CLI_TRY(find_command(options.command.front()));
     const auto program = CLI_TRY(ProgramFile::open(options.program, options.clang));
-    const auto file = CLI_TRY(ObjectFile::open(program.object()));
+    const auto file = CLI_TRY(ObjectFile::open(program.object(), options.program));
     CLI_TRY(check_sections(file));
     CLI_TRY(check_attach_points(file, options.where));
 

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands besides run and compile: their options, and the functions that do them. Each prints its result to
+// stdout.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "failure.hpp"
+#include "sections.hpp"
+
+namespace anybpf::cli {
+
+struct VerifyOptions {
+    std::string program, only;
+    std::vector<std::string> clang;
+    bool log = false, json = false, verbose = false;
+    Where where = Where::user;
+};
+Outcome<int> verify(const VerifyOptions& options);
+
+struct ExecOptions {
+    std::string program, name, data_in, ctx_in, engine = "interp";
+    std::vector<std::string> clang;
+    unsigned repeat = 1;
+    bool json = false, verbose = false;
+};
+Outcome<int> exec(const ExecOptions& options);
+
+struct DisasmOptions {
+    std::string file, only;
+    bool kernel_style = false, json = false, no_bytes = false;
+};
+Outcome<int> disasm(const DisasmOptions& options);
+
+struct AsmOptions {
+    std::string file, output, section, name = "prog", license = "GPL";
+};
+Outcome<int> assemble(const AsmOptions& options);
+
+// prog, map, link, btf: words as bpftool takes them ("show", "id", "3").
+struct ObjectsOptions {
+    std::string kind;
+    std::vector<std::string> words;
+    bool json = false;
+    Where where = Where::user;
+};
+Outcome<int> objects(const ObjectsOptions& options);
+
+Outcome<int> doctor(bool json);
+
+}  // namespace anybpf::cli

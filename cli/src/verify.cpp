@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// anybpf verify: each program of an object alone before the verifier, and what it says.
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+
+#include "anybpf/abi/types.hpp"
+#include "commands.hpp"
+#include "compile.hpp"
+#include "loader.hpp"
+#include "machine.hpp"
+#include "value.hpp"
+
+namespace anybpf::cli {
+
+namespace {
+
+struct Verdict {
+    std::string section, program, type, message, line, log;
+    bool accepted = false;
+    u64 insns = 0, processed = 0, states = 0, peak_states = 0, time_us = 0;
+};
+
+// The number behind a word of the statistics line: "processed 12 insns (limit 1000000) max_states_per_insn 0
+// total_states 1 ..."
+u64 number_after(const std::string& log, std::string_view word) {
+    const auto at = log.rfind(word);
+    return at == log.npos ? 0 : std::strtoull(log.c_str() + at + word.size(), nullptr, 10);
+}
+
+// "; *value += 1; @ syscount.bpf.c:61", as both verifiers quote the source: the last one is where the walk stopped.
+std::string last_source_line(const std::string& log) {
+    const auto at = log.rfind(" @ ");
+    if (at == log.npos) return {};
+    std::string place = log.substr(at + 3, log.find('\n', at) - at - 3);
+    const auto start = log.rfind('\n', at) + 1;
+    std::string text = log.substr(start, at - start);
+    text.erase(0, text.find_first_not_of("; "));
+    return fmt::format("{}: {}", place, text);
+}
+
+Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, const VerifyOptions& options,
+                       LibbpfLog& said) {
+    const std::string name = std::filesystem::path(options.program).stem().stem().string();
+    constexpr u32 statistics = 4, walk = 1;
+    Verdict verdict{
+        .section = symbol.section, .program = symbol.name, .type = {}, .message = {}, .line = {}, .log = {}};
+    for (const bool again : {false, true}) {
+        const u32 level = statistics | (options.log || again ? walk : 0) | (options.log && options.verbose ? 2U : 0U);
+        auto loaded = CLI_TRY(open_object(
+            file, {.only = symbol.name, .log_level = level, .verbose = options.verbose, .name = name}, said));
+        bpf_program* program = bpf_object__find_program_by_name(loaded.object(), symbol.name.c_str());
+        verdict.type = abi::to_string(static_cast<abi::ProgType>(bpf_program__type(program)));
+        const auto start = std::chrono::steady_clock::now();
+        const auto result = load_object(loaded, file, said);
+        const auto time = std::chrono::steady_clock::now() - start;
+        verdict.log = loaded.log(program);
+        // What is no verdict (a map, a permission) is the end.
+        if (!result && result.error().exit != Exit::refused) return tl::make_unexpected(result.error());
+        verdict.accepted = result.has_value();
+        if (!again) {
+            verdict.time_us = static_cast<u64>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
+            if (const u64 own = number_after(verdict.log, "verification time "); own) verdict.time_us = own;
+        }
+        verdict.insns = bpf_program__insn_cnt(program);
+        verdict.processed = number_after(verdict.log, "processed ");
+        verdict.states = number_after(verdict.log, "total_states ");
+        verdict.peak_states = number_after(verdict.log, "peak_states ");
+        if (verdict.accepted) break;
+        // A refusal is looked at once more with the walk in the log, for its source line.
+        verdict.message = shorten_verifier_log(verdict.log);
+        if (again || options.log) verdict.line = last_source_line(verdict.log);
+        if (options.log) break;
+    }
+    return verdict;
+}
+
+}  // namespace
+
+Outcome<int> verify(const VerifyOptions& options) {
+    const auto program = CLI_TRY(ProgramFile::open(options.program, options.clang));
+    const auto file = CLI_TRY(ObjectFile::open(program.object(), options.program));
+    CLI_TRY(check_sections(file));
+    const auto machine = CLI_TRY(Machine::open(options.where));
+    LibbpfLog said(options.verbose);
+    bool refused = false, found = false;
+    Json list = Json::array();
+    for (const ProgramSymbol& symbol : file.programs()) {
+        if (!options.only.empty() && symbol.name != options.only) continue;
+        found = true;
+        const Verdict verdict = CLI_TRY(judge(file, symbol, options, said));
+        refused = refused || !verdict.accepted;
+        if (options.json) {
+            Json row{{"file", options.program},
+                     {"section", verdict.section},
+                     {"program", verdict.program},
+                     {"type", verdict.type},
+                     {"verdict", verdict.accepted ? "accept" : "reject"},
+                     {"message", verdict.message},
+                     {"line", verdict.line},
+                     {"insns", verdict.insns},
+                     {"processed", verdict.processed},
+                     {"states", verdict.states},
+                     {"peak_states", verdict.peak_states},
+                     {"time_us", verdict.time_us}};
+            if (options.log) row["log"] = verdict.log;
+            list.push_back(std::move(row));
+            continue;
+        }
+        fmt::print("{:<7} {:<24} {:<16} {} insns, {} processed, {} states, {} us\n",
+                   verdict.accepted ? "accept" : "REJECT", verdict.program, verdict.type, verdict.insns,
+                   verdict.processed, verdict.states, verdict.time_us);
+        if (options.log) fmt::print("{}\n", verdict.log);
+        if (!verdict.accepted && !options.log) fmt::print("{}\n", verdict.message);
+        if (!verdict.accepted && !verdict.line.empty()) fmt::print("at {}\n", verdict.line);
+    }
+    if (!found) {
+        std::vector<std::string> names;
+        for (const ProgramSymbol& symbol : file.programs()) names.push_back(symbol.name);
+        return stop(Exit::usage, fmt::format("{}: no program '{}'; there are: {}", options.program, options.only,
+                                             fmt::join(names, ", ")));
+    }
+    if (options.json) fmt::print("{}\n", dump(list));
+    return static_cast<int>(refused ? Exit::failed : Exit::ok);
+}
+
+}  // namespace anybpf::cli
