@@ -126,10 +126,9 @@ Outcome<Loaded> open_object(const ObjectFile& file, const LoadOptions& options, 
     if (const struct btf* types = bpf_object__btf(loaded.object())) {
         u32 size = 0;
         const void* raw = btf__raw_data(types, &size);
-        auto parsed = btf::Btf::parse(std::span(static_cast<const std::byte*>(raw), raw ? size : 0));
-        if (!parsed)
-            return stop(Exit::truncated, fmt::format("{}: damaged BTF: {}", file.path(), parsed.error().message));
-        loaded.btf_ = *parsed;
+        // Types that no kernel would take are none: libbpf goes on without them, and so do we.
+        if (auto parsed = btf::Btf::parse(std::span(static_cast<const std::byte*>(raw), raw ? size : 0)))
+            loaded.btf_ = *parsed;
     }
     return loaded;
 }
