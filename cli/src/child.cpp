@@ -76,6 +76,9 @@ Outcome<Child> Child::start(const std::string& path, const std::vector<std::stri
     std::vector<char*> arguments;
     for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
     arguments.push_back(nullptr);
+    std::vector<char*> variables;
+    for (const std::string& variable : environment) variables.push_back(const_cast<char*>(variable.c_str()));
+    variables.push_back(nullptr);
     int gate[2];
     if (::pipe2(gate, O_CLOEXEC) != 0) return stop(Exit::failed, fmt::format("pipe: {}", std::strerror(errno)));
     Fd read_end(gate[0]), write_end(gate[1]);
@@ -86,14 +89,13 @@ Outcome<Child> Child::start(const std::string& path, const std::vector<std::stri
         ::sigemptyset(&none);
         ::sigprocmask(SIG_SETMASK, &none, nullptr);
         ::signal(SIGPIPE, SIG_DFL);
-        for (const std::string& variable : environment) ::putenv(const_cast<char*>(variable.c_str()));
-        ::execv(path.c_str(), arguments.data());
+        ::execve(path.c_str(), arguments.data(), variables.data());
         const int error = errno;
         // A script without its first line is the shell's, as execvp has it.
         if (error == ENOEXEC) {
             arguments.insert(arguments.begin(), const_cast<char*>("/bin/sh"));
             arguments[1] = const_cast<char*>(path.c_str());
-            ::execv("/bin/sh", arguments.data());
+            ::execve("/bin/sh", arguments.data(), variables.data());
         }
         (void)!::write(write_end.get(), &error, sizeof(error));
         ::_exit(127);

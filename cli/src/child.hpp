@@ -20,7 +20,7 @@ std::string why_not_traced(const std::string& path);
 
 class Child {
   public:
-    // Runs it with the signal mask and dispositions that we were started with; environment is added to ours.
+    // Runs it with the signal mask and dispositions that we were started with; environment is all of its own.
     static Outcome<Child> start(const std::string& path, const std::vector<std::string>& words,
                                 const std::vector<std::string>& environment);
     int pidfd() const { return pidfd_.get(); }

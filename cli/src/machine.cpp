@@ -3,13 +3,12 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
+#include <unistd.h>
 
-#include "paths.hpp"
-
-#ifdef ANYBPF_USER_KERNEL
+#include "anybpf/agent/environment.hpp"
 #include "anybpf/kernel/kernel.hpp"
 #include "anybpf/preload/preload.hpp"
+#include "paths.hpp"
 
 namespace anybpf::cli {
 
@@ -45,28 +44,17 @@ Outcome<> Machine::supervise() {
     return {};
 }
 
-Outcome<std::vector<std::string>> Machine::agent_environment() const {
-    if (!user_) return std::vector<std::string>{};
+Outcome<std::vector<std::string>> Machine::command_environment() const {
+    std::vector<std::string> ours;
+    for (char** variable = environ; *variable; ++variable) ours.emplace_back(*variable);
+    if (!user_) return ours;
     const std::string agent = agent_path();
-    if (agent.empty()) return stop(Exit::failed, "the agent (libanybpf-agent.so) is not there; set ANYBPF_AGENT_PATH");
+    if (agent.empty())
+        return stop(Exit::failed, "the agent (libanybpf-agent.so) is not there; set ANYBPF_AGENT_PATH");
     if (agent.find_first_of(": ") != agent.npos)
         return stop(Exit::failed,
                     fmt::format("{}: the loader cannot preload from a path with a colon or a space", agent));
-    const char* before = std::getenv("LD_PRELOAD");
-    return std::vector<std::string>{
-        fmt::format("LD_PRELOAD={}{}{}", agent, before && *before ? ":" : "", before ? before : ""),
-        fmt::format("ANYBPF_AGENT={}:{}", user_->tree, user_->kernel->root().path())};
+    return agent::traced_environment(std::move(ours), agent, user_->kernel->root().path(), user_->tree);
 }
 
 }  // namespace anybpf::cli
-#else
-namespace anybpf::cli {
-struct Machine::User {};
-Machine::Machine(Where where) : where_(where) {}
-Machine::Machine(Machine&&) noexcept = default;
-Machine::~Machine() = default;
-Outcome<Machine> Machine::open(Where where) { return Machine(where); }
-Outcome<> Machine::supervise() { return {}; }
-Outcome<std::vector<std::string>> Machine::agent_environment() const { return std::vector<std::string>{}; }
-}  // namespace anybpf::cli
-#endif

@@ -17,10 +17,10 @@ class Machine {
     ~Machine();
 
     Where where() const { return where_; }
-    // From now on what is attached runs only in the tree that this process starts with agent_environment().
+    // From now on what is attached runs only in the tree that this process starts with command_environment().
     Outcome<> supervise();
-    // The variables, as NAME=VALUE, that make a command's process tree a traced one; none in the kernel.
-    Outcome<std::vector<std::string>> agent_environment() const;
+    // Our environment with what makes a command's process tree a traced one.
+    Outcome<std::vector<std::string>> command_environment() const;
 
   private:
     struct User;

@@ -276,7 +276,7 @@ Outcome<int> run(const RunOptions& options) {
         if (options.where == Where::user)
             if (const std::string why = why_not_traced(command); !why.empty())
                 warn(fmt::format("{} is not traced: {}", command, why));
-        const auto environment = CLI_TRY(machine.agent_environment());
+        const auto environment = CLI_TRY(machine.command_environment());
         child = CLI_TRY(Child::start(command, options.command, environment));
     } else if (::isatty(STDERR_FILENO)) {
         fmt::print(stderr, "anybpf: attached; Ctrl-C ends\n");

@@ -14,6 +14,7 @@
 #include <memory>
 
 #include "anybpf/base/sha256.hpp"
+#include "anybpf/helpers/task.hpp"
 #include "object_file.hpp"
 #include "paths.hpp"
 
@@ -54,7 +55,8 @@ Outcome<> write_header(const std::string& path, std::span<const std::byte> types
 }  // namespace
 
 Outcome<std::string> vmlinux_header_folder() {
-    const auto types = CLI_TRY(read_file("/sys/kernel/btf/vmlinux"));
+    const auto of_kernel = read_file("/sys/kernel/btf/vmlinux");
+    const std::span<const std::byte> types = of_kernel ? std::span<const std::byte>(*of_kernel) : helpers::own_vmlinux_btf();
     const auto hash = sha256(types);
     const std::string folder =
         fmt::format("{}/vmlinux-{:02x}", cache_directory(), fmt::join(hash.begin(), hash.begin() + 8, ""));
