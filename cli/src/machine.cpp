@@ -2,7 +2,6 @@
 #include "machine.hpp"
 
 #include <fmt/format.h>
-
 #include <unistd.h>
 
 #include "anybpf/agent/environment.hpp"
@@ -49,8 +48,7 @@ Outcome<std::vector<std::string>> Machine::command_environment() const {
     for (char** variable = environ; *variable; ++variable) ours.emplace_back(*variable);
     if (!user_) return ours;
     const std::string agent = agent_path();
-    if (agent.empty())
-        return stop(Exit::failed, "the agent (libanybpf-agent.so) is not there; set ANYBPF_AGENT_PATH");
+    if (agent.empty()) return stop(Exit::failed, "the agent (libanybpf-agent.so) is not there; set ANYBPF_AGENT_PATH");
     if (agent.find_first_of(": ") != agent.npos)
         return stop(Exit::failed,
                     fmt::format("{}: the loader cannot preload from a path with a colon or a space", agent));

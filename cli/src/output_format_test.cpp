@@ -30,7 +30,8 @@ TEST(OutputFormat, ColumnsAndLiterals) {
 }
 
 TEST(OutputFormat, Malformed) {
-    for (const char* text : {"{", "{pid", "}", "a } b", "{}", "{:>4}", "{pid:zzz}", "{pid:>4 }"}) EXPECT_FALSE(OutputFormat::parse(text)) << text;
+    for (const char* text : {"{", "{pid", "}", "a } b", "{}", "{:>4}", "{pid:zzz}", "{pid:>4 }"})
+        EXPECT_FALSE(OutputFormat::parse(text)) << text;
 }
 
 TEST(OutputFormat, LinesAndHeadings) {

@@ -56,7 +56,8 @@ Outcome<> write_header(const std::string& path, std::span<const std::byte> types
 
 Outcome<std::string> vmlinux_header_folder() {
     const auto of_kernel = read_file("/sys/kernel/btf/vmlinux");
-    const std::span<const std::byte> types = of_kernel ? std::span<const std::byte>(*of_kernel) : helpers::own_vmlinux_btf();
+    const std::span<const std::byte> types =
+        of_kernel ? std::span<const std::byte>(*of_kernel) : helpers::own_vmlinux_btf();
     const auto hash = sha256(types);
     const std::string folder =
         fmt::format("{}/vmlinux-{:02x}", cache_directory(), fmt::join(hash.begin(), hash.begin() + 8, ""));
