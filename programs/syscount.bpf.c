@@ -48,8 +48,8 @@ struct {
     __type(value, struct total);
 } by_command SEC(".maps");
 
-ANYBPF_MAP(by_call, "{key:<22syscall} {calls:>9} {errors:>9} {time:>12us}");
-ANYBPF_MAP(by_command, "{comm:<22} {calls:>9} {errors:>9} {time:>12us}");
+ANYBPF_MAP(by_call, "{SYSCALL=key:<22syscall} {calls:>9} {errors:>9} {TIME(us)=time:>12us}");
+ANYBPF_MAP(by_command, "{COMMAND=comm:<22} {calls:>9} {errors:>9} {TIME(us)=time:>12us}");
 
 static void add(void *map, const void *key, long ret, __u64 time)
 {

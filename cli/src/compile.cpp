@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "compile.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
+#include "anybpf/base/fd.hpp"
 #include "paths.hpp"
 #include "vmlinux_header.hpp"
 
@@ -27,7 +30,7 @@ std::string find_in_path(const std::string& name) {
     while (true) {
         const auto colon = rest.find(':');
         const std::string folder(rest.substr(0, colon));
-        const std::string candidate = (folder.empty() ? "." : folder) + "/" + name;
+        const std::string candidate = fmt::format("{}/{}", folder.empty() ? "." : folder, name);
         std::error_code error;
         if (::access(candidate.c_str(), X_OK) == 0 && fs::is_regular_file(candidate, error)) return candidate;
         if (colon == rest.npos) return {};
@@ -42,7 +45,12 @@ std::string find_clang() {
     return {};
 }
 
-Outcome<> compile(const CompileOptions& options) {
+namespace {
+
+// With out, clang's stdout is that end of a pipe, closed here once clang has it; drain() then reads the other to its
+// end.
+template <class Drain>
+Outcome<> run_clang(const CompileOptions& options, Fd* out, const Drain& drain) {
     if (::access(options.source.c_str(), R_OK) != 0)
         return stop(Exit::missing, fmt::format("{}: {}", options.source, std::strerror(errno)));
     const std::string clang = find_clang();
@@ -61,10 +69,10 @@ Outcome<> compile(const CompileOptions& options) {
             words.emplace_back("-S");
             break;
     }
-    for (const std::string& folder : options.includes) words.push_back("-I" + folder);
-    for (const std::string& define : options.defines) words.push_back("-D" + define);
+    for (const std::string& folder : options.includes) words.push_back(fmt::format("-I{}", folder));
+    for (const std::string& define : options.defines) words.push_back(fmt::format("-D{}", define));
     // Behind everything the user names: our own header, the kernel's types, and the machine's asm/ headers.
-    for (const std::string& folder : {prefix() + "/include"}) words.insert(words.end(), {"-idirafter", folder});
+    words.insert(words.end(), {"-idirafter", fmt::format("{}/include", prefix())});
     if (auto folder = vmlinux_header_folder()) words.insert(words.end(), {"-idirafter", *folder});
     words.insert(words.end(), {"-idirafter", "/usr/include/x86_64-linux-gnu"});
     words.insert(words.end(), options.clang.begin(), options.clang.end());
@@ -74,9 +82,15 @@ Outcome<> compile(const CompileOptions& options) {
     std::vector<char*> arguments;
     for (std::string& word : words) arguments.push_back(word.data());
     arguments.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    if (out) ::posix_spawn_file_actions_adddup2(&actions, out->get(), STDOUT_FILENO);
     pid_t child = 0;
-    if (const int error = ::posix_spawn(&child, clang.c_str(), nullptr, nullptr, arguments.data(), environ); error != 0)
-        return stop(Exit::compile_error, fmt::format("{}: {}", clang, std::strerror(error)));
+    const int error = ::posix_spawn(&child, clang.c_str(), &actions, nullptr, arguments.data(), environ);
+    ::posix_spawn_file_actions_destroy(&actions);
+    if (error != 0) return stop(Exit::compile_error, fmt::format("{}: {}", clang, std::strerror(error)));
+    if (out) *out = Fd();
+    drain();
     int status = 0;
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
@@ -84,29 +98,28 @@ Outcome<> compile(const CompileOptions& options) {
     return stop(Exit::compile_error, fmt::format("{}: does not compile (see clang's message above)", options.source));
 }
 
-Outcome<ProgramFile> ProgramFile::open(const std::string& path, const std::vector<std::string>& clang) {
-    std::string file = path;
-    if (::access(path.c_str(), F_OK) != 0)
-        if (std::string shipped = shipped_program(path); !shipped.empty()) file = shipped;
-    if (!file.ends_with(".c")) return ProgramFile(file, false);
-    if (::access(file.c_str(), R_OK) != 0)
-        return stop(Exit::missing, fmt::format("{}: {}", file, std::strerror(errno)));
-    std::error_code error;
-    std::string name =
-        fmt::format("{}/{}.XXXXXX.o", fs::temp_directory_path(error).string(), fs::path(file).stem().stem().string());
-    const int fd = ::mkstemps(name.data(), 2);
-    if (fd < 0) return stop(Exit::compile_error, fmt::format("{}: {}", name, std::strerror(errno)));
-    ::close(fd);
-    ProgramFile program(name, true);
-    CLI_TRY(compile({.source = file, .output = name, .includes = {}, .defines = {}, .clang = clang}));
-    return program;
+}  // namespace
+
+Outcome<> compile(const CompileOptions& options) {
+    return run_clang(options, nullptr, [] {});
 }
 
-ProgramFile::ProgramFile(ProgramFile&& other) noexcept
-    : object_(std::move(other.object_)), temporary_(std::exchange(other.temporary_, false)) {}
-
-ProgramFile::~ProgramFile() {
-    if (temporary_) ::unlink(object_.c_str());
+Outcome<std::vector<std::byte>> compile_to_memory(CompileOptions options) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) return stop(Exit::compile_error, fmt::format("pipe: {}", std::strerror(errno)));
+    const Fd read_end(ends[0]);
+    Fd write_end(ends[1]);
+    options.output.assign(1, '-');
+    std::vector<std::byte> object;
+    // clang writes its output at its end; a thread of ours would be the other way not to fill the pipe.
+    CLI_TRY(run_clang(options, &write_end, [&] {
+        std::array<std::byte, 65536> part;
+        for (ssize_t got; (got = ::read(read_end.get(), part.data(), part.size())) != 0;) {
+            if (got > 0) object.insert(object.end(), part.begin(), part.begin() + got);
+            if (got < 0 && errno != EINTR) break;
+        }
+    }));
+    return object;
 }
 
 }  // namespace anybpf::cli

@@ -27,19 +27,7 @@ std::string find_in_path(const std::string& name);
 // clang's messages go to stderr as they are. Exit::missing, Exit::compile_error.
 Outcome<> compile(const CompileOptions& options);
 
-// A PROG as run, verify and exec take it: the path of an object. C is compiled into a temporary file that lives as long
-// as this.
-class ProgramFile {
-  public:
-    static Outcome<ProgramFile> open(const std::string& path, const std::vector<std::string>& clang);
-    ProgramFile(ProgramFile&& other) noexcept;
-    ~ProgramFile();
-    const std::string& object() const { return object_; }
-
-  private:
-    ProgramFile(std::string object, bool temporary) : object_(std::move(object)), temporary_(temporary) {}
-    std::string object_;
-    bool temporary_ = false;
-};
+// The same into memory: no file to clean up, whatever ends us.
+Outcome<std::vector<std::byte>> compile_to_memory(CompileOptions options);
 
 }  // namespace anybpf::cli

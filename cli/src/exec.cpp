@@ -5,7 +5,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 
 #include "anybpf/abi/types.hpp"
 #include "commands.hpp"
@@ -34,17 +33,15 @@ Outcome<int> exec(const ExecOptions& options) {
         return stop(Exit::usage,
                     fmt::format("the engine '{}' is not in this build; there are: interp, kernel", options.engine));
     const Where where = options.engine == "kernel" ? Where::kernel : Where::user;
-    const auto program_file = CLI_TRY(ProgramFile::open(options.program, options.clang));
-    const auto file = CLI_TRY(ObjectFile::open(program_file.object(), options.program));
+    const auto file = CLI_TRY(ObjectFile::of_program(options.program, options.clang));
     std::vector<std::byte> data, context;
     if (!options.data_in.empty()) data = CLI_TRY(read_file(options.data_in));
     if (!options.ctx_in.empty()) context = CLI_TRY(read_file(options.ctx_in));
 
     const auto machine = CLI_TRY(Machine::open(where));
     LibbpfLog said(options.verbose);
-    const std::string object_name = std::filesystem::path(options.program).stem().stem().string();
     auto loaded = CLI_TRY(open_object(
-        file, {.only = options.name, .log_level = 0, .verbose = options.verbose, .name = object_name}, said));
+        file, {.only = options.name, .log_level = 0, .verbose = options.verbose, .name = file.name()}, said));
     CLI_TRY(load_object(loaded, file, said));
     const bpf_program* program = bpf_object__find_program_by_name(loaded.object(), options.name.c_str());
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "machine.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -41,6 +42,12 @@ Outcome<> Machine::supervise() {
     user_->tree = *tree;
     user_->kernel->set_tree(*tree);
     return {};
+}
+
+Fd Machine::trace() const {
+    if (!user_) return {};
+    auto held = user_->kernel->root().hold(kernel::trace_object, O_RDWR);
+    return held ? std::move(*held) : Fd();
 }
 
 Outcome<std::vector<std::string>> Machine::command_environment() const {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "anybpf/base/fd.hpp"
 #include "failure.hpp"
 #include "sections.hpp"
 
@@ -21,6 +22,9 @@ class Machine {
     Outcome<> supervise();
     // Our environment with what makes a command's process tree a traced one.
     Outcome<std::vector<std::string>> command_environment() const;
+
+    // A ring buffer map of abi::TraceRecord with what bpf_printk wrote; not valid in the kernel, which has trace_pipe.
+    Fd trace() const;
 
   private:
     struct User;

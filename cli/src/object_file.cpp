@@ -13,6 +13,8 @@
 
 #include "anybpf/base/bytes.hpp"
 #include "anybpf/base/fd.hpp"
+#include "compile.hpp"
+#include "paths.hpp"
 
 namespace anybpf::cli {
 
@@ -32,10 +34,27 @@ Outcome<std::vector<std::byte>> read_file(const std::string& path) {
     return bytes;
 }
 
-Outcome<ObjectFile> ObjectFile::open(const std::string& file, const std::string& name) {
+Outcome<ObjectFile> ObjectFile::open(const std::string& path) { return from_bytes(path, CLI_TRY(read_file(path))); }
+
+Outcome<ObjectFile> ObjectFile::of_program(const std::string& program, const std::vector<std::string>& clang) {
+    std::string file = program;
+    if (::access(program.c_str(), F_OK) != 0)
+        if (std::string shipped = shipped_program(program); !shipped.empty()) file = shipped;
+    if (!file.ends_with(".c")) return open(file);
+    return from_bytes(
+        file,
+        CLI_TRY(compile_to_memory({.source = file, .output = {}, .includes = {}, .defines = {}, .clang = clang})));
+}
+
+std::string ObjectFile::name() const {
+    const std::string file = path_.substr(path_.rfind('/') + 1);
+    return file.substr(0, file.find('.'));
+}
+
+Outcome<ObjectFile> ObjectFile::from_bytes(const std::string& path, std::vector<std::byte> contents) {
     ObjectFile object;
-    const std::string& path = object.path_ = name.empty() ? file : name;
-    object.bytes_ = CLI_TRY(read_file(file));
+    object.path_ = path;
+    object.bytes_ = std::move(contents);
     const auto& bytes = object.bytes_;
     const std::size_t magic_size = std::min<std::size_t>(bytes.size(), SELFMAG);
     if (magic_size == 0 || std::memcmp(bytes.data(), ELFMAG, magic_size) != 0)

@@ -34,8 +34,11 @@ struct ProgramSymbol {
 
 class ObjectFile {
   public:
-    // Messages call it `name`, where that is not the path: a temporary file has the name of its source.
-    static Outcome<ObjectFile> open(const std::string& path, const std::string& name = {});
+    static Outcome<ObjectFile> open(const std::string& path);
+    // A PROG as run, verify and exec take it: an object, C that is compiled first, or the name of a program that ships.
+    static Outcome<ObjectFile> of_program(const std::string& program, const std::vector<std::string>& clang);
+    // What libbpf should call it: the file's name without folder and endings.
+    std::string name() const;
 
     const std::string& path() const { return path_; }
     const std::vector<std::byte>& bytes() const { return bytes_; }
@@ -47,6 +50,7 @@ class ObjectFile {
     std::span<const std::byte> variable(std::string_view name) const;
 
   private:
+    static Outcome<ObjectFile> from_bytes(const std::string& path, std::vector<std::byte> bytes);
     Result<> read();
     std::string path_;
     std::vector<std::byte> bytes_;

@@ -15,9 +15,10 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
-#include <filesystem>
 #include <optional>
 
+#include "anybpf/abi/trace.hpp"
+#include "anybpf/base/bytes.hpp"
 #include "child.hpp"
 #include "compile.hpp"
 #include "loader.hpp"
@@ -39,7 +40,7 @@ using Link = std::unique_ptr<bpf_link, CloseLink>;
 class Streams {
   public:
     explicit Streams(Report& report) : report_(report) {}
-    Outcome<> open(const Loaded& loaded);
+    Outcome<> open(const Loaded& loaded, const Machine& machine);
     // Everything that lies there.
     void consume();
     // Descriptors that become readable when there may be more.
@@ -64,18 +65,19 @@ class Streams {
         const auto& from = *static_cast<Source*>(source);
         from.report.lost(from.map, count);
     }
-    void read_trace();
+    static int on_trace_record(void* report, void* data, std::size_t size);
+    void read_trace_pipe();
 
     Report& report_;
     std::vector<std::unique_ptr<Source>> sources_;
     std::vector<int> descriptors_;
     std::unique_ptr<ring_buffer, decltype(&ring_buffer__free)> rings_{nullptr, ring_buffer__free};
     std::vector<std::unique_ptr<perf_buffer, decltype(&perf_buffer__free)>> perfs_;
-    Fd trace_;
+    Fd trace_, trace_pipe_;  // ours, the kernel's
     std::string trace_rest_;
 };
 
-Outcome<> Streams::open(const Loaded& loaded) {
+Outcome<> Streams::open(const Loaded& loaded, const Machine& machine) {
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, loaded.object()) {
         const auto type = bpf_map__type(map);
@@ -99,9 +101,18 @@ Outcome<> Streams::open(const Loaded& loaded) {
             return stop(Exit::failed,
                         fmt::format("the buffer '{}' cannot be read: {}", source->map, std::strerror(errno)));
     }
-    for (const char* folder : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}) {
-        trace_ = Fd(::open(fmt::format("{}/trace_pipe", folder).c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-        if (trace_.valid()) break;
+    trace_ = machine.trace();
+    if (trace_.valid()) {
+        const bool good = rings_ ? ring_buffer__add(rings_.get(), trace_.get(), on_trace_record, &report_) == 0
+                                 : (rings_.reset(ring_buffer__new(trace_.get(), on_trace_record, &report_, nullptr)),
+                                    rings_ != nullptr);
+        if (!good) return stop(Exit::failed, fmt::format("the trace buffer cannot be read: {}", std::strerror(errno)));
+        descriptors_.push_back(trace_.get());
+    } else {
+        for (const char* folder : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}) {
+            trace_pipe_ = Fd(::open(fmt::format("{}/trace_pipe", folder).c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+            if (trace_pipe_.valid()) break;
+        }
     }
     return {};
 }
@@ -109,14 +120,26 @@ Outcome<> Streams::open(const Loaded& loaded) {
 void Streams::consume() {
     if (rings_) ring_buffer__consume(rings_.get());
     for (const auto& perf : perfs_) perf_buffer__consume(perf.get());
-    if (trace_.valid()) read_trace();
+    if (trace_pipe_.valid()) read_trace_pipe();
     report_.flush();
 }
 
+int Streams::on_trace_record(void* report, void* data, std::size_t size) {
+    ByteReader reader(Bytes(static_cast<const std::byte*>(data), size));
+    const auto record = reader.take<abi::TraceRecord>();
+    if (!record) return 0;
+    const auto text = reader.take_bytes(std::min<std::size_t>(record->length, reader.remaining()));
+    std::string_view line(static_cast<const char*>(static_cast<const void*>(text->data())), text->size());
+    if (line.ends_with('\n')) line.remove_suffix(1);
+    const std::string comm(record->comm.data(), ::strnlen(record->comm.data(), record->comm.size()));
+    static_cast<Report*>(report)->printk(comm, record->tid, line);
+    return 0;
+}
+
 // Lines as trace_pipe has them: "   comm-PID   [CPU] FLAGS TIME: bpf_trace_printk: TEXT".
-void Streams::read_trace() {
+void Streams::read_trace_pipe() {
     std::array<char, 8192> part;
-    for (ssize_t got; (got = ::read(trace_.get(), part.data(), part.size())) > 0;)
+    for (ssize_t got; (got = ::read(trace_pipe_.get(), part.data(), part.size())) > 0;)
         trace_rest_.append(part.data(), static_cast<std::size_t>(got));
     constexpr std::string_view mark = ": bpf_trace_printk: ";
     for (std::size_t end; (end = trace_rest_.find('\n')) != std::string::npos; trace_rest_.erase(0, end + 1)) {
@@ -248,8 +271,7 @@ Outcome<> print_maps(const Loaded& loaded, Report& report, bool dump) {
 Outcome<int> run(const RunOptions& options) {
     std::string command;
     if (!options.command.empty()) command = CLI_TRY(find_command(options.command.front()));
-    const auto program = CLI_TRY(ProgramFile::open(options.program, options.clang));
-    const auto file = CLI_TRY(ObjectFile::open(program.object(), options.program));
+    const auto file = CLI_TRY(ObjectFile::of_program(options.program, options.clang));
     CLI_TRY(check_sections(file));
     CLI_TRY(check_attach_points(file, options.where));
 
@@ -258,17 +280,17 @@ Outcome<int> run(const RunOptions& options) {
     if (!options.output.empty() && !output)
         return stop(Exit::failed, fmt::format("{}: {}", options.output, std::strerror(errno)));
 
+    const Signals signals;  // from here on there is something to take down in good order
     auto machine = CLI_TRY(Machine::open(options.where));
     LibbpfLog log(options.verbose);
-    const std::string name = std::filesystem::path(options.program).stem().stem().string();
     auto loaded = CLI_TRY(open_object(
-        file, {.only = {}, .log_level = options.verbose ? 1U : 0U, .verbose = options.verbose, .name = name}, log));
+        file, {.only = {}, .log_level = options.verbose ? 1U : 0U, .verbose = options.verbose, .name = file.name()},
+        log));
     if (!command.empty()) CLI_TRY(machine.supervise());
     CLI_TRY(load_object(loaded, file, log));
     auto report = CLI_TRY(Report::open(file, loaded, output ? output.get() : stdout, options.json));
     Streams streams(report);
-    CLI_TRY(streams.open(loaded));
-    const Signals signals;
+    CLI_TRY(streams.open(loaded, machine));
     auto links = CLI_TRY(attach(loaded, file, log));
 
     std::optional<Child> child;

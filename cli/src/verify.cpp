@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <filesystem>
 
 #include "anybpf/abi/types.hpp"
 #include "commands.hpp"
@@ -44,14 +43,13 @@ std::string last_source_line(const std::string& log) {
 
 Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, const VerifyOptions& options,
                        LibbpfLog& said) {
-    const std::string name = std::filesystem::path(options.program).stem().stem().string();
     constexpr u32 statistics = 4, walk = 1;
     Verdict verdict{
         .section = symbol.section, .program = symbol.name, .type = {}, .message = {}, .line = {}, .log = {}};
     for (const bool again : {false, true}) {
         const u32 level = statistics | (options.log || again ? walk : 0) | (options.log && options.verbose ? 2U : 0U);
         auto loaded = CLI_TRY(open_object(
-            file, {.only = symbol.name, .log_level = level, .verbose = options.verbose, .name = name}, said));
+            file, {.only = symbol.name, .log_level = level, .verbose = options.verbose, .name = file.name()}, said));
         bpf_program* program = bpf_object__find_program_by_name(loaded.object(), symbol.name.c_str());
         verdict.type = abi::to_string(static_cast<abi::ProgType>(bpf_program__type(program)));
         const auto start = std::chrono::steady_clock::now();
@@ -81,8 +79,7 @@ Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, cons
 }  // namespace
 
 Outcome<int> verify(const VerifyOptions& options) {
-    const auto program = CLI_TRY(ProgramFile::open(options.program, options.clang));
-    const auto file = CLI_TRY(ObjectFile::open(program.object(), options.program));
+    const auto file = CLI_TRY(ObjectFile::of_program(options.program, options.clang));
     CLI_TRY(check_sections(file));
     const auto machine = CLI_TRY(Machine::open(options.where));
     LibbpfLog said(options.verbose);

@@ -48,7 +48,7 @@ with Place() as place:
 
     # prog, map, link: what another process of the root has loaded.
     place.write("held.bpf.c", HEAD + """struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, __u32); __type(value, __u64); } held SEC(".maps");
-SEC("tracepoint/syscalls/sys_enter_getppid") int count(void *ctx) { __u32 k = 3; __u64 v = 5; bpf_map_update_elem(&held, &k, &v, 0); return 0; }
+SEC("tracepoint/syscalls/sys_enter_getpgid") int count(void *ctx) { __u32 k = 3; __u64 v = 5; bpf_map_update_elem(&held, &k, &v, 0); return 0; }
 """)
     holder = subprocess.Popen([ANYBPF, "run", "held.bpf.c", "--", "sh", "-c", "read x; echo $PPID; read x"], cwd=place.path, env=place.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

@@ -72,21 +72,26 @@ with Place() as place:
     done = place.run("run", "comm_count", "--", "sh", "-c", "ls >/dev/null; true")
     check(re.search(r"^@\[ls\]: \d+$", done.stdout, re.M), f"comm_count: {done.stdout}{done.stderr}")
 
-    # Ctrl-C, as a terminal sends it to the whole group: the command ends of it, the maps are printed, nothing is left.
-    for command in (["sleep", "100"], ["sh", "-c", "trap 'exit 9' INT; while :; do sleep 0.05; done"]):
-        started = subprocess.Popen([ANYBPF, "run", "syscount", "--", *command], cwd=place.path, env=place.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-        time.sleep(1)
-        os.killpg(started.pid, signal.SIGINT)
-        out, err = started.communicate(timeout=20)
-        check(started.returncode in (130, 9) and re.search(r"^SYSCALL", out, re.M), f"Ctrl-C on {command}: exit {started.returncode} {out} {err}")
+    # Ctrl-C, as a terminal sends it to the whole group, once the command runs: it ends of it, the maps are printed, nothing is left.
+    def interrupted(script, times):
+        started = subprocess.Popen([ANYBPF, "run", "syscount", "--", "sh", "-c", f"{script}"], cwd=place.path, env=place.environment(), stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, start_new_session=True)
+        check(started.stdout.readline() == "ready\n", f"{script}: no start")
+        for _ in range(times):
+            time.sleep(0.5)
+            os.killpg(started.pid, signal.SIGINT)
+        try:
+            out, err = started.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(started.pid, signal.SIGKILL)
+            out, err = started.communicate()
+        check(re.search(r"^SYSCALL +CALLS", out, re.M), f"Ctrl-C on {script}: no maps: {out}{err}")
         check(not os.listdir(place.root), f"Ctrl-C leaves {os.listdir(place.root)}")
-    # A command that will not listen: the second one ends it.
-    started = subprocess.Popen([ANYBPF, "run", "syscount", "--", "sh", "-c", "trap '' INT; sleep 100"], cwd=place.path, env=place.environment(), stdout=subprocess.PIPE, text=True, start_new_session=True)
-    for _ in range(2):
-        time.sleep(1)
-        os.killpg(started.pid, signal.SIGINT)
-    out, _ = started.communicate(timeout=20)
-    check(started.returncode == 137 and "SYSCALL" in out and not os.listdir(place.root), f"second Ctrl-C: {started.returncode} {out}")
+        return started.returncode
+
+    check(interrupted("echo ready; exec sleep 100", 1) == 130, "a command that ends of it")
+    check(interrupted("trap 'exit 9' INT; echo ready; while :; do sleep 0.05; done", 1) == 9, "a command that has its own idea")
+    check(interrupted("trap '' INT; echo ready; sleep 100", 2) == 137, "a command that will not listen: the second ends it")
     # Without a command: until SIGTERM, or so many seconds.
     done = place.run("run", "syscount", "--duration", "0.3")
     check(done.returncode == 0, f"--duration: {done.returncode} {done.stderr}")
