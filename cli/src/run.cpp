@@ -24,6 +24,7 @@
 #include "loader.hpp"
 #include "machine.hpp"
 #include "report.hpp"
+#include "sweeper.hpp"
 
 namespace anybpf::cli {
 
@@ -281,6 +282,7 @@ Outcome<int> run(const RunOptions& options) {
         return stop(Exit::failed, fmt::format("{}: {}", options.output, std::strerror(errno)));
 
     const Signals signals;  // from here on there is something to take down in good order
+    const Sweeper sweeper = Sweeper::start();
     auto machine = CLI_TRY(Machine::open(options.where));
     LibbpfLog log(options.verbose);
     auto loaded = CLI_TRY(open_object(
