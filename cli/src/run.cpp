@@ -192,7 +192,11 @@ class Signals {
         ::signal(SIGPIPE, SIG_IGN);
         fd_ = Fd(::signalfd(-1, &mask_, SFD_NONBLOCK | SFD_CLOEXEC));
     }
-    ~Signals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+    ~Signals() {
+        while (next()) {
+        }  // the Ctrl-C that ended the command is ours, too, and has been answered by ending
+        ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+    }
     Signals(const Signals&) = delete;
     Signals& operator=(const Signals&) = delete;
     int fd() const { return fd_.get(); }
