@@ -237,6 +237,43 @@ void add_doctor(CLI::App& app, Action& action) {
     });
 }
 
+// The manual page, from the same words as --help.
+std::string roff(std::string_view text) {
+    std::string result;
+    bool line_start = true;
+    for (const char c : text) {
+        if (line_start && (c == '.' || c == '\'')) result += "\\&";
+        result += c == '\\' ? "\\e" : c == '-' ? "\\-" : std::string(1, c);
+        line_start = c == '\n';
+    }
+    return result;
+}
+
+void print_manual(const CLI::App& app) {
+    fmt::print(
+        ".TH ANYBPF 1 \"\" \"anybpf {}\" \"User Commands\"\n.SH NAME\nanybpf \\- BPF in user space\n.SH SYNOPSIS\n",
+        ANYBPF_VERSION);
+    fmt::print(".B anybpf\n.I COMMAND\n[\\fIOPTIONS\\fR] ...\n.SH DESCRIPTION\n{}.\n.SH COMMANDS\n",
+               roff(app.get_description()));
+    for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+        fmt::print(".SS anybpf {}\n.nf\n{}\n.fi\n", command->get_name(), roff(command->get_description()));
+        for (const CLI::Option* option : command->get_options())
+            fmt::print(".TP\n.B {} {}\n{}\n",
+                       roff(option->get_positional() ? option->get_name(true) : option->get_name(false, true)),
+                       roff(option->get_option_text()), roff(option->get_description()));
+        const std::string footer = command->get_footer();
+        const auto from = footer.find("Examples:\n");
+        if (from != footer.npos)
+            fmt::print(".PP\nExamples:\n.nf\n{}.fi\n",
+                       roff(footer.substr(from + 10, footer.find("\nExit status") - from - 10)));
+    }
+    fmt::print(".SH EXIT STATUS\n.nf\n{}.fi\n", roff(exit_code_table()));
+    fmt::print(
+        ".SH ENVIRONMENT\n.TP\n.B ANYBPF_ROOT\nthe folder, on a tmpfs, that holds programs, maps and links\n"
+        ".TP\n.B ANYBPF_CLANG\nthe C compiler\n.TP\n.B ANYBPF_AGENT_PATH\nthe library that is loaded into traced "
+        "processes\n");
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -255,6 +292,10 @@ int main(int count, char** arguments) {
     add_assembly(app, action);
     add_objects(app, action);
     add_doctor(app, action);
+    if (words.ours == std::vector<std::string>{"--manual"}) {
+        print_manual(app);
+        return 0;
+    }
     try {
         std::vector<std::string> reversed(words.ours.rbegin(), words.ours.rend());
         app.parse(reversed);

@@ -112,7 +112,8 @@ Outcome<int> verify(const VerifyOptions& options) {
                    verdict.processed, verdict.states, verdict.time_us);
         if (options.log) fmt::print("{}\n", verdict.log);
         if (!verdict.accepted && !options.log) fmt::print("{}\n", verdict.message);
-        if (!verdict.accepted && !verdict.line.empty()) fmt::print("at {}\n", verdict.line);
+        if (!verdict.accepted && !verdict.line.empty() && verdict.message.find("source: ") == std::string::npos)
+            fmt::print("at {}\n", verdict.line);
     }
     if (!found) {
         std::vector<std::string> names;

@@ -377,7 +377,9 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
                                                .log_level = log.level & ~uapi::log_fixed,
                                            });
         if (!report.accepted) {
+            // Behind the kernel's own text, which tools parse, what a person wants to know.
             loading.log += report.log;
+            loading.log += verifier::explain(report, program);
             return refuse(errno_of(report.diagnostic.what), verifier::message(report.diagnostic, program));
         }
         loading.log += report.log;
