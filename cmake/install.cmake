@@ -29,8 +29,9 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/anybpfConfigVersion.cmake C
 install(FILES ${CMAKE_BINARY_DIR}/anybpfConfig.cmake ${CMAKE_BINARY_DIR}/anybpfConfigVersion.cmake
     DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/anybpf)
 
+file(RELATIVE_PATH from_pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/anybpf.pc CONTENT [[
-prefix=${pcfiledir}/../../..
+prefix=${pcfiledir}/@from_pc_to_prefix@.
 libdir=${prefix}/@CMAKE_INSTALL_LIBDIR@
 includedir=${prefix}/@CMAKE_INSTALL_INCLUDEDIR@
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A program outside of the project that uses the installed library: assembles a filter, runs it, prints r0.
 #include <anybpf/engine/engine.hpp>
-#include <anybpf/isa/assembler.hpp>
+#include <anybpf/isa/text.hpp>
 #include <cstdio>
 
 int main() {
