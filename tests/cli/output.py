@@ -91,7 +91,7 @@ with Place() as place:
 
     check(interrupted("echo ready; exec sleep 100", 1) == 130, "a command that ends of it")
     check(interrupted("trap 'exit 9' INT; echo ready; while :; do sleep 0.05; done", 1) == 9, "a command that has its own idea")
-    check(interrupted("trap '' INT; echo ready; sleep 100", 2) == 137, "a command that will not listen: the second ends it")
+    check(interrupted("trap '' INT; echo ready; exec sleep 100", 2) == 137, "a command that will not listen: the second ends it")
     # Without a command: until SIGTERM, or so many seconds.
     done = place.run("run", "syscount", "--duration", "0.3")
     check(done.returncode == 0, f"--duration: {done.returncode} {done.stderr}")
