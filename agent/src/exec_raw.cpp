@@ -143,19 +143,18 @@ bool same_file(const char* path, u64 device, u64 inode) {
     return raw(SYS_newfstatat, AT_FDCWD, path, &file, 0) == 0 && file.st_dev == device && file.st_ino == inode;
 }
 
-// One line in <root>/notices, which the supervisor makes, shows and removes: pid, tree, reason, path.
+// One line in <root>/notices-<tree>, which the supervisor made and shows: pid, reason, path.
 void notice(const char* reason, const char* path) {
     std::array<char, 1024> line;
     Writer writer(line.data());
     writer.text(process.root.data());
-    writer.text("/notices");
+    writer.text("/notices-");
+    writer.number(process.tree, 10);
     writer.end();
     const long fd = raw(SYS_open, line.data(), O_WRONLY | O_APPEND | O_CLOEXEC);
     if (fd < 0) return;
     Writer text(line.data());
     text.number(static_cast<u64>(raw(SYS_getpid)), 10);
-    text.text("\t");
-    text.number(process.tree, 10);
     text.text("\t");
     text.text(reason);
     text.text("\t");

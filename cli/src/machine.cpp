@@ -50,6 +50,11 @@ Fd Machine::trace() const {
     return held ? std::move(*held) : Fd();
 }
 
+Fd Machine::notices() const {
+    if (!user_ || user_->tree == 0) return {};
+    return Fd(::open(user_->kernel->root().notices_path(user_->tree).c_str(), O_RDONLY | O_CLOEXEC));
+}
+
 Outcome<std::vector<std::string>> Machine::command_environment() const {
     std::vector<std::string> ours;
     for (char** variable = environ; *variable; ++variable) ours.emplace_back(*variable);

@@ -25,6 +25,8 @@ class Machine {
 
     // A ring buffer map of abi::TraceRecord with what bpf_printk wrote; not valid in the kernel, which has trace_pipe.
     Fd trace() const;
+    // What the tree's agents say of images that they cannot follow, a line each; no descriptor where nobody says it.
+    Fd notices() const;
 
   private:
     struct User;

@@ -68,6 +68,7 @@ class Streams {
     }
     static int on_trace_record(void* report, void* data, std::size_t size);
     void read_trace_pipe();
+    void read_notices();
 
     Report& report_;
     std::vector<std::unique_ptr<Source>> sources_;
@@ -76,6 +77,8 @@ class Streams {
     std::vector<std::unique_ptr<perf_buffer, decltype(&perf_buffer__free)>> perfs_;
     Fd trace_, trace_pipe_;  // ours, the kernel's
     std::string trace_rest_;
+    Fd notices_;
+    std::string notices_rest_;
 };
 
 Outcome<> Streams::open(const Loaded& loaded, const Machine& machine) {
@@ -102,6 +105,7 @@ Outcome<> Streams::open(const Loaded& loaded, const Machine& machine) {
             return stop(Exit::failed,
                         fmt::format("the buffer '{}' cannot be read: {}", source->map, std::strerror(errno)));
     }
+    notices_ = machine.notices();
     trace_ = machine.trace();
     if (trace_.valid()) {
         const bool good = rings_ ? ring_buffer__add(rings_.get(), trace_.get(), on_trace_record, &report_) == 0
@@ -122,7 +126,22 @@ void Streams::consume() {
     if (rings_) ring_buffer__consume(rings_.get());
     for (const auto& perf : perfs_) perf_buffer__consume(perf.get());
     if (trace_pipe_.valid()) read_trace_pipe();
+    if (notices_.valid()) read_notices();
     report_.flush();
+}
+
+// Lines of an agent: "PID<tab>REASON<tab>PATH".
+void Streams::read_notices() {
+    std::array<char, 4096> part;
+    for (ssize_t got; (got = ::read(notices_.get(), part.data(), part.size())) > 0;)
+        notices_rest_.append(part.data(), static_cast<std::size_t>(got));
+    for (std::size_t end; (end = notices_rest_.find('\n')) != std::string::npos; notices_rest_.erase(0, end + 1)) {
+        const std::string_view line = std::string_view(notices_rest_).substr(0, end);
+        const auto first = line.find('\t'), second = line.find('\t', first + 1);
+        if (second == line.npos) continue;
+        warn(fmt::format("{} (process {}) is not traced: {}", line.substr(second + 1), line.substr(0, first),
+                         line.substr(first + 1, second - first - 1)));
+    }
 }
 
 int Streams::on_trace_record(void* report, void* data, std::size_t size) {

@@ -302,6 +302,7 @@ Result<u32> Root::supervise() {
         const u32 generation = (line.generation.load() + 1) % generations;
         line.generation.store(generation);
         const u32 tree = generation * max_trees + index;
+        const Fd notices(::open(notices_path(tree).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600));
         supervised_.push_back(tree);
         supervisor_ = static_cast<i32>(::syscall(SYS_gettid));
         return tree;
@@ -311,9 +312,16 @@ Result<u32> Root::supervise() {
 
 void Root::abandon(u32 tree) {
     if (std::erase(supervised_, tree) == 0) return;
+    ::unlink(notices_path(tree).c_str());
     Tree& line = page().trees[tree % max_trees];
     line.generation.fetch_add(1);
     ::pthread_mutex_unlock(reinterpret_cast<pthread_mutex_t*>(&line.owner));
+}
+
+constexpr std::string_view notices_prefix = "notices-";
+
+std::string Root::notices_path(u32 tree) const {
+    return path_ + "/" + std::string(notices_prefix) + std::to_string(tree);
 }
 
 bool Root::supervisor_dead(u32 tree) const {
@@ -634,6 +642,12 @@ u32 Root::remove_strays() {
     each_entry(path_, [&](const std::string& name) { names.push_back(name); });
     u32 removed = 0;
     for (const std::string& name : names) {
+        if (name.starts_with(notices_prefix)) {
+            u32 tree = 0;
+            std::from_chars(name.data() + notices_prefix.size(), name.data() + name.size(), tree);
+            if (tree == 0 || supervisor_dead(tree)) ::unlink((path_ + "/" + name).c_str());
+            continue;
+        }
         const auto parsed = parse_name(name);
         if (!parsed) continue;
         const auto [object, suffix] = *parsed;

@@ -100,4 +100,6 @@ with Place() as place:
     static = os.path.join(place.path, "static")
     if subprocess.run(["cc", "-static", "-o", static, "-x", "c", "-"], input="int main(void){return 6;}", text=True, stderr=subprocess.DEVNULL).returncode == 0:
         place.expect(6, ["not traced", "static"], "run", "comm_count", "--", static)
+        # ... deep in the tree, too.
+        place.expect(7, [f"{static} (process ", "is not traced: a static program"], "run", "comm_count", "--", "sh", "-c", f"{static}; exit 7")
 finish()

@@ -5,6 +5,7 @@
 // clang-format off
 //   page                  RootPage, then the table of virtual CPUs (maps/vcpu.hpp)
 //   trace  trace.wake     a RINGBUF map of TraceRecord: what bpf_trace_printk wrote
+//   notices-<tree>        text: images that the agents of a tree could not follow (PID, reason and path, parted by tabs)
 //   map-<id>              a map (docs/formats/map.md)
 //   map-<id>.wake         FIFO: a reader of a ring buffer sleeps here
 //   map-<id>.btf          hard link to its BTF

@@ -118,6 +118,9 @@ class Root {
     Result<u32> supervise();
     void abandon(u32 tree);                // on the same thread
     bool supervisor_dead(u32 tree) const;  // never for tree 0
+    // Where agents of the tree append a line for each image that they cannot follow: pid, reason, path, parted by tabs.
+    // Made by supervise(), gone with the supervisor.
+    std::string notices_path(u32 tree) const;
 
     // --- looking around; in a traced process too
     // The least id above `after` in the table, or 0. It may be gone already.
