@@ -8,9 +8,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <latch>
-#include <regex>
 #include <thread>
 
 #include "testing.hpp"
@@ -109,14 +110,13 @@ using Bytes = std::array<u8, 168>;
 
 // The value that a tracepoint's format says a field has in this record.
 u64 field(const std::string& format, const Bytes& record, const std::string& name) {
-    const std::regex line("field:[^;]*[ *]" + name + "(?:\\[6\\])?;\toffset:(\\d+);\tsize:(\\d+);");
-    std::smatch match;
-    if (!std::regex_search(format, match, line)) {
+    const auto at = std::min(format.find(" " + name + ";\t"), format.find(" " + name + "["));
+    std::size_t offset = 0, size = 0;
+    if (at == format.npos ||
+        std::sscanf(format.c_str() + format.find('\t', at), " offset:%zu; size:%zu;", &offset, &size) != 2) {
         ADD_FAILURE() << "no field " << name;
         return 0;
     }
-    const auto offset = static_cast<std::size_t>(std::stoul(match[1])),
-               size = static_cast<std::size_t>(std::stoul(match[2]));
     u64 value = 0;
     std::memcpy(&value, record.data() + offset, std::min<std::size_t>(size, 8));
     return value;

@@ -126,7 +126,7 @@ class LibbpfTest : public testing::Test {
 
     static int take_ring(void* test, void* data, size_t size) {
         EXPECT_EQ(size, sizeof(Event));
-        static_cast<LibbpfTest*>(test)->events_.push_back(*static_cast<Event*>(data));
+        std::memcpy(&static_cast<LibbpfTest*>(test)->events_.emplace_back(), data, sizeof(Event));  // may be unaligned
         return 0;
     }
     static void take_perf(void* test, int, void* data, u32 size) {
