@@ -72,7 +72,7 @@ std::string why_not_traced(const std::string& path) {
 }
 
 Outcome<Child> Child::start(const std::string& path, const std::vector<std::string>& words,
-                            const std::vector<std::string>& environment) {
+                            const std::vector<std::string>& environment, const BeforeExec& before_exec) {
     std::vector<char*> arguments;
     for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
     arguments.push_back(nullptr);
@@ -89,6 +89,7 @@ Outcome<Child> Child::start(const std::string& path, const std::vector<std::stri
         ::sigemptyset(&none);
         ::sigprocmask(SIG_SETMASK, &none, nullptr);
         ::signal(SIGPIPE, SIG_DFL);
+        before_exec(path.c_str(), arguments.data(), variables.data());
         ::execve(path.c_str(), arguments.data(), variables.data());
         const int error = errno;
         // A script without its first line is the shell's, as execvp has it.

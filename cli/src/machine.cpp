@@ -3,9 +3,14 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <bit>
+#include <cerrno>
+
 #include "anybpf/agent/environment.hpp"
+#include "anybpf/hooks/syscall.hpp"
 #include "anybpf/kernel/kernel.hpp"
 #include "anybpf/preload/preload.hpp"
 #include "paths.hpp"
@@ -53,6 +58,21 @@ Fd Machine::trace() const {
 Fd Machine::notices() const {
     if (!user_ || user_->tree == 0) return {};
     return Fd(::open(user_->kernel->root().notices_path(user_->tree).c_str(), O_RDONLY | O_CLOEXEC));
+}
+
+void Machine::report_exec(const char* path, char* const* arguments, char* const* environment) const {
+    if (!user_) return;
+    const auto hooks = hooks::SyscallHooks::open(user_->kernel->root().path(), user_->tree);
+    if (!hooks) return;
+    hooks::SyscallThread thread;
+    (*hooks)->attach_thread(thread);
+    hooks::SyscallRegisters registers{};
+    registers.orig_ax = SYS_execve;
+    registers.ax = std::bit_cast<u64>(i64{-ENOSYS});
+    registers.di = std::bit_cast<u64>(path);
+    registers.si = std::bit_cast<u64>(arguments);
+    registers.dx = std::bit_cast<u64>(environment);
+    (*hooks)->enter(thread, registers);
 }
 
 Outcome<std::vector<std::string>> Machine::command_environment() const {

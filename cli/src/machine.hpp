@@ -27,6 +27,9 @@ class Machine {
     Fd trace() const;
     // What the tree's agents say of images that they cannot follow, a line each; no descriptor where nobody says it.
     Fd notices() const;
+    // In the child that is about to become the traced command: the entry of its execve is an event like any other, but
+    // no agent stands there yet to report it. The new image reports the exit.
+    void report_exec(const char* path, char* const* arguments, char* const* environment) const;
 
   private:
     struct User;

@@ -324,7 +324,8 @@ Outcome<int> run(const RunOptions& options) {
             if (const std::string why = why_not_traced(command); !why.empty())
                 warn(fmt::format("{} is not traced: {}", command, why));
         const auto environment = CLI_TRY(machine.command_environment());
-        child = CLI_TRY(Child::start(command, options.command, environment));
+        const auto before_exec = [&](auto... what) { machine.report_exec(what...); };
+        child = CLI_TRY(Child::start(command, options.command, environment, before_exec));
     } else if (::isatty(STDERR_FILENO)) {
         fmt::print(stderr, "anybpf: attached; Ctrl-C ends\n");
     }
