@@ -19,8 +19,9 @@ namespace {
 class Objdump : public ::testing::Test {
   protected:
     void SetUp() override {
-        if (std::system("command -v clang-19 llvm-objdump-19 >/dev/null") != 0)
-            GTEST_SKIP() << "clang-19 and llvm-objdump-19 are not installed";
+        for (const std::string tool : {"clang-19", "llvm-objdump-19", "llvm-objcopy-19"})
+            if (std::system(("command -v " + tool + " >/dev/null").c_str()) != 0)
+                GTEST_SKIP() << tool << " is not installed";
         std::string name = "/tmp/anybpf-objdump-XXXXXX";
         ASSERT_NE(mkdtemp(name.data()), nullptr);
         folder_ = name;

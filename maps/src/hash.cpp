@@ -49,8 +49,11 @@ static_assert(sizeof(Element) == 16);
 struct Bucket {
     std::atomic<u32> lock;
     std::atomic<u32> head;  // a link, xor its own end: zero is an empty chain
+    // Counts the elements that left the chain, each before it can be used again: a reader that did not find its key
+    // looks whether one left meanwhile, since it may have walked along that one.
+    std::atomic<u32> left;
 };
-static_assert(sizeof(Bucket) == 8);
+static_assert(sizeof(Bucket) == 12);
 
 enum class Op : u32 { none = 0, insert = 1, remove = 2, replace = 3 };
 
@@ -146,6 +149,11 @@ class Hash final : public Map {
     Found walk(u32 bucket, Match&& match) const;
     // The one store that publishes: what `before` (or the bucket) links to becomes `link`.
     void relink(u32 bucket, u32 before, u32 link) const;
+    // After an element left the chain; by the holder of the bucket's lock.
+    void count_left(u32 bucket) const {
+        auto& left = buckets_[bucket].left;
+        left.store(left.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    }
 
     // --- writers
     int write(const void* key, const std::byte* values, u32 only, u64 flags, u32 vcpu);
@@ -249,6 +257,7 @@ u32 Hash::find(const void* key, u32 hash, u32* version) const {
     const u32 bucket = hash & bucket_mask_;
     // An honest map needs more than one pass only while elements move under the reader.
     for (u64 steps = 0, bound = u64{elements_} + 65536; steps < bound;) {
+        const u32 left_before = buckets_[bucket].left.load(std::memory_order_acquire);
         u32 link = head_of(bucket);
         while (link < elements_ && steps++ < bound) {
             const Element& e = element(link);
@@ -261,7 +270,9 @@ u32 Hash::find(const void* key, u32 hash, u32* version) const {
             }
             link = e.next.load(std::memory_order_acquire);
         }
-        if (link == (chain_end | bucket)) return no_element;
+        std::atomic_thread_fence(std::memory_order_acquire);
+        if (link == (chain_end | bucket) && buckets_[bucket].left.load(std::memory_order_relaxed) == left_before)
+            return no_element;
         ++steps;
     }
     return no_element;
@@ -361,6 +372,7 @@ bool Hash::replay_locked(Line& line, u32 dead, u32 me, u32 depth) {
     const bool replacing = op == static_cast<u32>(Op::replace);
     // A journal that makes no sense was spoilt by a process of ill will: it is dropped.
     const bool sound = bucket <= bucket_mask_ && fresh < elements_ && (replacing ? old < elements_ : list <= vcpus());
+    if (sound) count_left(bucket);
     if (sound && replacing) {
         if (find_locked(bucket, fresh).index == fresh) line.spare.store(old, std::memory_order_release);
     } else if (sound && find_locked(bucket, fresh).index != fresh) {
@@ -471,6 +483,7 @@ int Hash::write_locked(u32 bucket, u32 hash, const void* key, const std::byte* v
     journal(mine, Op::replace, vcpu);
     // In the old element's place: a reader finds the one or the other, and never neither.
     relink(bucket, found.before, fresh);
+    count_left(bucket);
     mine.spare.store(found.index, std::memory_order_release);
     done(mine);
     return 0;
@@ -493,6 +506,7 @@ int Hash::erase_locked(u32 bucket, u32 hash, const void* key, u32 vcpu) {
     mine.fresh.store(found.index, std::memory_order_relaxed);
     journal(mine, Op::remove, vcpu);
     relink(bucket, found.before, element(found.index).next.load(std::memory_order_relaxed));
+    count_left(bucket);
     push(list, found.index);
     done(mine);
     unlock(lines_[list].list_lock);
