@@ -30,6 +30,13 @@ program::MapInfo describe(const LoadedMap& loaded) {
             .frozen = {}};
 }
 
+bool is_print(const isa::Insn& insn) {
+    constexpr u8 call = 0x85;
+    return insn.code == call && insn.src == static_cast<u8>(isa::CallKind::helper) &&
+           (insn.imm == static_cast<i32>(abi::HelperId::trace_printk) ||
+            insn.imm == static_cast<i32>(abi::HelperId::trace_vprintk));
+}
+
 }  // namespace
 
 const LoadedMap* Loader::map(u32 id) {
@@ -77,6 +84,7 @@ Result<std::unique_ptr<LoadedProgram>> Loader::load_program(u32 id) {
     program->type = object.type;
     program->attach_type = object.expected_attach_type;
     program->context_bytes = object.context_bytes;
+    program->prints = std::ranges::any_of(object.insns, is_print);
     std::vector<engine::BoundMap> bound;
     for (const u32 map_id : object.map_ids) {
         const auto* used = map(map_id);

@@ -3,6 +3,7 @@
 // because another thread may still be running what was detached.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,6 +26,7 @@ struct LoadedProgram {
     abi::ProgType type{};
     abi::AttachType attach_type{};
     u32 context_bytes = 0;
+    bool prints = false;  // it calls trace_printk or trace_vprintk
     std::shared_ptr<const engine::Executable> executable;
     std::vector<const LoadedMap*> maps;
     Mapping frozen;  // private copies of frozen maps, where the verdict had to be found here
@@ -50,6 +52,10 @@ class Loader {
     void each_map(const Visit& visit) const {
         for (const auto& [id, map] : maps_)
             if (map) visit(*map);
+    }
+    // Whether any program that was loaded writes into the trace buffer.
+    bool prints() const {
+        return std::ranges::any_of(programs_, [](const auto& each) { return each.second && each.second->prints; });
     }
     const std::string& problem() const { return problem_; }
 

@@ -44,14 +44,6 @@ class Hooks final : public SyscallHooks, private helpers::Host {
     Hooks(kernel::Root root, maps::VcpuTable vcpus, u32 tree, RawSyscall raw, bool believe)
         : root_(std::move(root)), vcpus_(vcpus), tree_(tree), system_(raw), loader_(root_, believe) {}
 
-    void load() {
-        if (auto trace = root_.trace()) {  // without it bpf_printk writes nowhere
-            trace_ = std::move(*trace);
-            trace_wake_ = root_.wake_path(kernel::trace_object);
-        }
-        refresh();
-    }
-
     bool stale() const override {
         return root_.epoch() != seen_.load(std::memory_order_relaxed) ||
                (root_.supervisor_dead(tree_) && !orphaned_.load(std::memory_order_relaxed));
@@ -96,8 +88,10 @@ class Hooks final : public SyscallHooks, private helpers::Host {
     const u32 tree_;
     const System system_;
     Loader loader_;
+    // Mapped with the first program that prints: an exec should not pay for what it does not use.
     kernel::MappedMap trace_;
     std::string trace_wake_;
+    std::atomic<maps::Map*> trace_map_{nullptr};
 
     std::atomic<u64> seen_{0};  // the epoch of the table
     std::atomic<bool> orphaned_{false};
@@ -110,6 +104,13 @@ void Hooks::refresh() {
     const u64 epoch = root_.epoch();  // first, so that what changes meanwhile is seen as a change
     const bool dead = root_.supervisor_dead(tree_);
     Table built = dead ? Table{} : build_table(root_, loader_, tree_);
+    if (!trace_.map && loader_.prints()) {
+        if (auto trace = root_.trace()) {  // without it bpf_printk writes nowhere
+            trace_ = std::move(*trace);
+            trace_wake_ = root_.wake_path(kernel::trace_object);
+            trace_map_.store(trace_.map.get(), std::memory_order_release);
+        }
+    }
     if (tables_.empty() || !(*tables_.back() == built)) {
         tables_.push_back(std::make_unique<const Table>(std::move(built)));
         table_.store(tables_.back().get(), std::memory_order_release);
@@ -171,12 +172,13 @@ void Hooks::run_all(SyscallThread& thread, const SyscallRegisters& user) {
     thread.running = true;
     std::atomic_signal_fence(std::memory_order_seq_cst);  // a signal handler's system calls see it
     if (const auto claim = vcpus_.acquire(thread.vcpu)) {
+        maps::Map* const trace = trace_map_.load(std::memory_order_acquire);
         if (claim->owner_died) [[unlikely]] {
             for (const auto* loaded : table.maps) loaded->map().recover(claim->slot);
-            if (trace_.map) trace_.map->recover(claim->slot);
+            if (trace) trace->recover(claim->slot);
         }
         Views views;
-        helpers::Environment environment{&thread.task, this, trace_.map.get()};
+        helpers::Environment environment{&thread.task, this, trace};
         HookRun run;
         run.vcpu = claim->slot;
         run.cpu = static_cast<u32>(::sched_getcpu());
@@ -220,7 +222,7 @@ maps::PerfBuffer* Hooks::perf_buffer(maps::Map& map, u32 index) {
 }
 
 void Hooks::wake(maps::Map& ring) {
-    if (&ring == trace_.map.get()) return system_.wake(trace_wake_);
+    if (&ring == trace_map_.load(std::memory_order_acquire)) return system_.wake(trace_wake_);
     for (const auto* loaded : table_.load(std::memory_order_acquire)->maps)
         if (&loaded->map() == &ring) return system_.wake(loaded->wake_path);
 }
@@ -246,7 +248,7 @@ Result<std::unique_ptr<SyscallHooks>> SyscallHooks::open(const std::string& path
     auto root = ANYBPF_TRY(kernel::Root::join(path));
     const auto vcpus = ANYBPF_TRY(root.vcpus());
     auto hooks = std::make_unique<Hooks>(std::move(root), vcpus, tree, raw, believes(path));
-    hooks->load();
+    hooks->refresh();
     return std::unique_ptr<SyscallHooks>(std::move(hooks));
 }
 
