@@ -74,29 +74,37 @@ bool within_reach(u64 from, u64 to) {
     return distance > -0x7fff0000LL && distance < 0x7fff0000LL;
 }
 
-void write_jump(u8* at, u64 target) {
-    const auto distance = static_cast<u32>(target - (reinterpret_cast<u64>(at) + 5));
+// Into `at`, which is the instruction at `start` or a copy of it.
+void write_jump(u8* at, u64 start, u64 target) {
+    const auto distance = static_cast<u32>(target - (start + 5));
     at[0] = 0xe9;
     __builtin_memcpy(at + 1, &distance, 4);
 }
 
-// mov $nr,%eax; syscall, seven bytes at `at`.
-void patch(u8* at) {
+constexpr u64 site_size = 7;  // an instruction of five bytes and the call
+
+// mov $nr,%eax; syscall, at `at`.
+void patch_direct(u8* at, u64 start) {
     const u32 nr = load32(at + 1);
-    const u64 start = reinterpret_cast<u64>(at);
     if (at[0] != 0xb8 || at[5] != 0x0f || at[6] != 0x05 || nr >= 512 || nr == SYS_rt_sigreturn) return;
-    const Slot* slot = add(start + 7, nr, start);
-    if (slot != nullptr) write_jump(at, slot->go - stub_syscall);
+    const Slot* slot = add(start + site_size, nr, start);
+    if (slot != nullptr) write_jump(at, start, slot->go - stub_syscall);
 }
 
 // libc's syscall(): mov 8(%rsp),%r9; syscall.
 constexpr std::array<u8, 7> generic_call = {0x4c, 0x8b, 0x4c, 0x24, 0x08, 0x0f, 0x05};
 
-void patch_generic(u8* at) {
-    if (std::memcmp(at, generic_call.data(), generic_call.size()) != 0 || anybpf_slots[0].filled != 0) return;
-    const u64 start = reinterpret_cast<u64>(at);
-    fill(anybpf_slots[0], start + 7, any_number, start);
-    write_jump(at, reinterpret_cast<u64>(anybpf_stub_r9));
+void patch_generic(u8* at, u64 start) {
+    if (std::memcmp(at, generic_call.data(), generic_call.size()) != 0 ||
+        (anybpf_slots[0].filled != 0 && anybpf_slots[0].after != start + site_size))
+        return;
+    fill(anybpf_slots[0], start + site_size, any_number, start);
+    write_jump(at, start, reinterpret_cast<u64>(anybpf_stub_r9));
+}
+
+void patch(u8* at, u64 start) {
+    patch_direct(at, start);
+    patch_generic(at, start);
 }
 
 struct Library {
@@ -124,12 +132,19 @@ void populate(u64 begin, u64 size) {
     raw(SYS_madvise, first, ((begin + size + page - 1) & ~(page - 1)) - first, populate_write);
 }
 
-// Sites come in order, so those of neighbouring pages are patched together: one change of protection there and one
-// back, and the pages made private in one call instead of by a fault each.
+// Sites come in order, so those of neighbouring pages are patched together. The way in is /proc/self/mem, which writes
+// a page that stays executable and not writable: no change of protection, after which every page around would have to
+// be faulted in again. Where it cannot be had: one change of protection there and one back, and the pages made private
+// in one call instead of by a fault each.
 class Patcher {
   public:
     explicit Patcher(const Library& library) : library_(library) {}
-    ~Patcher() { finish(); }
+    ~Patcher() {
+        finish();
+        if (memory_ >= 0) raw(SYS_close, memory_);
+    }
+    Patcher(const Patcher&) = delete;
+    Patcher& operator=(const Patcher&) = delete;
     void site(u64 at) {
         if (count_ == sites_.size() || (count_ != 0 && at > sites_[count_ - 1] + near)) finish();
         sites_[count_++] = at;
@@ -138,9 +153,33 @@ class Patcher {
   private:
     static constexpr u64 near = 64 * page;
     void finish() {
-        if (count_ == 0) return;
+        if (count_ != 0 && !write_through_memory()) change_protection();
+        count_ = 0;
+    }
+
+    // A page (two, where a site lies across their border) is copied, changed in the copy, and written whole.
+    bool write_through_memory() {
+        if (memory_ < 0) memory_ = raw(SYS_open, "/proc/self/mem", O_RDWR | O_CLOEXEC);
+        if (memory_ < 0) return false;
+        std::array<u8, 2 * page> copy;
+        for (u32 i = 0; i < count_;) {
+            const u64 begin = sites_[i] & ~(page - 1);
+            u64 size = page;
+            u32 last = i;
+            while (last < count_ && sites_[last] < begin + page) ++last;
+            if (sites_[last - 1] + site_size > begin + page) size = 2 * page;
+            while (last < count_ && sites_[last] + site_size <= begin + size) ++last;
+            __builtin_memcpy(copy.data(), reinterpret_cast<const u8*>(begin), size);
+            for (; i < last; ++i) patch(copy.data() + (sites_[i] - begin), sites_[i]);
+            // The first write shows whether it is allowed; a stub of a site that stays unpatched serves its signal.
+            if (raw(SYS_pwrite64, memory_, copy.data(), size, begin) != static_cast<long>(size)) return false;
+        }
+        return true;
+    }
+
+    void change_protection() {
         const u64 begin = sites_[0] & ~(page - 1);
-        const u64 size = ((sites_[count_ - 1] + 7 + page - 1) & ~(page - 1)) - begin;
+        const u64 size = ((sites_[count_ - 1] + site_size + page - 1) & ~(page - 1)) - begin;
         if (raw(SYS_mprotect, begin, size, PROT_READ | PROT_WRITE) == 0) {
             u64 from = sites_[0];
             for (u32 i = 0; i < count_; ++i) {
@@ -149,16 +188,13 @@ class Patcher {
                 populate(from, end + 1 - from);
                 if (i + 1 < count_) from = sites_[i + 1];
             }
-            for (u32 i = 0; i < count_; ++i) {
-                patch(reinterpret_cast<u8*>(sites_[i]));
-                patch_generic(reinterpret_cast<u8*>(sites_[i]));
-            }
+            for (u32 i = 0; i < count_; ++i) patch(reinterpret_cast<u8*>(sites_[i]), sites_[i]);
             if (!make_executable(begin, size)) restore_text(library_);
         }
-        count_ = 0;
     }
 
     const Library& library_;
+    long memory_ = -1;
     u32 count_ = 0;
     std::array<u64, 512> sites_;
 };

@@ -61,7 +61,7 @@ with Place() as place:
     # The programs that ship.
     done = place.run("run", "execsnoop", "--", "sh", "-c", "ls / >/dev/null; date >/dev/null; exit 3")
     check(done.returncode == 3, f"execsnoop: exit {done.returncode} {done.stderr}")
-    for pattern in (r"^TIME +PID +PPID COMM +RET ARGS$", r"^\d\d:\d\d:\d\d +\d+ +\d+ sh +0 sh -c ls ", r"^\d\d:\d\d:\d\d +\d+ +\d+ ls +0 ls /$", r"^\d\d:\d\d:\d\d +\d+ +\d+ date +0 date$"):
+    for pattern in (r"^TIME +PID +PPID COMM +RET ARGS$", r"^\d\d:\d\d:\d\d +\d+ +\d+ sh +0 sh -c 'ls ", r"^\d\d:\d\d:\d\d +\d+ +\d+ ls +0 ls /$", r"^\d\d:\d\d:\d\d +\d+ +\d+ date +0 date$"):
         check(re.search(pattern, done.stdout, re.M), f"execsnoop, {pattern}: {done.stdout}")
     done = place.run("run", "opensnoop", "--", "cat", "/etc/hostname", "/no/such/file")
     check(re.search(r" cat +\d+ .* /etc/hostname$", done.stdout, re.M) and re.search(r" cat +ENOENT .* /no/such/file$", done.stdout, re.M), f"opensnoop: {done.stdout}{done.stderr}")
