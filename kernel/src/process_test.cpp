@@ -113,7 +113,8 @@ TEST(Processes, AKilledToolLeavesNothing) {
     const Shared<State> shared;
     const Scratch scratch;
     std::mt19937 random(1);
-    for (int i = 0; i < 40; ++i) {
+    // On a slow machine it takes more rounds until enough was under way.
+    for (int i = 0; i < 40 || (i < 1000 && shared->rounds.load() <= 100); ++i) {
         Child first([&] { work(scratch.path(), shared->rounds); }),
             second([&] { work(scratch.path(), shared->rounds); });
         ::usleep(std::uniform_int_distribution<useconds_t>(1000, 40000)(random));
