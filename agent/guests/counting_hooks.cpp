@@ -23,7 +23,8 @@ class Counting : public SyscallHooks {
     }
     void comm_changed(SyscallThread&) override {}
     void ids_changed(SyscallThread&) override {}
-    bool wants(u32) const override { return counts_->wants_nothing.load(std::memory_order_relaxed) == 0; }
+    bool wants_entry(u32) const override { return counts_->wants_nothing.load(std::memory_order_relaxed) == 0; }
+    bool wants_exit(u32 nr) const override { return wants_entry(nr); }
     void enter(SyscallThread& thread, const SyscallRegisters& registers) override {
         if (registers.orig_ax >= 512) return;
         counts_->enters[registers.orig_ax].fetch_add(1, std::memory_order_relaxed);

@@ -224,12 +224,14 @@ void refresh_if_stale() {
 
 void report_enter(ThreadState* state, const SyscallRegisters& registers, u32 nr) {
     refresh_if_stale();
-    if (nr < number_limit && process.hooks->wants(nr)) anybpf_with_vectors(call_enter, &state->thread(), &registers);
+    if (nr < number_limit && process.hooks->wants_entry(nr))
+        anybpf_with_vectors(call_enter, &state->thread(), &registers);
 }
 
 void report_exit(ThreadState* state, const SyscallRegisters& registers, u32 nr) {
     refresh_if_stale();
-    if (nr < number_limit && process.hooks->wants(nr)) anybpf_with_vectors(call_exit, &state->thread(), &registers);
+    if (nr < number_limit && process.hooks->wants_exit(nr))
+        anybpf_with_vectors(call_exit, &state->thread(), &registers);
 }
 
 // A signal arrived between the entry's report and the system call, or the kernel wants the call to start over after the

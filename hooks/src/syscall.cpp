@@ -55,10 +55,13 @@ class Hooks final : public SyscallHooks, private helpers::Host {
     void comm_changed(SyscallThread& thread) override { system_.read_comm(thread.task); }
     void ids_changed(SyscallThread& thread) override { system_.read_ids(thread.task); }
 
-    bool wants(u32 number) const override {
+    bool wants_entry(u32 number) const override {
         const Table& table = *table_.load(std::memory_order_acquire);
-        const u32 index = Table::index_of(number);
-        return (table.enter[index].count | table.exit[index].count) != 0;
+        return table.enter[Table::index_of(number)].count != 0;
+    }
+    bool wants_exit(u32 number) const override {
+        const Table& table = *table_.load(std::memory_order_acquire);
+        return table.exit[Table::index_of(number)].count != 0;
     }
     void enter(SyscallThread& thread, const SyscallRegisters& user) override { run_all<true>(thread, user); }
     void exit(SyscallThread& thread, const SyscallRegisters& user) override { run_all<false>(thread, user); }

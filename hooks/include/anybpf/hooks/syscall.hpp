@@ -54,8 +54,10 @@ class SyscallHooks {
     // After calls that set user or group ids.
     virtual void ids_changed(SyscallThread& thread) = 0;
 
-    // Whether anything is attached to the number at all: the agent skips the rest when not.
-    virtual bool wants(u32 nr) const = 0;
+    // Whether a program is attached to the entry, or the exit, of the number: where none is, the agent makes no report.
+    virtual bool wants_entry(u32 nr) const = 0;
+    virtual bool wants_exit(u32 nr) const = 0;
+    bool wants(u32 nr) const { return wants_entry(nr) || wants_exit(nr); }
     virtual void enter(SyscallThread& thread, const SyscallRegisters& registers) = 0;
     virtual void exit(SyscallThread& thread, const SyscallRegisters& registers) = 0;
     virtual u64 missed() const = 0;  // program runs that did not happen: nested, or no virtual CPU was free
