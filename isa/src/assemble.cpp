@@ -9,6 +9,7 @@
 #include <string>
 
 #include "anybpf/isa/text.hpp"
+#include "lines.hpp"
 #include "token.hpp"
 
 namespace anybpf::isa {
@@ -766,19 +767,7 @@ Result<std::vector<Insn>> Assembler::finish() {
 }  // namespace
 
 Result<std::vector<Insn>> assemble(std::string_view text, const HelperNumber& helper) {
-    Assembler assembler(helper);
-    const auto at_line = [&](Error error) {
-        error.message = fmt::format("line {}: {}", assembler.line_number(), error.message);
-        return tl::make_unexpected(std::move(error));
-    };
-    while (!text.empty()) {
-        const std::size_t end = std::min(text.find('\n'), text.size());
-        if (auto done = assembler.line(text.substr(0, end)); !done) return at_line(std::move(done).error());
-        text.remove_prefix(std::min(end + 1, text.size()));
-    }
-    auto insns = assembler.finish();
-    if (!insns) return at_line(std::move(insns).error());
-    return insns;
+    return assemble_lines(Assembler(helper), text);
 }
 
 }  // namespace anybpf::isa

@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 
+#include "lines.hpp"
 #include "token.hpp"
 
 namespace anybpf::isa {
@@ -355,19 +356,7 @@ Result<std::vector<ClassicInsn>> ClassicAssembler::finish() {
 }  // namespace
 
 Result<std::vector<ClassicInsn>> assemble_classic(std::string_view text) {
-    ClassicAssembler assembler;
-    const auto at_line = [&](Error error) {
-        error.message = fmt::format("line {}: {}", assembler.line_number(), error.message);
-        return tl::make_unexpected(std::move(error));
-    };
-    while (!text.empty()) {
-        const std::size_t end = std::min(text.find('\n'), text.size());
-        if (auto done = assembler.line(text.substr(0, end)); !done) return at_line(std::move(done).error());
-        text.remove_prefix(std::min(end + 1, text.size()));
-    }
-    auto insns = assembler.finish();
-    if (!insns) return at_line(std::move(insns).error());
-    return insns;
+    return assemble_lines(ClassicAssembler(), text);
 }
 
 }  // namespace anybpf::isa
