@@ -168,6 +168,24 @@ global anybpf_tls
     mov %rcx, %rdi
 .endm
 
+// The guest's registers from its state (rcx), all but rcx, r11 and the flags.
+.macro restore_registers
+    mov STATE_R15(%rcx), %r15
+    mov STATE_R14(%rcx), %r14
+    mov STATE_R13(%rcx), %r13
+    mov STATE_R12(%rcx), %r12
+    mov STATE_BP(%rcx), %rbp
+    mov STATE_BX(%rcx), %rbx
+    mov STATE_R10(%rcx), %r10
+    mov STATE_R9(%rcx), %r9
+    mov STATE_R8(%rcx), %r8
+    mov STATE_AX(%rcx), %rax
+    mov STATE_DX(%rcx), %rdx
+    mov STATE_SI(%rcx), %rsi
+    mov STATE_DI(%rcx), %rdi
+    mov STATE_SP(%rcx), %rsp
+.endm
+
     .p2align 5
 global anybpf_enter
     mov %gs, %ecx
@@ -214,20 +232,7 @@ leave_restore:
     add $0x7f, %dl
     mov %al, %ah
     sahf
-    mov STATE_R15(%rcx), %r15
-    mov STATE_R14(%rcx), %r14
-    mov STATE_R13(%rcx), %r13
-    mov STATE_R12(%rcx), %r12
-    mov STATE_BP(%rcx), %rbp
-    mov STATE_BX(%rcx), %rbx
-    mov STATE_R10(%rcx), %r10
-    mov STATE_R9(%rcx), %r9
-    mov STATE_R8(%rcx), %r8
-    mov STATE_AX(%rcx), %rax
-    mov STATE_DX(%rcx), %rdx
-    mov STATE_SI(%rcx), %rsi
-    mov STATE_DI(%rcx), %rdi
-    mov STATE_SP(%rcx), %rsp
+    restore_registers
     mov STATE_PUBLISH(%rcx), %rcx
     mov %rcx, %fs:TLS_ACTIVE(%r11)
     mov %fs:TLS_NEXT(%r11), %rcx
@@ -250,20 +255,7 @@ leave_restore_late:
     mov STATE_FLAGS(%rcx), %rax
     push %rax
     popfq
-    mov STATE_R15(%rcx), %r15
-    mov STATE_R14(%rcx), %r14
-    mov STATE_R13(%rcx), %r13
-    mov STATE_R12(%rcx), %r12
-    mov STATE_BP(%rcx), %rbp
-    mov STATE_BX(%rcx), %rbx
-    mov STATE_R10(%rcx), %r10
-    mov STATE_R9(%rcx), %r9
-    mov STATE_R8(%rcx), %r8
-    mov STATE_AX(%rcx), %rax
-    mov STATE_DX(%rcx), %rdx
-    mov STATE_SI(%rcx), %rsi
-    mov STATE_DI(%rcx), %rdi
-    mov STATE_SP(%rcx), %rsp
+    restore_registers
     mov %fs:TLS_NEXT(%r11), %rcx
     jmp *%rcx
 
