@@ -11,7 +11,7 @@
 # makes the executable <name>_test (or <name>_<label>_test) and gives every case in it to ctest under the label (default unit).
 
 function(anybpf_layer name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "FOLDER" "HEADERS;SOURCES;USES;LIBRARIES")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HEADERS;SOURCES;USES;LIBRARIES")
     if(NOT arg_SOURCES)
         set(arg_SOURCES ${PROJECT_SOURCE_DIR}/cmake/empty.cpp)
     endif()

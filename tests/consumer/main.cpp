@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program outside of the project that uses the installed library: assembles a filter, runs it, prints r0.
+// A program outside of the project that uses the installed library: assembles a program and counts its
+// instructions.
 #include <anybpf/engine/engine.hpp>
 #include <anybpf/isa/text.hpp>
 #include <cstdio>
