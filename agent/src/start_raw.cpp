@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent's beginning in a new image: the first constructor that runs (initfirst), while the process has one thread
 // and none of its code has run. Takes what the old image or the supervisor left in the environment, opens the root,
-// patches the C library, takes the signals, arms the dispatcher, and reports the exit of the execve that brought it.
+// takes the signals, arms the dispatcher, and reports the exit of the execve that brought it.
 // Safe because argument vector, environment and auxiliary vector are written only inside the array that the kernel
 // laid out, before anybody has read it.
 #include <link.h>
@@ -152,7 +152,7 @@ void start(char** argv, char** environment) {
     if (state == nullptr) return;
     anybpf_tls.state = state;
     start_signals(settings.blocked, settings.ignored);
-    patch_libraries();
+    find_libraries();
     birth(state);
     if (settings.nr != 0) {
         SyscallRegisters registers{};

@@ -150,8 +150,10 @@ extern Process process;
 
 // patch_raw.cpp
 Slot* slot_for(u64 after, u32 nr);  // null: the table is full
-void patch_libraries();             // what every program uses
-void patch_rest();                  // the rest; the process has one thread, which is in the agent
+void find_libraries();              // at start, once
+// The next two: the process has one thread, or is a vfork child whose parent waits, and is in the agent.
+void warm(u64 after);    // a signal was spent on this site
+void patch_libraries();  // all that is left
 
 // threads_raw.cpp
 ThreadState* make_state();

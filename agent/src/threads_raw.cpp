@@ -141,7 +141,7 @@ void birth(ThreadState* state) {
 
 // The last moment at which text can be patched at leisure.
 void leave_alone(ThreadState* state) {
-    if (process.alone && state->parent == nullptr && !process.sealed) patch_rest();
+    if (process.alone && state->parent == nullptr && !process.sealed) patch_libraries();
     process.alone = false;
 }
 
