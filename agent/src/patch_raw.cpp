@@ -136,9 +136,8 @@ void restore_text(const Library& library) {
 }
 
 void populate(u64 begin, u64 size) {
-    constexpr long populate_write = 23;
     const u64 first = begin & ~(page - 1);
-    raw(SYS_madvise, first, ((begin + size + page - 1) & ~(page - 1)) - first, populate_write);
+    raw(SYS_madvise, first, ((begin + size + page - 1) & ~(page - 1)) - first, madvise_populate_write);
 }
 
 // Sites come in order, so those of neighbouring pages are patched together. The way in is /proc/self/mem, which writes
@@ -278,7 +277,7 @@ Slot* slot_for(u64 after, u32 nr) {
 void find_libraries() { dl_iterate_phdr(visit, nullptr); }
 
 void warm(u64 after) {
-    if (!process.alone || process.sealed || library_count == 0) return;
+    if (process.threaded || process.sealed || library_count == 0) return;
     const Library& library = libraries[0];
     const u64 offset = after - site_size - library.text;
     if (offset >= library.size || offset / page >= heat.size() || !in_reach(library)) return;

@@ -24,7 +24,7 @@ tl::unexpected<Error> malformed(std::size_t at, std::string_view what) {
 Result<Slot> bind_insn(const Lowered& lowered, const LoweredInsn& insn, i64 at, const abi::HelperBodies* helpers) {
     if (insn.op >= op_count) return malformed(static_cast<u64>(at), "unknown operation");
     if (insn.dst > 10 || insn.src > 10) return malformed(static_cast<u64>(at), "unknown register");
-    Slot slot{interpreter_handlers()[insn.op], static_cast<u64>(insn.imm), insn.off, insn.dst, insn.src};
+    Slot slot{interpreter_handler(insn.op), static_cast<u64>(insn.imm), insn.off, insn.dst, insn.src};
     const i64 count = static_cast<i64>(lowered.insns.size());
     switch (op_indices[insn.op]) {
         case Index::none:
@@ -72,7 +72,7 @@ Result<std::shared_ptr<const Executable>> Interpreter::bind(const Lowered& lower
     executable->code.reserve(lowered.insns.size() + 1);
     for (std::size_t i = 0; i < lowered.insns.size(); ++i)
         executable->code.push_back(ANYBPF_TRY(bind_insn(lowered, lowered.insns[i], static_cast<i64>(i), helpers)));
-    executable->code.push_back({.handler = interpreter_handlers()[op_count]});
+    executable->code.push_back({.handler = interpreter_handler(op_count)});
     for (const program::MapUse& use : lowered.map_uses) {
         if (use.insn >= lowered.insns.size() || Op{lowered.insns[use.insn].op} != Op::mov64_imm)
             return malformed(use.insn, "a map is used where none is loaded");

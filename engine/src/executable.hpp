@@ -24,8 +24,8 @@ class Executable {
     std::vector<u32> subprograms;  // first slots
 };
 
-// Where the interpreter runs each Op; behind the last one, what ends a run that has lost its way. In interp_raw.cpp.
-const void* const* interpreter_handlers();
+// Where the interpreter runs the Op; for op_count, what ends a run that has lost its way. In interp_raw.cpp.
+const void* interpreter_handler(u32 op);
 
 // What a register holds for a reference to a map or to a place in its values.
 u64 address_of(const BoundMap& map, const program::MapUse& use);
