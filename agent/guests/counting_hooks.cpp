@@ -15,8 +15,10 @@ namespace {
 class Counting : public SyscallHooks {
   public:
     Counting(agent::Counts* counts, RawSyscall raw) : counts_(counts), raw_(raw) {}
-    bool stale() const override { return false; }
-    void refresh() override {}
+    bool stale() const override { return counts_->epoch.load() != seen_; }
+    const std::atomic<u64>& epoch() const override { return counts_->epoch; }
+    u64 seen() const override { return seen_; }
+    void refresh() override { seen_ = counts_->epoch.load(); }
     bool orphaned() const override { return counts_->orphaned.load(std::memory_order_relaxed) != 0; }
     void attach_thread(SyscallThread& thread) override {
         thread.vcpu.tid = static_cast<u32>(raw_(SYS_gettid, 0, 0, 0, 0, 0, 0));
@@ -53,6 +55,7 @@ class Counting : public SyscallHooks {
     }
     agent::Counts* counts_;
     RawSyscall raw_;
+    u64 seen_ = 0;
     std::string problem_;
 };
 

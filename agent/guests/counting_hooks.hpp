@@ -16,6 +16,7 @@ struct CountedEvent {
 struct Counts {
     static constexpr std::uint32_t log_size = 1 << 16;
     std::atomic<std::uint32_t> wants_nothing, orphaned, logging, stack_misaligned;
+    std::atomic<std::uint64_t> epoch;
     std::atomic<std::uint64_t> bad_thread;  // events on a thread whose ids are not its own
     std::array<std::atomic<std::uint64_t>, 512> enters, exits, restarts;
     std::atomic<std::uint64_t> logged;

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/sched.h>
@@ -605,6 +606,37 @@ static void places(void) {
     arm_timer(0, 0);
 }
 
+// The test traces this: from a breakpoint before each call it steps on, and sends SIGUSR1 at an instruction of its
+// choice. What the handler sees is code of the guest's own, and the calls go on as if nothing had been.
+static uintptr_t seen_ips[4096];
+static void see_step(int signal, siginfo_t* info, void* context) {
+    see_ip(signal, info, context);
+    if (hits <= 4096) seen_ips[hits - 1] = seen_ip;
+}
+static void stepped(long count) {
+    on(SIGUSR1, see_step, 0);
+    const pid_t parent = getppid();
+    for (int i = 0; i < 3; ++i) getppid();
+    for (long i = 0; i < count; ++i) {
+        __asm__ volatile("int3");
+        CHECK(getppid() == parent);
+    }
+    int stray = 0;
+    for (int i = 0; i < hits && i < 4096; ++i) stray += !known_place(seen_ips[i]);
+    printf("%d %d\n", (int)hits, stray);
+}
+
+// Between bytes of the first path, each answered in the second, a thousand calls.
+static void phases(const char* in, const char* out) {
+    const int from = open(in, O_RDONLY), to = open(out, O_WRONLY);
+    char byte = 0;
+    CHECK(from >= 0 && to >= 0);
+    while (read(from, &byte, 1) == 1) {
+        calls(1000);
+        CHECK(write(to, &byte, 1) == 1);
+    }
+}
+
 static void* storm_calls(void* count) {
     const pid_t parent = getppid();
     for (long i = 1; i < (long)count; ++i) CHECK(getppid() == parent);
@@ -860,6 +892,8 @@ int main(int argc, char** argv) {
     RUN("die", die_by_fault(argc > 2 ? argv[2] : ""))
     RUN("actions", actions())
     RUN("places", places())
+    RUN("stepped", stepped(a))
+    RUN("phases", phases(argv[2], argv[3]))
     RUN("storm", storm(a))
     RUN("cancel", cancel())
     RUN("trapped", trapped())

@@ -5,18 +5,23 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "../guests/counting_hooks.hpp"
 #include "anybpf/agent/environment.hpp"
@@ -121,15 +126,29 @@ class Agent : public testing::Test {
 
 class Guest : public Agent, public testing::WithParamInterface<std::string> {};
 
+Words words_of(const std::string& text) {
+    std::istringstream in(text);
+    Words words;
+    for (std::string word; in >> word;) words.push_back(word);
+    return words;
+}
+
 TEST_P(Guest, BehavesAsUntraced) {
-    std::istringstream words(GetParam());
-    Words command{guest_};
-    for (std::string word; words >> word;) command.push_back(word);
+    Words command = words_of(GetParam());
+    command.insert(command.begin(), guest_);
     const auto outcome = same(command);
     if (!GetParam().starts_with("die") && GetParam() != "trapped_default" && GetParam() != "gate32") {
         EXPECT_EQ(outcome.status, 0) << outcome.output;
     }
     EXPECT_GT(enters(SYS_exit_group) + enters(SYS_exit) + (outcome.status != 0), 0U);
+}
+
+TEST_P(Guest, BehavesAsUntracedWhereNothingIsWatched) {
+    counts_->wants_nothing = 1;
+    Words command = words_of(GetParam());
+    command.insert(command.begin(), guest_);
+    same(command);
+    for (int nr = 0; nr < 512; ++nr) EXPECT_EQ(enters(nr) + exits(nr), 0U) << nr;
 }
 
 INSTANTIATE_TEST_SUITE_P(, Guest,
@@ -211,6 +230,118 @@ TEST_F(Agent, CountsExactlyUnderSignals) {
         EXPECT_EQ(enters(SYS_rt_sigreturn), exits(SYS_rt_sigreturn));
         EXPECT_GT(enters(SYS_rt_sigreturn), 50U);
     }
+}
+
+// A traced process under a debugger's hand: each iteration of "stepped" begins at a breakpoint.
+class Stepper {
+  public:
+    Stepper(const Words& command, const Words& environment, const std::string& out) {
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            ::dup2(::open(out.c_str(), O_RDWR | O_CREAT | O_TRUNC, 0600), 1);
+            std::vector<char*> arguments, variables;
+            for (const auto& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
+            for (const auto& word : environment) variables.push_back(const_cast<char*>(word.c_str()));
+            arguments.push_back(nullptr);
+            variables.push_back(nullptr);
+            ::ptrace(PTRACE_TRACEME, 0, 0, 0);
+            ::execve(arguments[0], arguments.data(), variables.data());
+            ::_exit(127);
+        }
+        ::waitpid(pid_, &status_, 0);  // at its execve
+    }
+    // Runs to the next breakpoint, with the signal; false when the process ends.
+    bool to_breakpoint(int signal = 0) {
+        for (;;) {
+            if (!resume(PTRACE_CONT, signal)) return false;
+            if (WSTOPSIG(status_) == SIGTRAP) return true;
+            signal = WSTOPSIG(status_);
+        }
+    }
+    bool step() {
+        const bool alive = resume(PTRACE_SINGLESTEP, signal_);
+        signal_ = alive && WSTOPSIG(status_) != SIGTRAP ? WSTOPSIG(status_) : 0;
+        return alive;
+    }
+    u64 address() const {
+        user_regs_struct registers{};
+        ::ptrace(PTRACE_GETREGS, pid_, nullptr, &registers);
+        return registers.rip;
+    }
+    // The process has returned to the code that it was in at the breakpoint.
+    bool near(u64 place) const { return address() - place < 64; }
+    int status() const { return status_; }
+
+  private:
+    bool resume(decltype(PTRACE_CONT) how, int signal) {
+        ::ptrace(how, pid_, nullptr, signal);
+        ::waitpid(pid_, &status_, 0);
+        return WIFSTOPPED(status_);
+    }
+    pid_t pid_ = 0;
+    int status_ = 0, signal_ = 0;
+};
+
+// A signal at the instructions that a traced call takes: the stub, the ways in and out, and of the hooks some.
+TEST_F(Agent, TakesASignalAtEveryInstruction) {
+    for (const u32 nothing : {0U, 1U}) {
+        counts_->wants_nothing = nothing;
+        Stepper guest({guest_, "stepped", "400"}, traced(base_environment()), root_ + "/out");
+        ASSERT_TRUE(guest.to_breakpoint());
+        const u64 place = guest.address();
+        u32 length = 0;  // of one call, in instructions
+        do ++length;
+        while (guest.step() && (length < 8 || !guest.near(place)));
+        ASSERT_LT(length, 5000U);
+        u32 sent = 0;
+        for (u32 at = 1; at < length; at += at < 64 || at + 64 > length ? 1 : 3) {
+            ASSERT_TRUE(guest.to_breakpoint()) << "after " << sent;
+            for (u32 n = 0; n < at; ++n) guest.step();
+            ++sent;
+            if (!guest.to_breakpoint(SIGUSR1)) break;
+        }
+        while (guest.to_breakpoint()) {
+        }
+        EXPECT_EQ(guest.status(), 0);
+        u32 handled = 0, stray = 0;
+        std::ifstream(root_ + "/out") >> handled >> stray;
+        EXPECT_EQ(handled, sent) << "of " << length << " instructions";
+        EXPECT_EQ(stray, 0U) << "handlers that saw code of the agent";
+    }
+}
+
+// What is watched changes while the guest sleeps in a call: the exit of that very call is already another's.
+TEST_F(Agent, SeesAtOnceThatSomethingIsWatched) {
+    counts_->wants_nothing = 1;
+    const std::string in = root_ + "/in", out = root_ + "/out";
+    ASSERT_EQ(::mkfifo(in.c_str(), 0600), 0);
+    ASSERT_EQ(::mkfifo(out.c_str(), 0600), 0);
+    Outcome outcome;
+    std::thread guest([&] { outcome = run_traced({guest_, "phases", in, out}); });
+    const int to = ::open(in.c_str(), O_WRONLY | O_CLOEXEC), from = ::open(out.c_str(), O_RDONLY | O_CLOEXEC);
+    const auto phase = [&] {
+        char byte = 'x';
+        ASSERT_EQ(::write(to, &byte, 1), 1);
+        ASSERT_EQ(::read(from, &byte, 1), 1);
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));  // it goes to sleep in its next read
+    };
+    phase();
+    EXPECT_EQ(enters(SYS_getppid) + exits(SYS_read), 0U);
+    counts_->wants_nothing = 0;
+    counts_->epoch += 1;
+    phase();
+    EXPECT_EQ(enters(SYS_getppid), 1000U);
+    EXPECT_EQ(exits(SYS_getppid), 1000U);
+    EXPECT_EQ(exits(SYS_read), 1U);
+    counts_->wants_nothing = 1;
+    counts_->epoch += 1;
+    phase();
+    EXPECT_EQ(enters(SYS_getppid), 1000U);
+    EXPECT_EQ(exits(SYS_read), 1U);
+    ::close(to);
+    guest.join();
+    ::close(from);
+    EXPECT_EQ(outcome.status, 0);
 }
 
 TEST_F(Agent, KnowsEveryThreadsIds) {

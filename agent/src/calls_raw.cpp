@@ -27,8 +27,6 @@ constexpr auto special_table = [] {
     for (const u32 nr : special_numbers) table[nr] = true;
     return table;
 }();
-constexpr bool is_special(u32 nr) { return nr < number_limit && special_table[nr]; }
-
 constexpr bool is_clone(u32 nr) { return nr == SYS_clone || nr == SYS_clone3 || nr == SYS_fork || nr == SYS_vfork; }
 
 // prctl.h and the 6.18 numbers
@@ -214,10 +212,13 @@ u64 leave_to(ThreadState* state, u64 where) {
 
 Process process;
 
+bool is_special(u32 nr) { return nr < number_limit && special_table[nr]; }
+
 void refresh_if_stale() {
     if (!process.hooks->stale() || process.sealed || !try_lock(process.refresh_lock)) return;
     const int saved = errno;
     anybpf_with_vectors(call_refresh, nullptr, nullptr);
+    mark_quiet();
     errno = saved;
     unlock(process.refresh_lock);
 }

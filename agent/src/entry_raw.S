@@ -12,6 +12,8 @@
 #define SLOT_GO 0
 #define SLOT_AFTER 8
 #define SLOT_NR 16
+#define SLOT_ENTRY_BUSY 21
+#define SLOT_EXIT_BUSY 22
 #define STATE_R15 0
 #define STATE_R14 8
 #define STATE_R13 16
@@ -128,6 +130,13 @@ global anybpf_arena_end
 global anybpf_slots
     .zero 32 * 2048
 
+    .bss
+    .p2align 3
+global anybpf_epoch
+    .zero 8
+global anybpf_seen
+    .zero 8
+
     .section .tbss, "awT", @nobits
     .p2align 4
 global anybpf_tls
@@ -187,14 +196,31 @@ global anybpf_tls
     mov STATE_SP(%rcx), %rsp
 .endm
 
+// rcx is zero when the slots' marks still hold: a comparison that leaves the flags as they are. The checksum is linear,
+// so that of two equal numbers, and of no others, is zero.
+.macro compare_epoch
+    mov anybpf_epoch(%rip), %rcx
+    mov (%rcx), %ecx
+    crc32q anybpf_seen(%rip), %rcx
+.endm
+
+// Up to `passed` r11 is the slot, rcx is free, and all else is the guest's: a signal there finds the guest at its site.
     .p2align 5
 global anybpf_enter
     mov %gs, %ecx
     jrcxz 1f
 2:  jmp *SLOT_GO(%r11)
-1:  mov anybpf_tls@gottpoff(%rip), %rcx
+1:  movzbl SLOT_ENTRY_BUSY(%r11), %ecx
+    jrcxz 3f
+4:  mov anybpf_tls@gottpoff(%rip), %rcx
     mov %fs:TLS_ACTIVE(%rcx), %rcx
     jrcxz 2b
+    jmp enter_agent
+3:  compare_epoch
+    jrcxz 2b
+    jmp 4b
+global anybpf_enter_passed
+enter_agent:
     save_registers
     call anybpf_on_enter
     jmp leave
@@ -206,9 +232,17 @@ global anybpf_exit
     jmp exit_marked
 2:  mov SLOT_AFTER(%r11), %rcx
     jmp *%rcx
-1:  mov anybpf_tls@gottpoff(%rip), %rcx
+1:  movzbl SLOT_EXIT_BUSY(%r11), %ecx
+    jrcxz 3f
+4:  mov anybpf_tls@gottpoff(%rip), %rcx
     mov %fs:TLS_ACTIVE(%rcx), %rcx
     jrcxz 2b
+    jmp exit_agent
+3:  compare_epoch
+    jrcxz 2b
+    jmp 4b
+global anybpf_exit_passed
+exit_agent:
     save_registers
     call anybpf_on_exit
 
@@ -254,6 +288,7 @@ late:
 // The same way out, but signals that wait no longer stop it. It lies outside the range that starts over.
 leave_restore_late:
     mov STATE_FLAGS(%rcx), %rax
+    and $-0x101, %rax           // a debugger's single step shows in pushfq, but is not the guest's
     push %rax
     popfq
     restore_registers

@@ -62,6 +62,7 @@ void apply(UserContext& c, const SyscallRegisters& r) {
 bool agent_code(u64 ip) {
     if (ip < process.text_begin || ip >= process.text_end) return false;
     return !inside(ip, anybpf_stubs, anybpf_stubs_end) && !inside(ip, anybpf_stub_r9, anybpf_stub_r9 + 16) &&
+           !inside(ip, anybpf_enter, anybpf_enter_passed) && !inside(ip, anybpf_exit, anybpf_exit_passed) &&
            !inside(ip, anybpf_int80, anybpf_int80_end) && !inside(ip, anybpf_bare_syscall, anybpf_bare_syscall + 4) &&
            !inside(ip, anybpf_guest_restorer, anybpf_guest_restorer + 9);
 }
@@ -93,6 +94,16 @@ ThreadState* settle(ThreadState* state, UserContext& c) {
             state = settle_exit(state, r);
             c.ip = slot.after;
         }
+        apply(c, r);
+    } else if (inside(c.ip, anybpf_enter, anybpf_enter_passed)) {
+        c.ip = reinterpret_cast<const Slot*>(c.r11)->after - 2;
+        c.cx = c.ip + 2;
+    } else if (inside(c.ip, anybpf_exit, anybpf_exit_passed)) {
+        auto r = registers_of(c);
+        const Slot& slot = *reinterpret_cast<const Slot*>(c.r11);
+        r.ip = r.cx = c.cx = c.ip = slot.after;
+        r.orig_ax = slot.nr != any_number ? slot.nr : state->nr;
+        state = settle_exit(state, r);
         apply(c, r);
     } else if (inside(c.ip, anybpf_stub_r9, anybpf_stub_r9 + 16)) {
         c.ip = c.ip == address(anybpf_stub_r9) ? anybpf_slots[0].start : anybpf_slots[0].after - 2;

@@ -162,6 +162,7 @@ void start(char** argv, char** environment) {
     anybpf_tls.state = state;
     start_signals(settings.blocked, settings.ignored);
     find_libraries();
+    mark_quiet();
     birth(state);
     if (settings.nr != 0) {
         SyscallRegisters registers{};

@@ -33,12 +33,16 @@ constexpr bool is_ours(int signal) { return (our_signals & bit_of(signal)) != 0;
 
 // One system call instruction of the guest, and the stub that stands in for it. Slot i belongs to stub i of the arena.
 // A site whose number is not fixed by its own `mov $nr,%eax` has nr == any_number.
+//
+// A number that no program is attached to, and that the agent takes no part in, passes without the agent (quiet): its
+// slot says so until the root's epoch moves on.
 struct Slot {
     u64 go = 0;     // the stub's own syscall instruction
     u64 after = 0;  // behind the guest's instruction
     u32 nr = 0;     // the number, or any_number
-    u32 filled = 0;
-    u64 start = 0;  // the patched instruction before it; 0 when it is not patched
+    bool filled = false;
+    bool entry_busy = false, exit_busy = false;  // not quiet
+    u64 start = 0;                               // the patched instruction before it; 0 when it is not patched
 };
 constexpr u32 any_number = ~0U;
 constexpr long madvise_populate_write = 23;
@@ -155,6 +159,7 @@ void give_heap(char* memory, u64 size);  // zeroed memory, before the first allo
 // patch_raw.cpp
 Slot* slot_for(u64 after, u32 nr);  // null: the table is full
 void find_libraries();              // at start, once
+void mark_quiet();                  // at start, and after each refresh of the hooks
 // The next two: the process has one thread, or is a vfork child whose parent waits, and is in the agent.
 void warm(u64 after);    // a signal was spent on this site
 void patch_libraries();  // all that is left
@@ -196,6 +201,7 @@ ThreadState* settle_exit(ThreadState* owner, SyscallRegisters& registers);  // f
 void report_enter(ThreadState* state, const SyscallRegisters& registers, u32 nr);
 void report_exit(ThreadState* state, const SyscallRegisters& registers, u32 nr);
 void refresh_if_stale();
+bool is_special(u32 nr);  // a call that the agent takes part in
 
 // Copies without ever faulting: false when the guest's memory is not there.
 bool copy(void* to, const void* from, std::size_t size);
@@ -217,6 +223,10 @@ long raw(long number, Args... args);
 extern "C" {
 extern __thread anybpf::agent::Tls anybpf_tls __attribute__((tls_model("initial-exec")));
 extern anybpf::agent::Slot anybpf_slots[anybpf::agent::slot_count];
+// The root's epoch, and what it was when slots were marked quiet.
+extern const std::atomic<anybpf::u64>* anybpf_epoch;
+extern anybpf::u64 anybpf_seen;
+extern const char anybpf_enter[], anybpf_enter_passed[], anybpf_exit[], anybpf_exit_passed[];
 extern const char anybpf_arena_begin[], anybpf_arena_end[], anybpf_stubs[], anybpf_stubs_end[];
 extern const char anybpf_int80[], anybpf_int80_end[], anybpf_stub_r9[];
 extern const char anybpf_bare_syscall[], anybpf_thread_exit[], anybpf_agent_restorer[], anybpf_guest_restorer[];
@@ -235,7 +245,8 @@ long anybpf::agent::raw(long number, Args... args) {
 }
 
 namespace anybpf::agent {
-static_assert(sizeof(Slot) == 32 && offsetof(Slot, go) == 0 && offsetof(Slot, after) == 8 && offsetof(Slot, nr) == 16);
+static_assert(sizeof(Slot) == 32 && offsetof(Slot, go) == 0 && offsetof(Slot, after) == 8 && offsetof(Slot, nr) == 16 &&
+              offsetof(Slot, entry_busy) == 21 && offsetof(Slot, exit_busy) == 22);
 static_assert(offsetof(ThreadState, publish) == 168 && offsetof(ThreadState, deferred_count) == 176 &&
               offsetof(ThreadState, slot) == 184 && offsetof(ThreadState, in_use) == 208);
 static_assert(offsetof(Tls, state) == 8 && offsetof(Tls, next) == 16 && offsetof(Tls, flags) == 24);

@@ -47,6 +47,8 @@ class Hooks final : public SyscallHooks, private helpers::Host {
         return root_.epoch() != seen_.load(std::memory_order_relaxed) ||
                (root_.supervisor_dead(tree_) && !orphaned_.load(std::memory_order_relaxed));
     }
+    const std::atomic<u64>& epoch() const override { return root_.epoch_word(); }
+    u64 seen() const override { return seen_.load(std::memory_order_relaxed); }
     void refresh() override;
     bool orphaned() const override { return orphaned_.load(std::memory_order_relaxed); }
 

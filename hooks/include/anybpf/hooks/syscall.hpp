@@ -39,8 +39,11 @@ class SyscallHooks {
     static Result<std::unique_ptr<SyscallHooks>> open(const std::string& root, u32 tree, RawSyscall raw = nullptr);
     virtual ~SyscallHooks() = default;
 
-    // True when the root's epoch moved on since the last refresh: two loads.
+    // True when the root's epoch moved on since the last refresh, or the supervisor died: a few loads.
     virtual bool stale() const = 0;
+    // The epoch itself, and what it was at the last refresh, for who compares them without a call.
+    virtual const std::atomic<u64>& epoch() const = 0;
+    virtual u64 seen() const = 0;
     // Reads the links again, maps what is new, publishes the new table; runs under the agent's own lock. What went out
     // of use is kept mapped: another thread may still be inside.
     virtual void refresh() = 0;
