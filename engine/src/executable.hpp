@@ -27,7 +27,4 @@ class Executable {
 // Where the interpreter runs each Op; behind the last one, what ends a run that has lost its way. In interp_raw.cpp.
 const void* const* interpreter_handlers();
 
-// What a register holds for a reference to a map or to a place in its values.
-u64 address_of(const BoundMap& map, const program::MapUse& use);
-
 }  // namespace anybpf::engine

@@ -308,10 +308,6 @@ const void* const* interpreter_handlers() {
     return handlers;
 }
 
-u64 address_of(const BoundMap& map, const program::MapUse& use) {
-    return use.value != 0 ? reinterpret_cast<u64>(map.values) + use.offset : reinterpret_cast<u64>(map.map);
-}
-
 u64 Interpreter::run(const Executable& executable, abi::Run& run, u64 second) {
     State state;
     state.run = &run;
