@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random straight-line and branching ALU programs: the interpreter, a fold of isa::eval over the instructions, and the
+// Random straight-line and branching ALU programs: the engines, a fold of isa::eval over the instructions, and the
 // live kernel, where it may be asked, all end with the same r0.
 #include <gtest/gtest.h>
 
 #include <random>
 
 #include "anybpf/engine/engine.hpp"
+#include "anybpf/engine/jit.hpp"
 #include "anybpf/engine/lower.hpp"
 #include "anybpf/isa/eval.hpp"
 #include "anybpf/isa/text.hpp"
@@ -101,19 +102,28 @@ u64 fold(std::span<const Insn> insns) {
     }
 }
 
-u64 interpret(std::span<const Insn> insns) {
+// The options are the engine's own; each engine has the plain form, too.
+template <class E, class... Options>
+u64 run_on(std::span<const Insn> insns, const Options&... options) {
     const auto lowered = engine::lower_unverified(insns);
     EXPECT_TRUE(lowered.has_value()) << lowered.error().message;
     if (!lowered) return 0;
-    const auto executable = engine::Interpreter::bind(*lowered, {});
+    const auto executable = E::bind(*lowered, {}, nullptr, options...);
+    EXPECT_TRUE(executable.has_value()) << executable.error().message;
+    if (!executable) return 0;
     abi::Run run;
-    return engine::Interpreter::run(**executable, run);
+    return E::run(**executable, run);
 }
 
-TEST(RandomPrograms, InterpreterAgreesWithEval) {
+TEST(RandomPrograms, EnginesAgreeWithEval) {
     for (u64 seed = 0; seed < 5000; ++seed) {
         const auto insns = Generator(seed).program(30);
-        ASSERT_EQ(interpret(insns), fold(insns)) << "seed " << seed << "\n" << isa::listing(insns);
+        const u64 expected = fold(insns);
+        ASSERT_EQ(run_on<engine::Interpreter>(insns), expected) << "seed " << seed << "\n" << isa::listing(insns);
+        ASSERT_EQ(run_on<engine::Jit>(insns), expected) << "seed " << seed << "\n" << isa::listing(insns);
+        ASSERT_EQ(run_on<engine::Jit>(insns, engine::JitOptions{.plain = true}), expected)
+            << "seed " << seed << ", an old processor\n"
+            << isa::listing(insns);
     }
 }
 
@@ -144,7 +154,8 @@ TEST(RandomPrograms, ProgramsAbove64KiInstructionsAndFarJumps) {
     const auto insns = isa::assemble(text);
     ASSERT_TRUE(insns.has_value()) << insns.error().message;
     ASSERT_GT(insns->size(), 140000U);
-    EXPECT_EQ(interpret(*insns), 100007U);
+    EXPECT_EQ(run_on<engine::Interpreter>(*insns), 100007U);
+    EXPECT_EQ(run_on<engine::Jit>(*insns), 100007U);
     const auto too_far = isa::assemble("a: " + text.substr(0, 500000) + "if r0 == 0 goto a\nexit");
     EXPECT_TRUE(too_far.error().message.ends_with("label a is too far away")) << too_far.error().message;
     // As far as 16 bits reach, both ways.
@@ -153,7 +164,8 @@ TEST(RandomPrograms, ProgramsAbove64KiInstructionsAndFarJumps) {
     far += "back: exit\nr0 = 5\nr0 += 1\nif r0 == 6 goto -32768\nexit\n";
     const auto reaches = isa::assemble(far);
     ASSERT_TRUE(reaches.has_value()) << reaches.error().message;
-    EXPECT_EQ(interpret(*reaches), 6U);
+    EXPECT_EQ(run_on<engine::Interpreter>(*reaches), 6U);
+    EXPECT_EQ(run_on<engine::Jit>(*reaches), 6U);
 }
 
 }  // namespace
