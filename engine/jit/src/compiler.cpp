@@ -262,8 +262,7 @@ u32 Compiler::instruction(u32 at) {
 #define ANYBPF_ATOMIC(name, imm, text, form) ANYBPF_OPS_##form(name)
 #include "anybpf/isa/isa.def"
         case Op::jump:
-            if (static_cast<u32>(insn.off) != at + 1 || at + 1 == function_end_)
-                a_.jmp(label_of(static_cast<u32>(insn.off)));
+            if (!leads_to_next(at)) a_.jmp(label_of(static_cast<u32>(insn.off)));
             return 0;
         case Op::may_goto:
             may_goto(at);

@@ -125,6 +125,7 @@ class Compiler : asmjit::ErrorHandler {
     void fetch_by_exchange(isa::AtomicOp op, bool is64, const LoweredInsn& insn);
 
     // control.cpp
+    bool leads_to_next(u32 at) const;
     void branch_imm(isa::JumpOp op, bool is64, u32 at);
     void branch_reg(isa::JumpOp op, bool is64, u32 at);
     void branch(isa::JumpOp op, u32 at);

@@ -42,12 +42,18 @@ x86::Mem of_state(const x86::Gp& state, std::size_t offset) { return x86::dword_
 
 }  // namespace
 
+// A jump that makes no difference.
+bool Compiler::leads_to_next(u32 at) const {
+    return static_cast<u32>(lowered_.insns[at].off) == at + 1 && at + 1 != function_end_;
+}
+
 void Compiler::branch(isa::JumpOp op, u32 at) {
     a_.j(condition(op), label_of(static_cast<u32>(lowered_.insns[at].off)));
 }
 
 void Compiler::branch_imm(isa::JumpOp op, bool is64, u32 at) {
     const LoweredInsn& insn = lowered_.insns[at];
+    if (leads_to_next(at)) return;
     const i64 imm = is64 ? insn.imm : static_cast<i32>(insn.imm);
     const x86::Gp dst = sized(insn.dst, is64);
     const bool small = imm == static_cast<i32>(imm);
@@ -66,6 +72,7 @@ void Compiler::branch_imm(isa::JumpOp op, bool is64, u32 at) {
 
 void Compiler::branch_reg(isa::JumpOp op, bool is64, u32 at) {
     const LoweredInsn& insn = lowered_.insns[at];
+    if (leads_to_next(at)) return;
     const x86::Gp dst = sized(insn.dst, is64), src = sized(insn.src, is64);
     if (op == isa::JumpOp::jset)
         a_.test(dst, src);
