@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Binding for the interpreter: the lowered form, once checked, becomes threaded code of this process.
+#include <bit>
+
 #include "anybpf/engine/check.hpp"
 #include "anybpf/engine/op.hpp"
 #include "executable.hpp"
@@ -7,10 +9,11 @@
 namespace anybpf::engine {
 namespace {
 
-Slot bind_insn(const program::LoweredInsn& insn, i64 at) {
+Slot bind_insn(const Executable& executable, const program::LoweredInsn& insn, i64 at) {
     Slot slot{interpreter_handlers()[insn.op], static_cast<u64>(insn.imm), insn.off, insn.dst, insn.src};
     const auto distance = [at](i64 target) { return static_cast<i32>((target - at) * i64{sizeof(Slot)}); };
     if (op_indices[insn.op] == Index::jump) slot.off = distance(insn.off);
+    if (op_indices[insn.op] == Index::array) slot.imm = std::bit_cast<u64>(&executable.arrays[slot.imm]);
     if (op_indices[insn.op] == Index::call) slot.off = distance(insn.imm);
     return slot;
 }
@@ -23,9 +26,10 @@ Result<std::shared_ptr<const Executable>> Interpreter::bind(const program::Lower
     ANYBPF_TRY(check(lowered, maps, helpers));
     auto executable = std::make_shared<Executable>();
     for (const program::LoweredSubprogram& sub : lowered.subprograms) executable->subprograms.push_back(sub.first);
+    for (const BoundMap& map : maps) executable->arrays.push_back(map.array);
     executable->code.reserve(lowered.insns.size() + 1);
     for (std::size_t i = 0; i < lowered.insns.size(); ++i)
-        executable->code.push_back(bind_insn(lowered.insns[i], static_cast<i64>(i)));
+        executable->code.push_back(bind_insn(*executable, lowered.insns[i], static_cast<i64>(i)));
     executable->code.push_back({.handler = interpreter_handlers()[op_count]});
     for (const program::MapUse& use : lowered.map_uses) executable->code[use.insn].imm = address_of(maps[use.map], use);
     return executable;

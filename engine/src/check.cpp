@@ -35,7 +35,8 @@ Result<> check_subprograms(const Lowered& lowered) {
     return {};
 }
 
-Result<> check_insn(const Lowered& lowered, std::size_t at, const abi::HelperBodies* helpers) {
+Result<> check_insn(const Lowered& lowered, std::size_t at, std::span<const BoundMap> maps,
+                    const abi::HelperBodies* helpers) {
     const LoweredInsn& insn = lowered.insns[at];
     if (insn.op >= op_count) return malformed(at, "unknown operation");
     if (insn.dst > 10 || insn.src > 10) return malformed(at, "unknown register");
@@ -59,6 +60,10 @@ Result<> check_insn(const Lowered& lowered, std::size_t at, const abi::HelperBod
                 return fail(Errc::unsupported, fmt::format("helper {} is not available here",
                                                            abi::helper_name(static_cast<u32>(insn.imm))));
             break;
+        case Index::array:
+            if (insn.imm < 0 || static_cast<u64>(insn.imm) >= maps.size()) return malformed(at, "unknown map");
+            if (maps[static_cast<u64>(insn.imm)].array.entries == 0) return malformed(at, "the map is no array");
+            break;
     }
     return {};
 }
@@ -78,7 +83,7 @@ Result<> check(const Lowered& lowered, std::span<const BoundMap> maps, const abi
     if (lowered.insns.empty() || lowered.insns.size() > max_insns)
         return fail(Errc::malformed, fmt::format("a program of {} instructions", lowered.insns.size()));
     ANYBPF_TRY(check_subprograms(lowered));
-    for (std::size_t at = 0; at < lowered.insns.size(); ++at) ANYBPF_TRY(check_insn(lowered, at, helpers));
+    for (std::size_t at = 0; at < lowered.insns.size(); ++at) ANYBPF_TRY(check_insn(lowered, at, maps, helpers));
     for (const program::MapUse& use : lowered.map_uses) ANYBPF_TRY(check_map_use(lowered, use, maps));
     return {};
 }

@@ -4,7 +4,8 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <algorithm>
+#include <bit>
 
 #include "anybpf/engine/check.hpp"
 #include "anybpf/engine/jit.hpp"
@@ -14,6 +15,8 @@
 
 namespace anybpf::engine {
 namespace {
+
+using program::Lowered;
 
 template <class E>
 using Bound = std::remove_reference_t<decltype(*E::bind({}, {}))>;
@@ -193,6 +196,91 @@ TYPED_TEST(EngineTest, PassesContextAndSecond) {
     EXPECT_EQ(TypeParam::run(*executable, run, reinterpret_cast<std::uintptr_t>(&run)), 0U);
 }
 
+// As lower() takes a program that the verifier has accepted, with every instruction reached.
+Lowered lower_accepted(std::string_view text, std::initializer_list<abi::MapType> maps) {
+    program::Program program;
+    program.insns = *isa::assemble(text);
+    for (const abi::MapType type : maps) program.maps.emplace_back().type = type;
+    program::Proof proof;
+    proof.insns.assign(program.insns.size(), {.reached = true});
+    for (u32 pc = 0; pc < program.insns.size(); ++pc)
+        if (isa::slots(program.insns[pc]) == 2) proof.insns[pc + 1].reached = false;
+    proof.subprograms = {{.first = 0, .last = static_cast<u32>(program.insns.size()), .stack_bytes = 16}};
+    auto lowered = lower(program, proof);
+    EXPECT_TRUE(lowered.has_value()) << (lowered ? "" : lowered.error().message);
+    return lowered ? *lowered : Lowered{};
+}
+bool has(const Lowered& lowered, Op op) {
+    return std::ranges::any_of(lowered.insns, [op](const auto& insn) { return Op{insn.op} == op; });
+}
+
+constexpr std::string_view lookup = "*(u32 *)(r10 - 4) = r1\nr2 = r10\nr2 += -4\nr1 = map[idx:0] ll\ncall 1\n";
+
+TYPED_TEST(EngineTest, FindsElementsOfArraysWithoutACall) {
+    std::array<u64, 4 * 16> values{};
+    auto* const bytes = static_cast<std::byte*>(static_cast<void*>(values.data()));
+    const std::string_view uses[] = {"exit", "if r0 == 0 goto +0\nexit", "if r0 == 0 goto +1\nexit\nexit",
+                                     "if r0 != 0 goto +1\nexit\nexit", "r6 = r0\nr0 = r6\nexit"};
+    for (const u32 entries : {1U, 5U})
+        for (const u64 stride : {8U, 16U, 24U})
+            for (const u64 block : {0U, 128U})
+                for (const std::string_view use : uses) {
+                    const auto lowered =
+                        lower_accepted(std::string(lookup) + std::string(use),
+                                       {block == 0 ? abi::MapType::array : abi::MapType::percpu_array});
+                    EXPECT_TRUE(has(lowered, Op::lookup_array));
+                    EXPECT_FALSE(has(lowered, Op::mov64_imm));  // of the map, which nobody needs now
+                    const abi::ArrayPlace place{bytes, stride, block, entries};
+                    const BoundMap maps[] = {{nullptr, nullptr, place}};
+                    const auto bound = TypeParam::bind(lowered, maps);
+                    ASSERT_TRUE(bound.has_value()) << bound.error().message;
+                    for (const u64 index : {u64{0}, u64{1}, u64{4}, u64{5}, u64{0xffffffff}})
+                        for (const u32 vcpu : {0U, 3U}) {
+                            abi::Run run;
+                            run.vcpu = vcpu;
+                            run.context = std::bit_cast<void*>(index);
+                            const u64 expected =
+                                index < entries ? std::bit_cast<u64>(place.at(static_cast<u32>(index), vcpu)) : 0;
+                            EXPECT_EQ(TypeParam::run(**bound, run), expected)
+                                << index << " of " << entries << ", vcpu " << vcpu << ", " << use;
+                        }
+                }
+}
+
+TYPED_TEST(EngineTest, KnowsItsVirtualCpu) {
+    const auto bound = TypeParam::bind(lower_accepted("r0 = -1\ncall 8\nexit", {}), {});
+    ASSERT_TRUE(bound.has_value()) << bound.error().message;
+    abi::Run run;
+    run.vcpu = 77;
+    EXPECT_EQ(TypeParam::run(**bound, run), 77U);
+}
+
+TEST(Lower, KnowsWhichArrayALookupAlwaysMeans) {
+    using abi::MapType;
+    const auto inlined = [](std::string_view text, std::initializer_list<MapType> maps) {
+        return has(lower_accepted(text, maps), Op::lookup_array);
+    };
+    EXPECT_TRUE(inlined(std::string(lookup) + "exit", {MapType::array}));
+    EXPECT_FALSE(inlined(std::string(lookup) + "exit", {MapType::hash}));
+    // Another map on another path, a copy whose origin is not on the line, a second call.
+    EXPECT_FALSE(inlined("r2 = r10\nr1 = map[idx:0] ll\nif r2 == 0 goto +2\nr1 = map[idx:1] ll\ncall 1\nexit",
+                         {MapType::array, MapType::array}));
+    EXPECT_FALSE(inlined("r2 = r10\nr6 = map[idx:0] ll\nr1 = r6\ncall 1\nexit", {MapType::array}));
+    EXPECT_FALSE(inlined("r2 = r10\nr1 = map[idx:0] ll\ncall 5\ncall 1\nexit", {MapType::array}));
+    // What is looked at elsewhere, too, stays.
+    const auto stays = [](std::string_view text) {
+        const auto lowered = lower_accepted(text, {MapType::array});
+        return has(lowered, Op::lookup_array) && has(lowered, Op::mov64_imm) && lowered.map_uses.size() == 1;
+    };
+    EXPECT_TRUE(stays("r2 = r10\nr1 = map[idx:0] ll\nr6 = r1\ncall 1\nr0 = r6\nexit"));
+    EXPECT_TRUE(stays("r2 = r10\nr1 = map[idx:0] ll\nif r2 == 0 goto +1\ncall 1\nexit"));
+    EXPECT_FALSE(stays("r2 = r10\nr1 = map[idx:0] ll\nr3 = 0\ncall 1\nexit"));
+    // A jump to the load that is gone leads to what comes after it.
+    const auto lowered =
+        lower_accepted("r2 = r10\nif r2 == 0 goto +1\nr3 = 0\nr1 = map[idx:0] ll\ncall 1\nexit", {MapType::array});
+    EXPECT_EQ(Op{lowered.insns[static_cast<u32>(lowered.insns[1].off)].op}, Op::lookup_array);
+}
+
 TEST(Lower, RefusesWhatLeavesTheProgram) {
     const auto refuses = [](std::string_view text) { return !lower_unverified(*isa::assemble(text)).has_value(); };
     EXPECT_TRUE(refuses("goto +5\nexit"));
@@ -251,6 +339,17 @@ TEST(Bind, ChecksEveryIndex) {
     EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms[1].stack_bytes = 520; }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms[1].stack_bytes = 12; }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.map_uses.push_back({0, 0, 0, 0}); }));
+    const auto looks_up = [](program::Lowered& bad, i64 map) {
+        bad.insns[0] = {.op = static_cast<u16>(Op::lookup_array), .dst = 0, .src = 2, .off = 0, .imm = map};
+    };
+    EXPECT_TRUE(refuses([&](auto& bad) { looks_up(bad, 0); }));
+    std::byte value{};
+    const BoundMap bound[] = {{&value, &value}, {&value, &value, {&value, 8, 0, 1}}};
+    for (const i64 map : {-1, 0, 1, 2}) {
+        program::Lowered other = good;
+        looks_up(other, map);
+        EXPECT_EQ(check(other, bound, nullptr).has_value(), map == 1) << map;
+    }
     EXPECT_TRUE(refuses([](auto& bad) { bad.insns.clear(); }));
     const abi::HelperBodies none{};
     EXPECT_FALSE(Interpreter::bind(good, {}, &none));

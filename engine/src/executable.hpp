@@ -21,7 +21,8 @@ class Executable {
   public:
     // One slot more than instructions: the last one ends the run, so that no path leaves the code.
     std::vector<Slot> code;
-    std::vector<u32> subprograms;  // first slots
+    std::vector<u32> subprograms;         // first slots
+    std::vector<abi::ArrayPlace> arrays;  // of the program's maps; slots point at them
 };
 
 // Where the interpreter runs each Op; behind the last one, what ends a run that has lost its way. In interp_raw.cpp.

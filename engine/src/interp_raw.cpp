@@ -280,6 +280,17 @@ op_exit:
     }
     ANYBPF_GO;
 
+op_lookup_array: {
+    const auto& array = *pointer<const abi::ArrayPlace>(pc->imm);
+    const u32 index = load<u32>(r[pc->src]);
+    r[pc->dst] = index < array.entries ? reinterpret_cast<u64>(array.at(index, state->run->vcpu)) : 0;
+    ANYBPF_NEXT;
+}
+
+op_get_vcpu:
+    r[pc->dst] = state->run->vcpu;
+    ANYBPF_NEXT;
+
 give_up:
     state->depth = base;
     state->executable = entered;

@@ -57,7 +57,7 @@ class TestHost final : public helpers::Host {
         std::vector<engine::BoundMap> bound;
         for (const u32 id : program.map_ids) {
             auto mapped = ANYBPF_TRY(state_.map_by_id(id));
-            bound.push_back({mapped->map.get(), mapped->map->values()});
+            bound.push_back({mapped->map.get(), mapped->map->values(), mapped->map->array()});
             maps_.push_back(std::move(mapped));
         }
         return engine::Interpreter::bind(program.lowered, bound, &helpers::bodies());

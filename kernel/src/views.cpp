@@ -106,7 +106,7 @@ Result<ProgramObject> Root::open_program(u32 id) const {
     const auto bytes = ANYBPF_TRY(read_all(opened, "the program's file"));
     ByteReader in(bytes);
     const auto header = ANYBPF_TRY(in.take<ProgramFile>());
-    if (header.magic != program_magic || header.version != files_version || header.id != id)
+    if (header.magic != program_magic || header.version != program_version || header.id != id)
         return fail(Errc::malformed, file_of({ObjectKind::prog, id}) + " is not a program");
     ProgramObject program{
         .id = id,

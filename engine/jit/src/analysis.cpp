@@ -52,6 +52,7 @@ Function merged(const std::vector<Function>& functions) {
         all.stack_bytes = std::max(all.stack_bytes, function.stack_bytes);
         all.named |= function.named;
         all.calls_helpers |= function.calls_helpers;
+        all.reads_run |= function.reads_run;
         all.calls_functions |= function.calls_functions;
     }
     return all;
@@ -59,7 +60,8 @@ Function merged(const std::vector<Function>& functions) {
 
 class Scan {
   public:
-    Scan(const Lowered& lowered, bool bound_helpers) : lowered_(lowered), bound_helpers_(bound_helpers) {
+    Scan(const Lowered& lowered, std::span<const BoundMap> maps, bool bound_helpers)
+        : lowered_(lowered), maps_(maps), bound_helpers_(bound_helpers) {
         out_.is_target.assign(lowered.insns.size(), false);
     }
     Analysis run();
@@ -68,6 +70,7 @@ class Scan {
     void insn(Function& function, const LoweredInsn& insn);
 
     const Lowered& lowered_;
+    std::span<const BoundMap> maps_;
     bool bound_helpers_;
     bool crosses_ = false;  // from one function into another without a call
     bool only_helpers_ = true;
@@ -85,6 +88,8 @@ void Scan::insn(Function& function, const LoweredInsn& insn) {
     if (op == Op::mov64_imm && is_function(static_cast<u64>(insn.imm))) out_.has_functions = true;
     if (op == Op::call_helper) function.calls_helpers = true;
     if (op == Op::callx) function.calls_helpers = true;
+    if (op == Op::get_vcpu) function.reads_run = true;
+    if (op == Op::lookup_array && maps_[static_cast<u64>(insn.imm)].array.block != 0) function.reads_run = true;
     if (op == Op::call_local || op == Op::callx || op == Op::tail_call) function.calls_functions = true;
     if (function.calls_functions || op == Op::may_goto || (op == Op::call_helper && !bound_helpers_))
         only_helpers_ = false;
@@ -119,7 +124,9 @@ Analysis Scan::run() {
 
 }  // namespace
 
-Analysis analyse(const Lowered& lowered, bool bound_helpers) { return Scan(lowered, bound_helpers).run(); }
+Analysis analyse(const Lowered& lowered, std::span<const BoundMap> maps, bool bound_helpers) {
+    return Scan(lowered, maps, bound_helpers).run();
+}
 
 Operands operands(Op op) {
     constexpr Operands change{.reads_dst = true, .writes_dst = true};
@@ -185,6 +192,10 @@ Operands operands(Op op) {
             return {};
         case Op::exit:
             return {.reads_r0 = true};
+        case Op::lookup_array:
+            return copy;
+        case Op::get_vcpu:
+            return set;
     }
     return {};
 }

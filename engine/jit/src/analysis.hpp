@@ -3,8 +3,10 @@
 // each of its functions needs, and where jumps lead.
 #pragma once
 
+#include <span>
 #include <vector>
 
+#include "anybpf/engine/engine.hpp"
 #include "anybpf/engine/op.hpp"
 #include "anybpf/program/lowered.hpp"
 
@@ -29,6 +31,7 @@ struct Function {
     u32 stack_bytes = 0;
     Registers named = 0;  // the registers in it
     bool calls_helpers = false;
+    bool reads_run = false;        // abi::Run, other than in calls
     bool calls_functions = false;  // or makes tail calls
 };
 
@@ -42,6 +45,6 @@ struct Analysis {
 };
 
 // bound_helpers: whether bodies are known when code is made. The program has been checked (engine/check.hpp).
-Analysis analyse(const program::Lowered& lowered, bool bound_helpers);
+Analysis analyse(const program::Lowered& lowered, std::span<const BoundMap> maps, bool bound_helpers);
 
 }  // namespace anybpf::engine

@@ -104,6 +104,16 @@ abi::HelperBodies all_helpers() {
     return bodies;
 }
 
+// Arrays of every shape that lookups tell apart.
+std::vector<BoundMap> arrays() {
+    static std::array<std::byte, 64> values{};
+    const auto array = [](u64 stride, u64 block, u32 entries) {
+        return BoundMap{
+            nullptr, nullptr, {.values = values.data(), .stride = stride, .block = block, .entries = entries}};
+    };
+    return {array(8, 0, 1), array(8, 128, 100), array(24, u64{1} << 40, 0x80000001), array(u64{3} << 33, 384, 2)};
+}
+
 constexpr auto immediates = std::to_array<i64>({0, 1, -1, 8, 127, -128, 1000, 0x7fffffff, -0x80000000LL, 0xffffffff,
                                                 0x123456789abcdef, static_cast<i64>(function_value(0))});
 constexpr auto offsets = std::to_array<i32>({0, 8, -8, 4096, -0x7fffffff});
@@ -124,6 +134,9 @@ Lowered everything(bool calls) {
                 break;
             case Index::call:
                 insn.imm = 0;
+                break;
+            case Index::array:
+                insn.imm = insn.src % 4;
                 break;
             case Index::helper:
                 insn.imm = 1 + at % (i32{abi::helper_count} - 1);
@@ -165,7 +178,7 @@ TEST(Code, EveryOperationDecodesBackWithoutAnyVectorRegister) {
                 if (is_function(static_cast<u64>(insn.imm))) insn.imm = 77;
         for (const abi::HelperBodies* bodies : {&helpers, static_cast<const abi::HelperBodies*>(nullptr)})
             for (const bool plain : {false, true}) {
-                const auto bound = Jit::bind(program, {}, bodies, {.plain = plain});
+                const auto bound = Jit::bind(program, arrays(), bodies, {.plain = plain});
                 ASSERT_TRUE(bound.has_value()) << bound.error().message;
                 EXPECT_GT(Jit::instructions(**bound).size(), program.insns.size());
                 expect_good_code(Jit::instructions(**bound));

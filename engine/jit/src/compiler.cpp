@@ -30,7 +30,7 @@ MachineFeatures MachineFeatures::host() {
 
 Compiler::Compiler(const program::Lowered& lowered, std::span<const BoundMap> maps, const abi::HelperBodies* helpers,
                    MachineFeatures features)
-    : lowered_(lowered), helpers_(helpers), features_(features) {
+    : lowered_(lowered), maps_(maps), helpers_(helpers), features_(features) {
     for (const program::MapUse& use : lowered.map_uses)
         map_addresses_.emplace_back(use.insn, address_of(maps[use.map], use));
     std::ranges::stable_sort(map_addresses_, {}, &std::pair<u32, u64>::first);
@@ -44,7 +44,7 @@ Result<Code> Compiler::run() {
     if (code_.init(asmjit::Environment(asmjit::Arch::kX64)) != asmjit::kErrorOk || code_.attach(&a_) != 0)
         return fail(Errc::out_of_memory, "no memory for machine code");
     code_.setErrorHandler(this);
-    analysis_ = analyse(lowered_, helpers_ != nullptr);
+    analysis_ = analyse(lowered_, maps_, helpers_ != nullptr);
     labels_.assign(lowered_.insns.size(), no_label);
     entries_.resize(analysis_.functions.size());
     for (Label& entry : entries_) entry = a_.newLabel();
@@ -98,6 +98,11 @@ void Compiler::functions() {
         }
     }
     if (analysis_.open_end) a_.jmp(give_up());
+    for (const Miss& miss : misses_) {
+        a_.bind(miss.entry);
+        a_.xor_(narrow(miss.reg), narrow(miss.reg));
+        a_.jmp(miss.back);
+    }
     if (give_up_.isValid()) {
         a_.bind(give_up_);
         a_.mov(scratch, x86::qword_ptr(run_register, offsetof(abi::Run, engine)));
@@ -136,7 +141,8 @@ Compiler::Frame Compiler::frame_of(const Function& function) const {
         if ((function.named & only(reg)) != 0)
             frame.saved[frame.saved_count++] = static_cast<u8>(machine_registers[reg]);
     const bool calls = function.calls_helpers || function.calls_functions;
-    if (analysis_.leaf && calls) frame.saved[frame.saved_count++] = static_cast<u8>(run_register.id());
+    if (analysis_.leaf && (calls || function.reads_run))
+        frame.saved[frame.saved_count++] = static_cast<u8>(run_register.id());
     frame.has_stack = (function.named & only(10)) != 0;
     frame.has_depth = function.calls_functions || (function.calls_helpers && analysis_.has_functions);
     frame.area = (frame.has_stack ? function.stack_bytes : 0) + (frame.has_depth ? 8 : 0);
@@ -153,7 +159,8 @@ void Compiler::prologue() {
     if (frame_.area != 0) a_.sub(x86::rsp, frame_.area);
     for (u32 i = 0; i < frame_.saved_count; ++i) a_.push(x86::gpq(frame_.saved[i]));
     if (frame_.has_depth) a_.mov(frame_.depth(), scratch.r32());
-    if (analysis_.leaf && analysis_.functions[function_].calls_helpers) a_.mov(run_register, argument_register);
+    const Function& function = analysis_.functions[function_];
+    if (analysis_.leaf && (function.calls_helpers || function.reads_run)) a_.mov(run_register, argument_register);
 }
 
 // All but the return. Goes by rsp and not by rbp, which a program that nobody verified may have changed.
@@ -282,6 +289,11 @@ u32 Compiler::instruction(u32 at) {
         case Op::exit:
             epilogue();
             a_.ret();
+            return 0;
+        case Op::lookup_array:
+            return lookup_array(at);
+        case Op::get_vcpu:
+            a_.mov(narrow(insn.dst), x86::dword_ptr(run_register, offsetof(abi::Run, vcpu)));
             return 0;
     }
     return 0;

@@ -122,6 +122,8 @@ class Compiler : asmjit::ErrorHandler {
     void store(isa::Width width, const LoweredInsn& insn);
     void store_imm(isa::Width width, const LoweredInsn& insn);
     void atomic(isa::AtomicOp op, bool is64, const LoweredInsn& insn);
+    u32 lookup_array(u32 at);
+    void address_of_element(const abi::ArrayPlace& array, u8 reg);
     void fetch_by_exchange(isa::AtomicOp op, bool is64, const LoweredInsn& insn);
 
     // control.cpp
@@ -140,6 +142,7 @@ class Compiler : asmjit::ErrorHandler {
     Label give_up();
 
     const program::Lowered& lowered_;
+    std::span<const BoundMap> maps_;
     const abi::HelperBodies* helpers_;
     MachineFeatures features_;
     std::vector<std::pair<u32, u64>> map_addresses_;  // by instruction
@@ -152,6 +155,12 @@ class Compiler : asmjit::ErrorHandler {
     std::vector<u32> labels_;     // of instructions that jumps lead to; asmjit's numbers
     std::array<Label, abi::helper_count> helper_cells_;
     Label give_up_, table_;
+    // Lookups that found nothing, out of the way: they set the register to 0 and go on.
+    struct Miss {
+        Label entry, back;
+        u8 reg;
+    };
+    std::vector<Miss> misses_;
     Code out_;
 
     asmjit::CodeHolder code_;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loads, stores and atomic operations.
+#include <bit>
+#include <cstddef>
+
 #include "compiler.hpp"
 
 namespace anybpf::engine {
@@ -130,6 +133,70 @@ void Compiler::fetch_by_exchange(isa::AtomicOp op, bool is64, const LoweredInsn&
     }
     a_.mov(src, old);
     a_.mov(x86::rax, kept);
+}
+
+// Where there is no element the register becomes 0, and nearly always the next instruction asks for that: then it is
+// part of the bounds check.
+u32 Compiler::lookup_array(u32 at) {
+    const LoweredInsn& insn = lowered_.insns[at];
+    const abi::ArrayPlace& array = maps_[static_cast<u64>(insn.imm)].array;
+    const Label miss = a_.newLabel();
+    if (array.entries == 1) {
+        a_.cmp(x86::dword_ptr(wide(insn.src)), 0);
+        a_.jne(miss);
+    } else {
+        a_.mov(narrow(insn.dst), x86::dword_ptr(wide(insn.src)));
+        a_.cmp(narrow(insn.dst), static_cast<i32>(array.entries));
+        a_.jae(miss);
+    }
+    address_of_element(array, insn.dst);
+
+    const LoweredInsn* const next = follows(at) ? &lowered_.insns[at + 1] : nullptr;
+    const bool tested = next != nullptr && next->dst == insn.dst && next->imm == 0;
+    if (tested && Op{next->op} == Op::jeq64_imm) {
+        misses_.push_back({miss, label_of(static_cast<u32>(next->off)), insn.dst});
+        return 1;
+    }
+    if (tested && Op{next->op} == Op::jne64_imm) {
+        a_.jmp(label_of(static_cast<u32>(next->off)));
+        a_.bind(miss);
+        a_.xor_(narrow(insn.dst), narrow(insn.dst));
+        return 1;
+    }
+    const Label found = a_.newLabel();
+    a_.bind(found);
+    misses_.push_back({miss, found, insn.dst});
+    return 0;
+}
+
+// Makes of an index the address; where there is one element, whatever is in the register.
+void Compiler::address_of_element(const abi::ArrayPlace& array, u8 reg) {
+    const x86::Gp result = wide(reg);
+    const auto multiply = [&](const x86::Gp& by_this, u64 factor) {
+        if (std::has_single_bit(factor)) {
+            a_.shl(by_this, std::countr_zero(factor));
+        } else if (factor <= 0x7fffffff) {
+            a_.imul(by_this, by_this, static_cast<i32>(factor));
+        } else {
+            a_.mov(scratch2, factor);
+            a_.imul(by_this, scratch2);
+        }
+    };
+    if (array.entries == 1) {
+        move_imm(result, std::bit_cast<u64>(array.values));
+    } else {
+        move_imm(scratch, std::bit_cast<u64>(array.values));
+        if (array.stride == 8) {
+            a_.lea(result, x86::ptr(scratch, result, 3));
+        } else {
+            multiply(result, array.stride);
+            a_.add(result, scratch);
+        }
+    }
+    if (array.block == 0) return;
+    a_.mov(scratch.r32(), x86::dword_ptr(run_register, offsetof(abi::Run, vcpu)));
+    multiply(scratch, array.block);
+    a_.add(result, scratch);
 }
 
 }  // namespace anybpf::engine
