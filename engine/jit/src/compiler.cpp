@@ -36,13 +36,16 @@ Compiler::Compiler(const program::Lowered& lowered, std::span<const BoundMap> ma
     std::ranges::stable_sort(map_addresses_, {}, &std::pair<u32, u64>::first);
 }
 
-void Compiler::handleError(asmjit::Error, const char* message, asmjit::BaseEmitter*) {
-    if (failure_.empty()) failure_ = message;
+void Compiler::handleError(asmjit::Error error, const char* message, asmjit::BaseEmitter*) {
+    if (failure_.empty()) failure_ = message != nullptr ? message : asmjit::DebugUtils::errorAsString(error);
 }
 
 Result<Code> Compiler::run() {
-    if (code_.init(asmjit::Environment(asmjit::Arch::kX64)) != asmjit::kErrorOk || code_.attach(&a_) != 0)
-        return fail(Errc::out_of_memory, "no memory for machine code");
+    asmjit::Error error = code_.init(asmjit::Environment(asmjit::Arch::kX64));
+    if (error == asmjit::kErrorOk) error = code_.attach(&a_);
+    // The message's function is that of asmjit_messages.cpp, which is so linked before asmjit's.
+    if (error != asmjit::kErrorOk)
+        return fail(Errc::unsupported, fmt::format("machine code: {}", asmjit::DebugUtils::errorAsString(error)));
     code_.setErrorHandler(this);
     analysis_ = analyse(lowered_, maps_, helpers_ != nullptr);
     labels_.assign(lowered_.insns.size(), no_label);
