@@ -14,6 +14,8 @@ namespace {
 
 constexpr u32 no_label = asmjit::Globals::kInvalidId;
 constexpr u32 code_alignment = 16;
+// More than most programs need, so that the buffer seldom grows.
+constexpr std::size_t usual_bytes = 6, room_for_the_rest = 512;
 // The machine registers that a function must give back as it found them, in the order in which they are pushed.
 constexpr auto enter_saves = std::to_array<u8>(
     {x86::Gp::kIdBp, x86::Gp::kIdBx, x86::Gp::kIdR12, x86::Gp::kIdR13, x86::Gp::kIdR14, x86::Gp::kIdR15});
@@ -22,7 +24,13 @@ constexpr i32 enter_stack_arguments = 8 * (i32{enter_saves.size()} + 1) + i32{en
 
 }  // namespace
 
+// Asked once: where a hypervisor answers, it takes longer than a small program.
 MachineFeatures MachineFeatures::host() {
+    static const MachineFeatures features = ask();
+    return features;
+}
+
+MachineFeatures MachineFeatures::ask() {
     u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
     constexpr u32 features_leaf = 7, bmi2_bit = 1U << 8;
     return {.bmi2 = __get_cpuid_count(features_leaf, 0, &eax, &ebx, &ecx, &edx) != 0 && (ebx & bmi2_bit) != 0};
@@ -42,6 +50,8 @@ void Compiler::handleError(asmjit::Error error, const char* message, asmjit::Bas
 
 Result<Code> Compiler::run() {
     asmjit::Error error = code_.init(asmjit::Environment(asmjit::Arch::kX64));
+    const std::size_t room = usual_bytes * lowered_.insns.size() + room_for_the_rest;
+    if (error == asmjit::kErrorOk) error = code_.reserveBuffer(&code_.textSection()->buffer(), room);
     if (error == asmjit::kErrorOk) error = code_.attach(&a_);
     // The message's function is that of asmjit_messages.cpp, which is so linked before asmjit's.
     if (error != asmjit::kErrorOk)

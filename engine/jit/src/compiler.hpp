@@ -51,6 +51,9 @@ inline constexpr x86::Gpq scratch = x86::r11, scratch2 = x86::r10, scratch3 = x8
 struct MachineFeatures {
     bool bmi2 = false;  // shlx and its sisters
     static MachineFeatures host();
+
+  private:
+    static MachineFeatures ask();
 };
 
 // The result, complete but for being copied to where it will run. It may run anywhere.
