@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Binding and running: where C++ and compiled code meet.
+// Binding: a program becomes code on pages that may be executed.
 //
-// Raw because it calls bytes as functions. It is safe because they come from the compiler, which got a program whose
-// every index was checked, they lie on pages that cannot be written any more, and they live as long as the JitProgram.
+// Raw because it writes addresses as numbers, for compiled code to jump to. It is safe because each is that of an
+// instruction which the compiler named, in pages that live as long as the JitProgram.
 #include <cstring>
 
-#include "anybpf/abi/types.hpp"
 #include "anybpf/engine/check.hpp"
 #include "anybpf/engine/jit.hpp"
-#include "anybpf/engine/op.hpp"
 #include "compiler.hpp"
 #include "layout.hpp"
 
@@ -16,30 +14,6 @@ namespace anybpf::engine {
 namespace {
 
 u64 address(const void* at) { return reinterpret_cast<u64>(at); }
-
-// abi::Run::call_back in a program that has no functions to call back.
-u64 refuse_call_back(abi::Run&, u64, u64, u64, u64, u64, u64) { return 0; }
-
-// A subprogram in a new frame above the one whose helper call is under way. What nested calls change in the state is
-// put back, for the helper's next call.
-u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r5) {
-    State& state = *static_cast<State*>(run.engine);
-    const Table* const table = state.table;
-    const u32 index = static_cast<u32>(function);
-    if (table == nullptr || !is_function(function) || index >= table->count || state.depth + 1 == abi::max_frames)
-        return 0;
-    i32 distance = 0;
-    std::memcpy(&distance, reinterpret_cast<const std::byte*>(table + 1) + sizeof(i32) * index, sizeof(distance));
-    const auto at_distance = [table](i32 bytes) { return address(table) + static_cast<u64>(i64{bytes}); };
-    const u64 unwind = state.unwind;
-    const u32 depth = state.depth;
-    const u64 result =
-        reinterpret_cast<Enter>(at_distance(table->enter))(&run, r1, r2, r3, r4, r5, at_distance(distance), depth + 1);
-    state.table = table;
-    state.unwind = unwind;
-    state.depth = depth;
-    return result;
-}
 
 }  // namespace
 
@@ -58,17 +32,6 @@ Result<std::shared_ptr<const JitProgram>> Jit::bind(const program::Lowered& lowe
     program->tail_body = address(program->code.data() + code.tail_body);
     program->enter = code.enter ? address(program->code.data() + *code.enter) : 0;
     return program;
-}
-
-u64 Jit::run(const JitProgram& program, abi::Run& run, u64 second) {
-    if (program.enter == 0) {
-        run.call_back = &refuse_call_back;
-        return reinterpret_cast<abi::HelperBody>(program.body)(run, address(run.context), second, 0, 0, 0);
-    }
-    State state{.loops = abi::max_loop_iterations};
-    run.call_back = &call_back;
-    run.engine = &state;
-    return reinterpret_cast<Enter>(program.enter)(&run, address(run.context), second, 0, 0, 0, program.body, 0);
 }
 
 std::span<const std::byte> Jit::instructions(const JitProgram& program) {
