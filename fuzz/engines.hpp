@@ -56,6 +56,9 @@ class OnEveryEngine {
         abi::Run run;
         run.context = outcome.context.data();
         run.helpers = &helpers_;
+        const abi::ThreadIds ids{.tid = 11, .pid = 10};
+        const abi::ThreadIds* environment = &ids;
+        run.environment = static_cast<void*>(&environment);
         outcome.result = E::run(**executable, run);
         outcome.values.assign(values_.begin(), values_.end());
         return outcome;

@@ -196,6 +196,17 @@ TYPED_TEST(EngineTest, PassesContextAndSecond) {
     EXPECT_EQ(TypeParam::run(*executable, run, reinterpret_cast<std::uintptr_t>(&run)), 0U);
 }
 
+// Control that flows from one function into another without a call, only in code that nobody verified: in the same
+// frame.
+TYPED_TEST(EngineTest, FunctionsMayRunIntoEachOther) {
+    EXPECT_EQ(this->run("r6 = 1\ncall f\nr0 += r6\nexit\nf: r0 = 10\nr6 = 5\nif r6 == 5 goto g\nexit\n"
+                        "h: r7 = 3\ng: r0 += r6\nr9 = 7\n*(u64 *)(r10 - 512) = 1\nexit\nk: call h\ncall g\nexit"),
+              16U);
+    EXPECT_EQ(
+        this->run("r6 = 1\ncall f\nr0 += r6\nexit\nf: r0 = 10\nr8 = 9\ng: r6 = 100\nr0 += r6\nexit\nk: call g\nexit"),
+        111U);
+}
+
 // As lower() takes a program that the verifier has accepted, with every instruction reached.
 Lowered lower_accepted(std::string_view text, std::initializer_list<abi::MapType> maps) {
     program::Program program;
@@ -245,6 +256,16 @@ TYPED_TEST(EngineTest, FindsElementsOfArraysWithoutACall) {
                                 << index << " of " << entries << ", vcpu " << vcpu << ", " << use;
                         }
                 }
+}
+
+TYPED_TEST(EngineTest, KnowsItsThread) {
+    const auto bound = TypeParam::bind(lower_accepted("call 14\nr6 = r0\ncall 14\nr0 -= r6\nr0 += r6\nexit", {}), {});
+    ASSERT_TRUE(bound.has_value()) << bound.error().message;
+    const abi::ThreadIds ids{.tid = 7, .pid = 0xabcdef01};
+    const abi::ThreadIds* environment = &ids;
+    abi::Run run;
+    run.environment = static_cast<void*>(&environment);
+    EXPECT_EQ(TypeParam::run(**bound, run), 0xabcdef0100000007);
 }
 
 TYPED_TEST(EngineTest, KnowsItsVirtualCpu) {

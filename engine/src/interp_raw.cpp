@@ -291,6 +291,10 @@ op_get_vcpu:
     r[pc->dst] = state->run->vcpu;
     ANYBPF_NEXT;
 
+op_get_pid_tgid:
+    r[pc->dst] = load<u64>(load<u64>(reinterpret_cast<u64>(state->run->environment)));
+    ANYBPF_NEXT;
+
 give_up:
     state->depth = base;
     state->executable = entered;

@@ -122,6 +122,13 @@ class Lowering {
     }
     i64 distance_target(u32 pc, i64 distance) const { return static_cast<i64>(pc) + 1 + distance; }
     Fate fate(u32 pc, const Form& form) const;
+    // The operation that is all that a helper does.
+    std::optional<Op> cheap_helper(u32 id) const {
+        if (!contracts_) return {};
+        if (id == static_cast<u32>(abi::HelperId::get_smp_processor_id)) return Op::get_vcpu;
+        if (id == static_cast<u32>(abi::HelperId::get_current_pid_tgid)) return Op::get_pid_tgid;
+        return {};
+    }
     void find_targets();
     void find_lookups();
     bool is_array(u32 map) const {
@@ -291,8 +298,8 @@ Result<LoweredInsn> Lowering::lower_call(u32 pc, const Form& form, LoweredInsn o
                 out.imm = *lookups_[pc];
                 return out;
             }
-            if (contracts_ && id == static_cast<u32>(abi::HelperId::get_smp_processor_id)) {
-                out.op = static_cast<u16>(Op::get_vcpu);
+            if (const auto cheap = cheap_helper(id)) {
+                out.op = static_cast<u16>(*cheap);
                 out.imm = 0;
                 return out;
             }

@@ -88,7 +88,7 @@ void Scan::insn(Function& function, const LoweredInsn& insn) {
     if (op == Op::mov64_imm && is_function(static_cast<u64>(insn.imm))) out_.has_functions = true;
     if (op == Op::call_helper) function.calls_helpers = true;
     if (op == Op::callx) function.calls_helpers = true;
-    if (op == Op::get_vcpu) function.reads_run = true;
+    if (op == Op::get_vcpu || op == Op::get_pid_tgid) function.reads_run = true;
     if (op == Op::lookup_array && maps_[static_cast<u64>(insn.imm)].array.block != 0) function.reads_run = true;
     if (op == Op::call_local || op == Op::callx || op == Op::tail_call) function.calls_functions = true;
     if (function.calls_functions || op == Op::may_goto || (op == Op::call_helper && !bound_helpers_))
@@ -195,6 +195,7 @@ Operands operands(Op op) {
         case Op::lookup_array:
             return copy;
         case Op::get_vcpu:
+        case Op::get_pid_tgid:
             return set;
     }
     return {};

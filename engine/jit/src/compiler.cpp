@@ -308,6 +308,11 @@ u32 Compiler::instruction(u32 at) {
         case Op::get_vcpu:
             a_.mov(narrow(insn.dst), x86::dword_ptr(run_register, offsetof(abi::Run, vcpu)));
             return 0;
+        case Op::get_pid_tgid:
+            a_.mov(wide(insn.dst), x86::qword_ptr(run_register, offsetof(abi::Run, environment)));
+            a_.mov(wide(insn.dst), x86::qword_ptr(wide(insn.dst)));
+            a_.mov(wide(insn.dst), x86::qword_ptr(wide(insn.dst)));
+            return 0;
     }
     return 0;
 }

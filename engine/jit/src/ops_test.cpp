@@ -39,7 +39,7 @@ Addresses addresses(Op op) {
 }
 bool works_on_values(Op op) {
     constexpr auto others = std::to_array<Op>({Op::call_helper, Op::call_local, Op::callx, Op::tail_call, Op::exit,
-                                               Op::may_goto, Op::lookup_array, Op::get_vcpu});
+                                               Op::may_goto, Op::lookup_array, Op::get_vcpu, Op::get_pid_tgid});
     return std::ranges::find(others, op) == others.end();
 }
 
