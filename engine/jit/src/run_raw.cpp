@@ -9,6 +9,13 @@
 #include "anybpf/engine/op.hpp"
 #include "layout.hpp"
 
+// Compiled functions have no type in front of them for a sanitizer to read.
+#ifdef __clang__
+#define ANYBPF_CALLS_COMPILED_CODE __attribute__((no_sanitize("function")))
+#else
+#define ANYBPF_CALLS_COMPILED_CODE
+#endif
+
 namespace anybpf::engine {
 namespace {
 
@@ -19,7 +26,7 @@ u64 refuse_call_back(abi::Run&, u64, u64, u64, u64, u64, u64) { return 0; }
 
 // A subprogram in a new frame above the one whose helper call is under way. What nested calls change in the state is
 // put back, for the helper's next call.
-u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r5) {
+ANYBPF_CALLS_COMPILED_CODE u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r5) {
     State& state = *static_cast<State*>(run.engine);
     const Table* const table = state.table;
     const u32 index = static_cast<u32>(function);
@@ -40,7 +47,7 @@ u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r
 
 }  // namespace
 
-u64 Jit::run(const JitProgram& program, abi::Run& run, u64 second) {
+ANYBPF_CALLS_COMPILED_CODE u64 Jit::run(const JitProgram& program, abi::Run& run, u64 second) {
     if (program.enter == 0) {
         run.call_back = &refuse_call_back;
         return reinterpret_cast<abi::HelperBody>(program.body)(run, address(run.context), second, 0, 0, 0);
