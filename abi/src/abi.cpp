@@ -3,15 +3,18 @@
 
 #include "anybpf/abi/helper.hpp"
 #include "anybpf/abi/types.hpp"
+#include "anybpf/base/text.hpp"
 
 namespace anybpf::abi {
 namespace {
 
 constexpr std::array protos = {
 #define ANYBPF_HELPER(name, who, gpl, returns, a1, a2, a3, a4, a5) \
-    HelperProto{HelperId::name,   #name,                           \
-                HelperFor::who,   gpl,                             \
-                RetKind::returns, {ArgKind::a1, ArgKind::a2, ArgKind::a3, ArgKind::a4, ArgKind::a5}},
+    HelperProto{HelperId::name,                                    \
+                HelperFor::who,                                    \
+                gpl,                                               \
+                RetKind::returns,                                  \
+                {ArgKind::a1, ArgKind::a2, ArgKind::a3, ArgKind::a4, ArgKind::a5}},
 #include "anybpf/abi/helpers.def"
 };
 
@@ -21,12 +24,14 @@ constexpr auto proto_index = [] {
     return index;
 }();
 
-constexpr std::array<std::string_view, helper_count> names = {
-    "unspec",
+constexpr auto names = texts<[] {
+    return std::array<std::string_view, helper_count>{
+        "unspec",
 #define ANYBPF_HELPER_NAME(name, id) #name,
 #include "anybpf/abi/helper_names.def"
-};
-static_assert(names.back() == "cgrp_storage_delete");
+    };
+}>();
+static_assert(names[helper_count - 1] == "cgrp_storage_delete");
 
 }  // namespace
 

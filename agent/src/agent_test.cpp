@@ -164,7 +164,7 @@ TEST_F(Agent, CountsCalls) {
     EXPECT_EQ(exits(SYS_execve), 1U);  // of the one that brought it
 }
 
-TEST_F(Agent, PatchesTheCLibrary) {
+TEST_F(Agent, PatchesWhatTheCLibraryUsesOften) {
     EXPECT_EQ(run_traced({guest_, "patched"}).output, "1 1\n");
     EXPECT_EQ(run({guest_, "patched"}, base_environment()).output, "0 0\n");
 }

@@ -122,7 +122,8 @@ global anybpf_raw
     .p2align 12
 global anybpf_arena_end
 
-    .section .bss.anybpf_slots, "aw", @nobits
+// Behind everything else that is zero at first, so that its first page lies beside the pages that every exec touches.
+    .section anybpf_sites, "aw", @nobits
     .p2align 12
 global anybpf_slots
     .zero 32 * 2048

@@ -82,18 +82,36 @@ bool gains_privilege(const struct stat& file) {
     return (file.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && file.st_gid != gid;
 }
 
-Verdict judge_elf(long fd, const Elf64_Ehdr& header) {
+// An image's file, whose beginning, where nearly all that is asked for lies, is read once.
+struct Image {
+    explicit Image(long file) : fd(file) {}
+    long fd;
+    long size = -1;  // of the beginning
+    union {
+        Elf64_Ehdr header;
+        char text[1024];
+    } start{};
+    void open() { size = raw(SYS_pread64, fd, &start, sizeof(start) - 1, 0); }
+    bool read(void* to, u64 count, u64 at) const {
+        if (size > 0 && count <= static_cast<u64>(size) && at <= static_cast<u64>(size) - count) {
+            std::memcpy(to, start.text + at, count);
+            return true;
+        }
+        return raw(SYS_pread64, fd, to, count, at) == static_cast<long>(count);
+    }
+};
+
+Verdict judge_elf(const Image& image) {
+    const Elf64_Ehdr& header = image.start.header;
     if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64)
         return {false, "not an x86-64 program"};
     const u32 count = header.e_phnum < 64 ? header.e_phnum : 64;
     for (u32 i = 0; i < count; ++i) {
         Elf64_Phdr segment{};
-        const u64 at = header.e_phoff + i * sizeof(segment);
-        if (raw(SYS_pread64, fd, &segment, sizeof(segment), at) != sizeof(segment)) break;
+        if (!image.read(&segment, sizeof(segment), header.e_phoff + i * sizeof(segment))) break;
         if (segment.p_type != PT_INTERP) continue;
         std::array<char, 64> interpreter{};
-        const u64 size = segment.p_filesz < 63 ? segment.p_filesz : 63;
-        raw(SYS_pread64, fd, interpreter.data(), size, segment.p_offset);
+        image.read(interpreter.data(), segment.p_filesz < 63 ? segment.p_filesz : 63, segment.p_offset);
         if (std::string_view(interpreter.data()).ends_with("/ld-linux-x86-64.so.2")) return {true, nullptr};
         return {false, "linked against another C library"};
     }
@@ -115,18 +133,16 @@ Verdict judge(long directory, const char* path, long flags, u32 depth) {
     if (fd == -EACCES && raw(SYS_faccessat, directory, path, 1) == 0) return {false, "its file cannot be read"};
     if (fd < 0) return {false, nullptr};
     struct stat file{};
-    union {
-        Elf64_Ehdr header;
-        char text[256];
-    } start{};
+    Image image(fd);
     Verdict verdict{false, nullptr};
-    const bool regular = raw(SYS_fstat, fd, &file) == 0 && S_ISREG(file.st_mode) && (file.st_mode & 0111) != 0;
-    const long size = regular ? raw(SYS_pread64, fd, &start, sizeof(start) - 1, 0) : -1;
-    if (size >= 4 && std::memcmp(start.text, ELFMAG, SELFMAG) == 0) {
-        verdict = gains_privilege(file) ? Verdict{false, "it gains privilege (setuid or setgid)"}
-                                        : judge_elf(fd, start.header);
-    } else if (size > 2 && start.text[0] == '#' && start.text[1] == '!' && depth < 5) {
-        char* from = start.text + 2;
+    if (raw(SYS_fstat, fd, &file) == 0 && S_ISREG(file.st_mode) && (file.st_mode & 0111) != 0) image.open();
+    char* const text = image.start.text;
+    if (image.size >= 4 && std::memcmp(text, ELFMAG, SELFMAG) == 0) {
+        verdict =
+            gains_privilege(file) ? Verdict{false, "it gains privilege (setuid or setgid)"} : judge_elf(image);
+    } else if (image.size > 2 && text[0] == '#' && text[1] == '!' && depth < 5) {
+        text[255] = '\0';  // the kernel reads no more of it (BINPRM_BUF_SIZE)
+        char* from = text + 2;
         while (*from == ' ' || *from == '\t') ++from;
         char* to = from;
         while (*to != '\0' && *to != ' ' && *to != '\t' && *to != '\n') ++to;

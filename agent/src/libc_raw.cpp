@@ -104,6 +104,11 @@ long checked(long result) {
 
 }  // namespace
 
+void anybpf::agent::give_heap(char* memory, u64 size) {
+    chunk = memory;
+    chunk_left = size;
+}
+
 // A directory being read, in place of the C library's, which lives in the host's heap.
 struct __dirstream {
     int fd;

@@ -3,15 +3,21 @@
 // instruction of five bytes before it (`mov $nr,%eax` becomes `jmp stub`); the system call instruction itself stays, so
 // whoever jumps to it directly still gets there, and is dispatched.
 //
-// Safe because patching happens while the process has one thread, which is ours and runs no code of the pages that it
-// changes (nor any C library code at all: copies and system calls are the agent's own); a page is writable or
-// executable, never both; and only bytes are changed that still read as the instruction they replace.
+// To patch a page makes it private to the process, which costs as much as several signals: a program that runs shortly
+// would pay for sites that it never comes to. So a page of the C library is patched when its sites have cost so many
+// signals (worthwhile), and all of them before the process gets a second thread.
+//
+// Safe because patching happens while the process has one thread, which is in the agent and so runs no code of the pages
+// that change (nor any C library code at all: copies and system calls are the agent's own), and whose frames below may
+// stand before or behind the one instruction that is replaced, never inside; a page is writable or executable, never
+// both; and only bytes are changed that still read as the instruction they replace.
 #include <elf.h>
 #include <fcntl.h>
 #include <link.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string_view>
 
@@ -113,9 +119,12 @@ struct Library {
     std::array<u8, 20> build_id{};
     const KnownLibrary* known = nullptr;
 };
-// What is to be patched once more when the process becomes threaded.
 std::array<Library, 2> libraries;
 u32 library_count = 0;
+
+// Signals that the sites of each page of the first library, the C library itself, have cost.
+constexpr u8 worthwhile = 3;
+std::array<u8, 512> heat;
 
 bool make_executable(u64 begin, u64 size) { return raw(SYS_mprotect, begin, size, PROT_READ | PROT_EXEC) == 0; }
 
@@ -127,9 +136,8 @@ void restore_text(const Library& library) {
 }
 
 void populate(u64 begin, u64 size) {
-    constexpr long populate_write = 23;
     const u64 first = begin & ~(page - 1);
-    raw(SYS_madvise, first, ((begin + size + page - 1) & ~(page - 1)) - first, populate_write);
+    raw(SYS_madvise, first, ((begin + size + page - 1) & ~(page - 1)) - first, madvise_populate_write);
 }
 
 // Sites come in order, so those of neighbouring pages are patched together. The way in is /proc/self/mem, which writes
@@ -204,15 +212,15 @@ bool in_reach(const Library& library) {
            within_reach(library.text + library.size, reinterpret_cast<u64>(anybpf_arena_end));
 }
 
-// Not the library that this agent was built beside: reads its text.
-void patch_unknown(const Library& library) {
+// Reads the text for sites that start in [begin, end), offsets into it.
+void patch_found(const Library& library, u64 begin, u64 end) {
     const auto* const text = reinterpret_cast<const u8*>(library.text);
     Patcher patcher(library);
-    for (u64 i = 6; i + 1 < library.size; ++i) {
-        if (text[i] != 0x0f || text[i + 1] != 0x05) continue;
-        const bool direct = text[i - 5] == 0xb8 && load32(text + i - 4) < 512 &&
-                            (text[i - 6] & 0xf0) != 0x40;  // not the tail of a REX form
-        if (direct || std::memcmp(text + i - 5, generic_call.data(), 5) == 0) patcher.site(library.text + i - 5);
+    for (u64 i = std::max<u64>(begin, 1); i < end && i + site_size <= library.size; ++i) {
+        if (text[i + 5] != 0x0f || text[i + 6] != 0x05) continue;
+        const bool direct = text[i] == 0xb8 && load32(text + i + 1) < 512 &&
+                            (text[i - 1] & 0xf0) != 0x40;  // not the tail of a REX form
+        if (direct || std::memcmp(text + i, generic_call.data(), 5) == 0) patcher.site(library.text + i);
     }
 }
 
@@ -232,7 +240,8 @@ void read_build_id(const dl_phdr_info& info, const ElfW(Phdr) & segment, Library
 int visit(dl_phdr_info* info, std::size_t, void* unused) {
     (void)unused;
     const std::string_view name(info->dlpi_name);
-    if (!name.ends_with("/libc.so.6") && !name.ends_with("/ld-linux-x86-64.so.2")) return 0;
+    const bool is_libc = name.ends_with("/libc.so.6");
+    if (!is_libc && !name.ends_with("/ld-linux-x86-64.so.2")) return 0;
     Library library;
     if (library_count == libraries.size() || name.size() >= library.name.size()) return 0;
     library.base = info->dlpi_addr;
@@ -248,13 +257,10 @@ int visit(dl_phdr_info* info, std::size_t, void* unused) {
     }
     for (const auto& known : known_libraries)
         if (known.build_id == library.build_id) library.known = &known;
-    if (library.text != 0) libraries[library_count++] = library;
+    if (library.text == 0) return 0;
+    libraries[library_count++] = library;
+    if (is_libc) std::swap(libraries[0], libraries[library_count - 1]);
     return 0;
-}
-
-void patch_known(const Library& library, std::span<const u32> sites) {
-    Patcher patcher(library);
-    for (const u32 offset : sites) patcher.site(library.base + offset);
 }
 
 }  // namespace
@@ -268,25 +274,31 @@ Slot* slot_for(u64 after, u32 nr) {
     return slot;
 }
 
-void patch_libraries() {
-    // The tables that are about to be filled, in one call each instead of by a fault a page.
-    constexpr u64 expected = 256;
-    populate(reinterpret_cast<u64>(anybpf_slots), expected * sizeof(Slot));
-    populate(reinterpret_cast<u64>(slot_index.data()), sizeof(slot_index));
-    dl_iterate_phdr(visit, nullptr);
-    for (u32 i = 0; i < library_count; ++i) {
-        if (!in_reach(libraries[i])) continue;
-        if (libraries[i].known != nullptr)
-            patch_known(libraries[i], libraries[i].known->first);
-        else
-            patch_unknown(libraries[i]);
+void find_libraries() { dl_iterate_phdr(visit, nullptr); }
+
+void warm(u64 after) {
+    if (process.threaded || process.sealed || library_count == 0) return;
+    const Library& library = libraries[0];
+    const u64 offset = after - site_size - library.text;
+    if (offset >= library.size || offset / page >= heat.size() || !in_reach(library)) return;
+    u8& signals = heat[offset / page];
+    if (signals < worthwhile && ++signals == worthwhile) {
+        const u64 begin = offset & ~(page - 1);
+        patch_found(library, begin, begin + page);
     }
 }
 
-void patch_rest() {
-    for (u32 i = 0; i < library_count; ++i)
-        if (libraries[i].known != nullptr && in_reach(libraries[i]))
-            patch_known(libraries[i], libraries[i].known->rest);
+void patch_libraries() {
+    for (u32 i = 0; i < library_count; ++i) {
+        const Library& library = libraries[i];
+        if (!in_reach(library)) continue;
+        if (library.known == nullptr) {  // not the library that this agent was built beside
+            patch_found(library, 0, library.size);
+            continue;
+        }
+        Patcher patcher(library);
+        for (const u32 offset : library.known->sites) patcher.site(library.base + offset);
+    }
     library_count = 0;
 }
 

@@ -275,6 +275,7 @@ void dispatch(ThreadState* state, SignalFrame& frame) {
         }
     }
     if (guest_runs && static_cast<u32>(c.ax) == SYS_rt_sigreturn) return return_from_handler(state, frame);
+    warm(after);
     if (const Slot* slot = slot_for(after, any_number)) {
         c.ip = slot->go - stub_syscall + stub_call;
         return;

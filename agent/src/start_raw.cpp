@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent's beginning in a new image: the first constructor that runs (initfirst), while the process has one thread
 // and none of its code has run. Takes what the old image or the supervisor left in the environment, opens the root,
-// patches the C library, takes the signals, arms the dispatcher, and reports the exit of the execve that brought it.
+// takes the signals, arms the dispatcher, and reports the exit of the execve that brought it.
 // Safe because argument vector, environment and auxiliary vector are written only inside the array that the kernel
 // laid out, before anybody has read it.
 #include <link.h>
@@ -16,6 +16,8 @@
 
 #include "anybpf/agent/environment.hpp"
 #include "state.hpp"
+
+extern "C" const char __bss_start[];
 
 namespace anybpf::agent {
 namespace {
@@ -135,6 +137,12 @@ bool identify(const char* path, u64& device, u64& inode) {
     return true;
 }
 
+// What is zero at first and written by every exec, in one call instead of by a fault a page: all up to the first slots.
+void populate_zeros() {
+    const u64 begin = reinterpret_cast<u64>(__bss_start) & ~4095ULL, end = reinterpret_cast<u64>(anybpf_slots) + 4096;
+    raw(SYS_madvise, begin, end - begin, madvise_populate_write);
+}
+
 void start(char** argv, char** environment) {
     dl_iterate_phdr(find_self, nullptr);
     Settings settings;
@@ -145,14 +153,15 @@ void start(char** argv, char** environment) {
         return;
     process.pid = static_cast<u32>(raw(SYS_getpid));
     process.tree = settings.tree;
+    populate_zeros();
+    ThreadState* const state = make_first_state();
+    if (state == nullptr) return;
     auto hooks = hooks::SyscallHooks::open(process.root.data(), settings.tree, anybpf_raw);
     if (!hooks) return;
     process.hooks = hooks->release();
-    ThreadState* const state = make_state();
-    if (state == nullptr) return;
     anybpf_tls.state = state;
     start_signals(settings.blocked, settings.ignored);
-    patch_libraries();
+    find_libraries();
     birth(state);
     if (settings.nr != 0) {
         SyscallRegisters registers{};

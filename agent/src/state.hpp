@@ -41,6 +41,7 @@ struct Slot {
     u64 start = 0;  // the patched instruction before it; 0 when it is not patched
 };
 constexpr u32 any_number = ~0U;
+constexpr long madvise_populate_write = 23;
 constexpr u32 slot_count = 2048;
 constexpr u64 stub_size = 32, stub_call = 6, stub_syscall = 18, stub_after = 20;
 
@@ -134,7 +135,7 @@ struct Tls {
 struct Process {
     hooks::SyscallHooks* hooks = nullptr;
     bool sealed = false;  // a seccomp filter may be in force: no system call of our own any more
-    bool alone = true;    // no second thread was ever made
+    bool threaded = false;  // a second thread was made, once
     u32 pid = 0;
     u32 tree = 0;
     u64 text_begin = 0, text_end = 0;  // of the agent
@@ -148,13 +149,19 @@ extern Process process;
 
 // --- what the parts offer each other ---------------------------------------------------------------------------
 
+// libc_raw.cpp
+void give_heap(char* memory, u64 size);  // zeroed memory, before the first allocation
+
 // patch_raw.cpp
 Slot* slot_for(u64 after, u32 nr);  // null: the table is full
-void patch_libraries();             // what every program uses
-void patch_rest();                  // the rest; the process has one thread, which is in the agent
+void find_libraries();              // at start, once
+// The next two: the process has one thread, or is a vfork child whose parent waits, and is in the agent.
+void warm(u64 after);    // a signal was spent on this site
+void patch_libraries();  // all that is left
 
 // threads_raw.cpp
 ThreadState* make_state();
+ThreadState* make_first_state();  // at start, once
 void release_state(ThreadState* state);
 void birth(ThreadState* state);
 bool arm(ThreadState* state);

@@ -66,6 +66,25 @@ void register_robust_list(ThreadState* state, const robust_list_head* known) {
     raw(SYS_set_robust_list, known != nullptr ? reinterpret_cast<u64>(known) : itself, sizeof(state->robust_list));
 }
 
+// guard | stack | state | room for something else
+ThreadState* map_state(u64 room) {
+    const long at = raw(SYS_mmap, 0, guard_size + stack_size + state_size + room, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at < 0) return nullptr;
+    raw(SYS_mprotect, at, guard_size, PROT_NONE);
+    const u64 base = static_cast<u64>(at) + guard_size;
+    auto* state = reinterpret_cast<ThreadState*>(base + stack_size);
+    state->stack_base = base;
+    state->stack_size = stack_size;
+    state->altstack = AltStack{};
+    state->actions = &process.actions;
+    state->in_use.store(1);
+    state->following = process.states.load();
+    while (!process.states.compare_exchange_weak(state->following, state)) {
+    }
+    return state;
+}
+
 void leave_locks() {
     unlock(process.slot_lock);
     unlock(process.refresh_lock);
@@ -103,21 +122,18 @@ ThreadState* make_state() {
             return each;
         }
     }
-    if (process.sealed) return nullptr;
-    const long at = raw(SYS_mmap, 0, guard_size + stack_size + state_size, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (at < 0) return nullptr;
-    raw(SYS_mprotect, at, guard_size, PROT_NONE);
-    const u64 base = static_cast<u64>(at) + guard_size;
-    auto* state = reinterpret_cast<ThreadState*>(base + stack_size);
-    state->stack_base = base;
-    state->stack_size = stack_size;
-    state->altstack = AltStack{};
-    state->actions = &process.actions;
-    state->in_use.store(1);
-    state->following = process.states.load();
-    while (!process.states.compare_exchange_weak(state->following, state)) {
-    }
+    return process.sealed ? nullptr : map_state(0);
+}
+
+// Every exec pays for this: one mapping for the state and the first of the heap, whose pages, with those of the stack
+// which a signal uses, are made in one call instead of by a fault each.
+ThreadState* make_first_state() {
+    constexpr u64 heap_size = 1 << 16, heap_used = 4 * 4096, stack_used = 2 * 4096;
+    ThreadState* const state = map_state(heap_size);
+    if (state == nullptr) return nullptr;
+    const u64 begin = reinterpret_cast<u64>(state), heap = begin + state_size;
+    raw(SYS_madvise, begin - stack_used, stack_used + state_size + heap_used, madvise_populate_write);
+    give_heap(reinterpret_cast<char*>(heap), heap_size);
     return state;
 }
 
@@ -141,8 +157,8 @@ void birth(ThreadState* state) {
 
 // The last moment at which text can be patched at leisure.
 void leave_alone(ThreadState* state) {
-    if (process.alone && state->parent == nullptr && !process.sealed) patch_rest();
-    process.alone = false;
+    if (!process.threaded && state->parent == nullptr && !process.sealed) patch_libraries();
+    process.threaded = true;
 }
 
 void before_clone(ThreadState* state, u64 flags, u64 tls) {

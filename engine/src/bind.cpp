@@ -10,7 +10,7 @@ namespace anybpf::engine {
 namespace {
 
 Slot bind_insn(const Executable& executable, const program::LoweredInsn& insn, i64 at) {
-    Slot slot{interpreter_handlers()[insn.op], static_cast<u64>(insn.imm), insn.off, insn.dst, insn.src};
+    Slot slot{interpreter_handler(insn.op), static_cast<u64>(insn.imm), insn.off, insn.dst, insn.src};
     const auto distance = [at](i64 target) { return static_cast<i32>((target - at) * i64{sizeof(Slot)}); };
     if (op_indices[insn.op] == Index::jump) slot.off = distance(insn.off);
     if (op_indices[insn.op] == Index::array) slot.imm = std::bit_cast<u64>(&executable.arrays[slot.imm]);
@@ -30,7 +30,7 @@ Result<std::shared_ptr<const Executable>> Interpreter::bind(const program::Lower
     executable->code.reserve(lowered.insns.size() + 1);
     for (std::size_t i = 0; i < lowered.insns.size(); ++i)
         executable->code.push_back(bind_insn(*executable, lowered.insns[i], static_cast<i64>(i)));
-    executable->code.push_back({.handler = interpreter_handlers()[op_count]});
+    executable->code.push_back({.handler = interpreter_handler(op_count)});
     for (const program::MapUse& use : lowered.map_uses) executable->code[use.insn].imm = address_of(maps[use.map], use);
     return executable;
 }

@@ -25,7 +25,7 @@ class Executable {
     std::vector<abi::ArrayPlace> arrays;  // of the program's maps; slots point at them
 };
 
-// Where the interpreter runs each Op; behind the last one, what ends a run that has lost its way. In interp_raw.cpp.
-const void* const* interpreter_handlers();
+// Where the interpreter runs the Op; for op_count, what ends a run that has lost its way. In interp_raw.cpp.
+const void* interpreter_handler(u32 op);
 
 }  // namespace anybpf::engine

@@ -97,22 +97,22 @@ T atomic(u64 address, T value, T expected) {
     }
 }
 
-// Runs from pc, in the frame state->depth, until that frame exits. With a null state it only yields its handlers, whose
-// addresses are known in here alone: it must not be inlined or cloned, or they would differ.
+// Runs from pc, in the frame state->depth, until that frame exits. With a null state it returns where it runs the op
+// arguments[0] instead, since the addresses are known in here alone: it must not be inlined or cloned, or they would
+// differ.
 #ifdef __clang__
 #define ANYBPF_ONE_COPY __attribute__((noinline))
 #else
 #define ANYBPF_ONE_COPY __attribute__((noinline, noclone, optimize("no-gcse")))
 #endif
-ANYBPF_ONE_COPY u64 execute(State* state, const Slot* pc, const std::array<u64, 5>& arguments,
-                            const void* const** handlers) {
-    static const void* const labels[] = {
-#define ANYBPF_OP(name, index) &&op_##name,
-#include "anybpf/engine/ops.def"
-        &&give_up};
+ANYBPF_ONE_COPY u64 execute(State* state, const Slot* pc, const std::array<u64, 5>& arguments) {
     if (state == nullptr) {
-        *handlers = labels;
-        return 0;
+        // Distances need no relocation.
+        static const i32 distances[] = {
+#define ANYBPF_OP(name, index) static_cast<i32>(static_cast<char*>(&&op_##name) - static_cast<char*>(&&give_up)),
+#include "anybpf/engine/ops.def"
+            0};
+        return reinterpret_cast<u64>(&&give_up) + static_cast<u64>(i64{distances[arguments[0]]});
     }
 
     u64 r[11] = {0, arguments[0],          arguments[1], arguments[2], arguments[3], arguments[4], 0, 0, 0,
@@ -310,17 +310,15 @@ u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r
         return 0;
     ++state.depth;
     const u64 result =
-        execute(&state, &executable.code[executable.subprograms[subprogram]], {r1, r2, r3, r4, r5}, nullptr);
+        execute(&state, &executable.code[executable.subprograms[subprogram]], {r1, r2, r3, r4, r5});
     --state.depth;
     return result;
 }
 
 }  // namespace
 
-const void* const* interpreter_handlers() {
-    const void* const* handlers = nullptr;
-    execute(nullptr, nullptr, {}, &handlers);
-    return handlers;
+const void* interpreter_handler(u32 op) {
+    return reinterpret_cast<const void*>(execute(nullptr, nullptr, {op}));
 }
 
 u64 Interpreter::run(const Executable& executable, abi::Run& run, u64 second) {
@@ -332,7 +330,7 @@ u64 Interpreter::run(const Executable& executable, abi::Run& run, u64 second) {
     state.loops = abi::max_loop_iterations;
     run.call_back = &call_back;
     run.engine = &state;
-    return execute(&state, executable.code.data(), {reinterpret_cast<u64>(run.context), second, 0, 0, 0}, nullptr);
+    return execute(&state, executable.code.data(), {reinterpret_cast<u64>(run.context), second, 0, 0, 0});
 }
 
 }  // namespace anybpf::engine

@@ -5,7 +5,6 @@
 #include <sched.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 
 #include <bit>
 #include <utility>
@@ -57,11 +56,11 @@ class Hooks final : public SyscallHooks, private helpers::Host {
 
     bool wants_entry(u32 number) const override {
         const Table& table = *table_.load(std::memory_order_acquire);
-        return table.enter[Table::index_of(number)].count != 0;
+        return Table::range(table.enter, number).count != 0;
     }
     bool wants_exit(u32 number) const override {
         const Table& table = *table_.load(std::memory_order_acquire);
-        return table.exit[Table::index_of(number)].count != 0;
+        return Table::range(table.exit, number).count != 0;
     }
     void enter(SyscallThread& thread, const SyscallRegisters& user) override { run_all<true>(thread, user); }
     void exit(SyscallThread& thread, const SyscallRegisters& user) override { run_all<false>(thread, user); }
@@ -236,21 +235,16 @@ void Hooks::wake(maps::PerfBuffer& buffer) {
             if (loaded && loaded->mapped.buffer.get() == &buffer) return system_.wake(loaded->wake_path);
 }
 
-// Whether a verdict in the root may be believed: nobody but this user and root could have written it, and this process
-// has no more rights than its user.
-bool believes(const std::string& root) {
-    struct stat info;
-    if (::getauxval(AT_SECURE) != 0 || ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 1) return false;
-    return ::stat(root.c_str(), &info) == 0 && (info.st_uid == ::geteuid() || info.st_uid == 0) &&
-           (info.st_mode & 022) == 0;
-}
+// Whether a verdict in the root may be believed: nobody but this user could have written it (a root of another, or one
+// that is open to others, cannot be joined), and this process has no more rights than its user.
+bool believes() { return ::getauxval(AT_SECURE) == 0 && ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 1; }
 
 }  // namespace
 
 Result<std::unique_ptr<SyscallHooks>> SyscallHooks::open(const std::string& path, u32 tree, RawSyscall raw) {
     auto root = ANYBPF_TRY(kernel::Root::join(path));
     const auto vcpus = ANYBPF_TRY(root.vcpus());
-    auto hooks = std::make_unique<Hooks>(std::move(root), vcpus, tree, raw, believes(path));
+    auto hooks = std::make_unique<Hooks>(std::move(root), vcpus, tree, raw, believes());
     hooks->refresh();
     return std::unique_ptr<SyscallHooks>(std::move(hooks));
 }

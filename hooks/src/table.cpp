@@ -70,7 +70,7 @@ std::vector<Placed> place_links(const kernel::Root& root, Loader& loader, u32 tr
     return all;
 }
 
-void fill(Table& table, Table::Ranges& ranges, const std::vector<Placed>& all, bool entry) {
+void fill(Table& table, Table::Side& side, const std::vector<Placed>& all, bool entry) {
     std::array<bool, abi::syscall_numbers + 1> particular{};
     for (const auto& placed : all)
         if (placed.entry == entry && !placed.every_number) particular[placed.number] = true;
@@ -78,13 +78,14 @@ void fill(Table& table, Table::Ranges& ranges, const std::vector<Placed>& all, b
         const auto first = static_cast<u32>(table.attached.size());
         for (const auto& placed : all)
             if (placed.entry == entry && wanted(placed)) table.attached.push_back(placed.attached);
-        return Table::Range{first, static_cast<u32>(table.attached.size()) - first};
+        side.ranges.push_back({first, static_cast<u32>(table.attached.size()) - first});
     };
-    const auto everywhere = append([](const Placed& placed) { return placed.every_number; });
-    for (u32 number = 0; number < ranges.size(); ++number)
-        ranges[number] = !particular[number] ? everywhere : append([&](const Placed& placed) {
-            return placed.every_number || placed.number == number;
-        });
+    append([](const Placed& placed) { return placed.every_number; });
+    for (u32 number = 0; number < particular.size(); ++number) {
+        if (!particular[number]) continue;
+        side.which[number] = static_cast<u16>(side.ranges.size());
+        append([&](const Placed& placed) { return placed.every_number || placed.number == number; });
+    }
 }
 
 // Programs may add maps and arrays by being loaded, so this goes on until nothing new appears.

@@ -30,8 +30,13 @@ struct Table {
         u32 first = 0, count = 0;
         friend bool operator==(const Range&, const Range&) = default;
     };
-    // By system call number; the last is for numbers that no kernel has.
-    using Ranges = std::array<Range, abi::syscall_numbers + 1>;
+    // Of entries, or of exits: which range of `attached` runs at each system call number; the last is for numbers that
+    // no kernel has. Small, since every exec fills one.
+    struct Side {
+        std::array<u16, abi::syscall_numbers + 1> which{};
+        std::vector<Range> ranges;
+        friend bool operator==(const Side&, const Side&) = default;
+    };
 
     // The entries of a PROG_ARRAY or PERF_EVENT_ARRAY as they were at the refresh.
     struct Array {
@@ -41,7 +46,7 @@ struct Table {
         friend bool operator==(const Array&, const Array&) = default;
     };
 
-    Ranges enter, exit;
+    Side enter, exit;
     std::vector<Attached> attached;  // in the order in which they run
     std::vector<Array> arrays;
     std::vector<const LoadedMap*> maps;  // all that this process has
@@ -51,8 +56,9 @@ struct Table {
     static u32 index_of(u64 number) {
         return number < abi::syscall_numbers ? static_cast<u32>(number) : abi::syscall_numbers;
     }
-    std::span<const Attached> at(const Ranges& ranges, u64 number) const {
-        const auto [first, count] = ranges[index_of(number)];
+    static Range range(const Side& side, u64 number) { return side.ranges[side.which[index_of(number)]]; }
+    std::span<const Attached> at(const Side& side, u64 number) const {
+        const auto [first, count] = range(side, number);
         return {attached.data() + first, count};
     }
     const Array* array(const maps::Map& map) const {

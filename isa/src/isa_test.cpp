@@ -244,7 +244,7 @@ TEST(Eval, AgreesWithWiderArithmetic) {
             for (const u64 b : values)
                 for (const bool is64 : {false, true})
                     ASSERT_EQ(eval(alu.op, is64, a, b), reference(alu.op, is64, a, b))
-                        << alu.mnemonic << " " << a << " " << b << is64;
+                        << alu.mnemonic.view() << " " << a << " " << b << is64;
     for (const JumpRow& jump : jump_rows) {
         for (const u64 a : values) {
             for (const u64 b : values) {
@@ -279,7 +279,7 @@ TEST(Eval, UnaryExamples) {
     static_assert(eval(SwapOp::bswap64, 0x1122334455667788) == 0x8877665544332211);
     for (const SwapRow& swap : swap_rows) {  // twice is the low part, whatever the order
         const u64 value = 0x1122334455667788, mask = swap.bits == 64 ? ~u64{0} : (u64{1} << swap.bits) - 1;
-        EXPECT_EQ(eval(swap.op, eval(swap.op, value)), value & mask) << swap.text;
+        EXPECT_EQ(eval(swap.op, eval(swap.op, value)), value & mask) << swap.text.view();
     }
 }
 

@@ -21,6 +21,7 @@
 #include <cstring>
 
 #include "anybpf/base/assert.hpp"
+#include "anybpf/base/text.hpp"
 #include "anybpf/kernel/root.hpp"
 #include "io.hpp"
 
@@ -44,8 +45,7 @@ bool owned_by_us(const std::string& path) {
     return ::stat(path.c_str(), &info) == 0 && info.st_uid == ::geteuid();
 }
 
-// Anything below a tmpfs of ours would do; anything else would lose the promises of this layer.
-Result<> check_directory(const std::string& path) {
+Result<> check_owner(const std::string& path) {
     struct stat info;
     if (::stat(path.c_str(), &info) != 0) return fail_errno("opening the root directory", path);
     if (!S_ISDIR(info.st_mode))
@@ -58,6 +58,12 @@ Result<> check_directory(const std::string& path) {
     if ((info.st_mode & 077) != 0)
         return fail(Errc::permission_denied,
                     "the root directory " + path + " is open to other users; it must have mode 0700", EACCES);
+    return {};
+}
+
+// Anything below a tmpfs of ours would do; anything else would lose the promises of this layer.
+Result<> check_directory(const std::string& path) {
+    ANYBPF_TRY(check_owner(path));
     if (!on_tmpfs(path))
         return fail(Errc::unsupported,
                     "the root directory " + path + " is not on a tmpfs; set ANYBPF_ROOT to a directory that is",
@@ -124,7 +130,7 @@ void remove_empty_directories(const std::string& path) {
     ::rmdir(path.c_str());
 }
 
-constexpr std::array<std::string_view, object_kinds> kind_names = {"map", "prog", "link", "btf", "event"};
+constexpr std::array<Text<7>, object_kinds> kind_names = {"map", "prog", "link", "btf", "event"};
 
 constexpr bool is_directory(ObjectKind kind) { return kind == ObjectKind::prog || kind == ObjectKind::link; }
 
@@ -133,13 +139,13 @@ constexpr bool trailer_inside(ObjectKind kind) { return kind == ObjectKind::map 
 
 std::string name_of(ObjectId object) {
     if (object == trace_object) return "trace";
-    return std::string(kind_names[static_cast<u32>(object.kind)]) + "-" + std::to_string(object.id);
+    return std::string(kind_names[static_cast<u32>(object.kind)].view()) + "-" + std::to_string(object.id);
 }
 
 // "map-12.wake" -> map 12, ".wake".
 std::optional<std::pair<ObjectId, std::string_view>> parse_name(std::string_view name) {
     for (u32 kind = 0; kind < object_kinds; ++kind) {
-        const auto prefix = kind_names[kind];
+        const std::string_view prefix = kind_names[kind];
         if (!name.starts_with(prefix) || name.size() <= prefix.size() + 1 || name[prefix.size()] != '-') continue;
         const char* end = name.data() + name.size();
         u32 id = 0;
@@ -177,7 +183,7 @@ Result<Root> Root::open(std::optional<std::string> path, bool create) {
 }
 
 Result<Root> Root::join(const std::string& path) {
-    ANYBPF_TRY(check_directory(path));
+    ANYBPF_TRY(check_owner(path));  // what it lies on was checked by the tool that is being joined
     return open_page(path, false, false);
 }
 
@@ -527,9 +533,7 @@ Result<> Root::make_wake(ObjectId object) {
 std::optional<ObjectId> Root::identify(int fd) const {
     const int flags = ::fcntl(fd, F_GETFL);
     struct stat info;
-    if (flags < 0 || (flags & O_PATH) != 0 || ::fstat(fd, &info) != 0 || info.st_dev != device_ ||
-        !S_ISREG(info.st_mode) || info.st_size < static_cast<off_t>(sizeof(ObjectTrailer)))
-        return {};
+    if (flags < 0 || (flags & O_PATH) != 0 || ::fstat(fd, &info) != 0 || !may_be_object(info)) return {};
     ObjectTrailer trailer;
     const auto bytes = std::as_writable_bytes(std::span(&trailer, 1));
     const u64 at = static_cast<u64>(info.st_size) - sizeof(trailer);
@@ -540,7 +544,15 @@ std::optional<ObjectId> Root::identify(int fd) const {
     } else {
         read = read_at(fd, bytes, at);
     }
-    if (!read || trailer.magic != object_magic || trailer.root != page().root || trailer.size != at + sizeof(trailer) ||
+    return read ? object_of(trailer, at + sizeof(trailer)) : std::nullopt;
+}
+
+bool Root::may_be_object(const struct stat& info) const {
+    return info.st_dev == device_ && S_ISREG(info.st_mode) && info.st_size >= static_cast<off_t>(sizeof(ObjectTrailer));
+}
+
+std::optional<ObjectId> Root::object_of(const ObjectTrailer& trailer, u64 file_size) const {
+    if (trailer.magic != object_magic || trailer.root != page().root || trailer.size != file_size ||
         static_cast<u32>(trailer.kind) >= object_kinds)
         return {};
     return ObjectId{trailer.kind, trailer.id};

@@ -21,27 +21,50 @@ struct Opened {
     bool trusted = false;
 };
 
-// Opens an object's file and reads its trailer; the name alone is not believed.
-Result<Opened> open_file(const Root& root, ObjectId object, int access) {
-    const std::string path = root.file_of(object);
+tl::unexpected<Error> another(const std::string& path) {
+    return fail(Errc::malformed, path + " is not the object that its name says");
+}
+
+Result<Opened> open_any(const Root& root, const std::string& path, int access) {
     Opened opened{.file = Fd(::open(path.c_str(), access | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK))};
     struct stat info;
     if (!opened.file.valid() || ::fstat(opened.file.get(), &info) != 0) return fail_errno("opening", path);
-    if (root.identify(opened.file.get()) != object)
-        return fail(Errc::malformed, path + " is not the object that its name says");
+    if (!root.may_be_object(info)) return another(path);
     opened.size = static_cast<std::size_t>(info.st_size);
     opened.trusted = (info.st_uid == ::geteuid() || info.st_uid == 0) && (info.st_mode & 022) == 0;
     return opened;
 }
 
+// Opens an object's file and reads its trailer; the name alone is not believed.
+Result<Opened> open_file(const Root& root, ObjectId object, int access) {
+    const std::string path = root.file_of(object);
+    auto opened = ANYBPF_TRY(open_any(root, path, access));
+    ObjectTrailer trailer;
+    if (!read_at(opened.file.get(), std::as_writable_bytes(std::span(&trailer, 1)), opened.size - sizeof(trailer)) ||
+        root.object_of(trailer, opened.size) != object)
+        return another(path);
+    return opened;
+}
+
 constexpr std::size_t max_copied = 256 << 20;
 
-Result<std::vector<std::byte>> read_all(const Opened& opened, std::string_view what) {
-    const std::size_t contents = opened.size - sizeof(ObjectTrailer);
-    if (contents > max_copied) return fail(Errc::too_big, std::string(what) + " is too big");
-    std::vector<std::byte> bytes(contents);
-    if (!read_at(opened.file.get(), bytes, 0)) return fail(Errc::truncated, std::string(what) + " ends too early");
-    return bytes;
+struct Contents {
+    std::vector<std::byte> bytes;  // without the trailer
+    bool trusted = false;
+};
+
+// The same by one read of the whole file.
+Result<Contents> read_file(const Root& root, ObjectId object) {
+    const std::string path = root.file_of(object);
+    const auto opened = ANYBPF_TRY(open_any(root, path, O_RDONLY));
+    if (opened.size > max_copied) return fail(Errc::too_big, path + " is too big");
+    Contents contents{std::vector<std::byte>(opened.size), opened.trusted};
+    if (!read_at(opened.file.get(), contents.bytes, 0)) return fail(Errc::truncated, path + " ends too early");
+    ObjectTrailer trailer;
+    std::memcpy(&trailer, contents.bytes.data() + opened.size - sizeof(trailer), sizeof(trailer));
+    if (root.object_of(trailer, opened.size) != object) return another(path);
+    contents.bytes.resize(opened.size - sizeof(trailer));
+    return contents;
 }
 
 template <class T>
@@ -54,11 +77,10 @@ Result<std::vector<T>> take_table(const ByteReader& in, u32 offset, u32 count) {
 }
 
 Result<Attachment> read_attachment(const Root& root, ObjectId object) {
-    const Opened opened = ANYBPF_TRY(open_file(root, object, O_RDONLY));
+    const auto contents = ANYBPF_TRY(read_file(root, object));
     LinkFile link;
-    if (opened.size != sizeof(link) + sizeof(ObjectTrailer) ||
-        !read_at(opened.file.get(), std::as_writable_bytes(std::span(&link, 1)), 0))
-        return fail(Errc::malformed, root.file_of(object) + " is not a link");
+    if (contents.bytes.size() != sizeof(link)) return fail(Errc::malformed, root.file_of(object) + " is not a link");
+    std::memcpy(&link, contents.bytes.data(), sizeof(link));
     if (link.magic != link_magic || link.version != files_version)
         return fail(Errc::malformed, root.file_of(object) + " is not a link");
     return Attachment{
@@ -102,9 +124,8 @@ Result<MappedPerfBuffer> Root::perf_buffer(u32 event_id) const {
 }
 
 Result<ProgramObject> Root::open_program(u32 id) const {
-    const Opened opened = ANYBPF_TRY(open_file(*this, {ObjectKind::prog, id}, O_RDONLY));
-    const auto bytes = ANYBPF_TRY(read_all(opened, "the program's file"));
-    ByteReader in(bytes);
+    const auto contents = ANYBPF_TRY(read_file(*this, {ObjectKind::prog, id}));
+    ByteReader in(contents.bytes);
     const auto header = ANYBPF_TRY(in.take<ProgramFile>());
     if (header.magic != program_magic || header.version != program_version || header.id != id)
         return fail(Errc::malformed, file_of({ObjectKind::prog, id}) + " is not a program");
@@ -132,7 +153,7 @@ Result<ProgramObject> Root::open_program(u32 id) const {
         .insns = ANYBPF_TRY(take_table<isa::Insn>(in, header.insn_offset, header.insn_count)),
         .func_infos = ANYBPF_TRY(take_table<program::FuncInfo>(in, header.func_info_offset, header.func_info_count)),
         .line_infos = ANYBPF_TRY(take_table<program::LineInfo>(in, header.line_info_offset, header.line_info_count)),
-        .trusted = opened.trusted,
+        .trusted = contents.trusted,
     };
     return program;
 }
@@ -157,8 +178,7 @@ Result<Attachment> Root::open_link(u32 id) const { return read_attachment(*this,
 Result<Attachment> Root::open_event(u32 id) const { return read_attachment(*this, {ObjectKind::event, id}); }
 
 Result<std::vector<std::byte>> Root::read_btf(u32 id) const {
-    const Opened opened = ANYBPF_TRY(open_file(*this, {ObjectKind::btf, id}, O_RDONLY));
-    return read_all(opened, "the BTF object's file");
+    return ANYBPF_TRY(read_file(*this, {ObjectKind::btf, id})).bytes;
 }
 
 std::vector<Attachment> Root::attachments() const {

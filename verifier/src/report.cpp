@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "anybpf/abi/helper.hpp"
+#include "anybpf/base/text.hpp"
 #include "anybpf/btf/btf.hpp"
 #include "anybpf/isa/text.hpp"
 #include "walker.hpp"
@@ -12,18 +13,19 @@
 namespace anybpf::verifier {
 namespace {
 
-struct Words {
-    std::string_view name, sentence, advice;
-};
-constexpr Words words[] = {
-    {"none", "", ""},
-#define ANYBPF_FINDING(name, sentence, advice) {#name, sentence, advice},
+// Of each finding its name, the sentence, and the advice.
+constexpr auto words = texts<[] {
+    return std::to_array<std::string_view>({
+        "none", "", "",
+#define ANYBPF_FINDING(name, sentence, advice) #name, sentence, advice,
 #include "anybpf/verifier/findings.def"
-};
+    });
+}>();
+enum class Word : u8 { name, sentence, advice };
 
-const Words& words_of(Finding finding) {
-    const auto index = static_cast<std::size_t>(finding);
-    return words[index < std::size(words) ? index : 0];
+std::string_view word(Finding finding, Word which) {
+    const std::size_t at = 3 * static_cast<std::size_t>(finding);
+    return words[(at < words.size() ? at : 0) + static_cast<std::size_t>(which)];
 }
 
 std::string_view describe(abi::ArgKind kind) {
@@ -109,10 +111,10 @@ const program::LineInfo* line_of(const program::Program& program, u32 pc) {
 
 }  // namespace
 
-std::string_view to_string(Finding finding) { return words_of(finding).name; }
+std::string_view to_string(Finding finding) { return word(finding, Word::name); }
 
 std::string message(const Diagnostic& diagnostic, const program::Program& program) {
-    return fill(words_of(diagnostic.what).sentence, diagnostic, program);
+    return fill(word(diagnostic.what, Word::sentence), diagnostic, program);
 }
 
 std::string explain(const Report& report, const program::Program& program) {
@@ -131,7 +133,7 @@ std::string explain(const Report& report, const program::Program& program) {
                             line->column(), source);
     }
     if (!report.state.empty()) text += fmt::format("  known here: {}\n", report.state);
-    text += fmt::format("  what would do: {}\n", fill(words_of(diagnostic.what).advice, diagnostic, program));
+    text += fmt::format("  what would do: {}\n", fill(word(diagnostic.what, Word::advice), diagnostic, program));
     return text;
 }
 

@@ -50,7 +50,6 @@ enum class HelperFor : u8 { all, tracing, sleepable };
 
 struct HelperProto {
     HelperId id;
-    std::string_view name;
     HelperFor who;
     bool gpl_only;
     RetKind returns;

@@ -8,6 +8,7 @@
 #include <span>
 #include <string_view>
 
+#include "anybpf/base/text.hpp"
 #include "anybpf/isa/insn.hpp"
 
 namespace anybpf::isa {
@@ -113,35 +114,35 @@ struct AluRow {
     AluOp op;
     u8 code;
     i16 off;
-    std::string_view symbol, mnemonic;
+    Text<7> symbol, mnemonic;
     AluForm form;
 };
 struct JumpRow {
     JumpOp op;
     u8 code;
-    std::string_view symbol, mnemonic;
+    Text<7> symbol, mnemonic;
 };
 struct ExtendRow {
     ExtendOp op;
     u8 bits;
-    std::string_view text;
+    Text<7> text;
     bool narrow;  // exists in 32-bit registers too
 };
 struct SwapRow {
     SwapOp op;
     u8 code;
     u8 bits;
-    std::string_view text;
+    Text<7> text;
 };
 struct WidthRow {
     Width width;
     u8 bytes;
-    std::string_view text, suffix;
+    Text<7> text, suffix;
 };
 struct AtomicRow {
     AtomicOp op;
     i32 imm;
-    std::string_view text;
+    Text<15> text;
     AtomicForm form;
 };
 inline constexpr auto alu_rows = std::to_array<AluRow>({

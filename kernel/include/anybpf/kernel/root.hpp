@@ -153,6 +153,9 @@ class Root {
 
     // Which object of this root a descriptor is. Nothing for others.
     std::optional<ObjectId> identify(int fd) const;
+    // The two halves of it, for who has the file's status or its last bytes at hand.
+    bool may_be_object(const struct stat& info) const;
+    std::optional<ObjectId> object_of(const ObjectTrailer& trailer, u64 file_size) const;
     // A new handle; not_found (ENOENT) when it is gone or nobody holds it any more. access: O_RDWR, O_RDONLY, O_WRONLY.
     Result<Fd> hold(ObjectId object, int access);
     Result<Fd> hold_path(const std::string& path, int access);  // a pin
