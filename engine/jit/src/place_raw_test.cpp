@@ -8,8 +8,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <string>
 
 #include "anybpf/engine/jit.hpp"
@@ -254,6 +256,44 @@ TEST(Place, EightFramesNeedLittleStack) {
         work);
     EXPECT_EQ(work.result, 7U + 6 + 5 + 4 + 3 + 2 + 7 * 7);
     EXPECT_LT(with, without + 8 * (abi::stack_size + 96) + 1024);
+}
+
+// Adds up how far the stack is from what the calling convention promises to helpers.
+[[gnu::noinline]] u64 misaligned(abi::Run& run, u64, u64, u64, u64, u64) {
+    run.attach_cookie += reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) % 16;
+    run.func_ip += 1;
+    return 0;
+}
+
+TEST(Place, HelpersFindTheStackAligned) {
+    abi::HelperBodies bodies{};
+    bodies[5] = misaligned;
+    bodies[181] = loop;
+    const auto worst = [&](std::string_view text) {
+        const auto lowered = lower_unverified(*isa::assemble(text));
+        EXPECT_TRUE(lowered.has_value()) << text;
+        u64 sum = 0;
+        for (const bool bind : {true, false}) {
+            const auto program = Jit::bind(*lowered, {}, bind ? &bodies : nullptr);
+            EXPECT_TRUE(program.has_value()) << program.error().message;
+            abi::Run run;
+            run.helpers = &bodies;
+            Jit::run(**program, run);
+            EXPECT_GT(run.func_ip, 0U) << text;
+            sum += run.attach_cookie;
+        }
+        return sum;
+    };
+    // With every number of registers to save, with and without a stack, alone and called.
+    for (const std::string_view stack : {"", "*(u64 *)(r10 - 8) = 1\n", "*(u64 *)(r10 - 504) = 1\n"})
+        for (u32 registers = 0; registers <= 4; ++registers) {
+            std::string body(stack);
+            for (u32 reg = 6; reg < 6 + registers; ++reg) body += "r" + std::to_string(reg) + " = 1\n";
+            EXPECT_EQ(worst(body + "call 5\nexit"), 0U) << body;
+            EXPECT_EQ(worst(body + "call f\nexit\nf: call 5\nexit"), 0U) << body;
+            EXPECT_EQ(worst("call f\nexit\nf: " + body + "call 5\nexit"), 0U) << body;
+            EXPECT_EQ(worst(body + "r1 = 1\nr2 = f ll\ncall 181\nexit\nf: " + body + "call 5\nexit"), 0U) << body;
+        }
 }
 
 // Calls run() with a mark in every register that a callee must keep, and counts those that it did not.

@@ -23,7 +23,8 @@ class CodeMemory {
     virtual ~CodeMemory() = default;
     // At least `size` bytes, aligned to 16, writable and not executable, in pages that nobody else uses.
     virtual Result<std::span<std::byte>> reserve(std::size_t size) = 0;
-    // From now on executable and not writable. `code` is what reserve gave.
+    // From now on executable and not writable; may be put off until the first run of a program in it, so that several
+    // are sealed at once. `code` is what reserve gave.
     virtual Result<> seal(std::span<std::byte> code) = 0;
     virtual void release(std::span<std::byte> code) = 0;
 };
