@@ -5,7 +5,6 @@
 // both: they are made executable after the last byte was written, nobody makes them writable again, and no two programs
 // share one.
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "anybpf/engine/jit.hpp"
 
@@ -15,7 +14,7 @@ namespace {
 class MappedCodeMemory final : public CodeMemory {
   public:
     Result<std::span<std::byte>> reserve(std::size_t size) override {
-        const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+        constexpr std::size_t page = 4096;
         size = (size + page - 1) / page * page;
         void* const at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (at == MAP_FAILED) return fail_errno("cannot map memory for machine code");
