@@ -387,6 +387,7 @@ Result<Lowered> Lowering::run() {
     const Op last{out_.insns.back().op};
     if (last != Op::exit && last != Op::jump)
         return fail(Errc::unsupported, "the last instruction is neither exit nor goto");
+    out_.proved = contracts_;
     return std::move(out_);
 }
 
