@@ -9,6 +9,7 @@
 
 #include "anybpf/engine/check.hpp"
 #include "anybpf/engine/jit.hpp"
+#include "anybpf/engine/llvm.hpp"
 #include "anybpf/engine/lower.hpp"
 #include "anybpf/engine/op.hpp"
 #include "anybpf/isa/text.hpp"
@@ -57,9 +58,23 @@ u64 run(const Bound<E>& executable, void* context = nullptr) {
     return E::run(*executable, run);
 }
 
+// Why the engine is not in this build or on this machine; nothing when it is.
+template <class E>
+std::string unavailable() {
+    return {};
+}
+template <>
+std::string unavailable<Llvm>() {
+    const auto available = Llvm::available();
+    return available ? "" : available.error().message;
+}
+
 template <class E>
 class EngineTest : public ::testing::Test {
   public:
+    void SetUp() override {
+        if (const std::string reason = unavailable<E>(); !reason.empty()) GTEST_SKIP() << reason;
+    }
     static Bound<E> load(std::string_view text, std::span<const BoundMap> maps = {}) {
         return engine::load<E>(text, maps);
     }
@@ -69,7 +84,7 @@ class EngineTest : public ::testing::Test {
         return executable ? run(executable, context) : ~u64{0};
     }
 };
-using Engines = ::testing::Types<Interpreter, Jit>;
+using Engines = ::testing::Types<Interpreter, Jit, Llvm>;
 struct EngineNames {
     template <class E>
     static std::string GetName(int) {
