@@ -10,6 +10,7 @@
 #include "anybpf/abi/types.hpp"
 #include "anybpf/engine/engine.hpp"
 #include "anybpf/engine/jit.hpp"
+#include "anybpf/engine/llvm.hpp"
 #include "anybpf/engine/lower.hpp"
 #include "anybpf/isa/text.hpp"
 #include "anybpf/verifier/verifier.hpp"
@@ -68,6 +69,11 @@ void expect_on(const program::Lowered& lowered, const std::vector<std::byte>& me
 void expect(const program::Lowered& lowered, const std::vector<std::byte>& memory, u64 expected, std::string_view how) {
     expect_on<engine::Interpreter>(lowered, memory, expected, how);
     expect_on<engine::Jit>(lowered, memory, expected, how);
+    static const auto llvm = engine::Llvm::available();
+    if (llvm)
+        expect_on<engine::Llvm>(lowered, memory, expected, how);
+    else
+        std::printf("not run by LLVM: %s\n", llvm.error().message.c_str());
 }
 
 class CorpusTest : public ::testing::Test {

@@ -11,6 +11,7 @@
 #include "anybpf/abi/helper.hpp"
 #include "anybpf/engine/engine.hpp"
 #include "anybpf/engine/jit.hpp"
+#include "anybpf/engine/llvm.hpp"
 #include "anybpf/engine/lower.hpp"
 #include "anybpf/isa/text.hpp"
 
@@ -179,6 +180,8 @@ Ending run_on(std::span<const program::Lowered> lowered, bool bound_helpers) {
 
 TEST(RandomCalls, EnginesCallTheSameInTheSameOrder) {
     u32 interesting = 0, given_up = 0;
+    const auto llvm = engine::Llvm::available();
+    if (!llvm) std::printf("not run by LLVM: %s\n", llvm.error().message.c_str());
     for (u64 seed = 0; seed < 3000; ++seed) {
         Generator generator(seed);
         std::array<program::Lowered, programs> lowered;
@@ -195,6 +198,10 @@ TEST(RandomCalls, EnginesCallTheSameInTheSameOrder) {
         const Ending expected = run_on<engine::Interpreter>(lowered, false);
         ASSERT_EQ(run_on<engine::Jit>(lowered, false), expected) << "seed " << seed << "\n" << all;
         ASSERT_EQ(run_on<engine::Jit>(lowered, true), expected) << "seed " << seed << ", bound\n" << all;
+        // Each is compiled for milliseconds.
+        if (llvm && seed % 150 == 0) {
+            ASSERT_EQ(run_on<engine::Llvm>(lowered, seed % 300 == 0), expected) << "seed " << seed << ", LLVM\n" << all;
+        }
         interesting += expected.calls > 3 ? 1 : 0;
         given_up += expected.calls > 0 && expected.result == 0 ? 1 : 0;
     }

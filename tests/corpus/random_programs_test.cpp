@@ -7,6 +7,7 @@
 
 #include "anybpf/engine/engine.hpp"
 #include "anybpf/engine/jit.hpp"
+#include "anybpf/engine/llvm.hpp"
 #include "anybpf/engine/lower.hpp"
 #include "anybpf/isa/eval.hpp"
 #include "anybpf/isa/text.hpp"
@@ -104,7 +105,7 @@ u64 fold(std::span<const Insn> insns) {
 
 // The options are the engine's own; each engine has the plain form, too.
 template <class E, class... Options>
-u64 run_on(std::span<const Insn> insns, const Options&... options) {
+u64 run_in(void* context, std::span<const Insn> insns, const Options&... options) {
     const auto lowered = engine::lower_unverified(insns);
     EXPECT_TRUE(lowered.has_value()) << lowered.error().message;
     if (!lowered) return 0;
@@ -112,7 +113,12 @@ u64 run_on(std::span<const Insn> insns, const Options&... options) {
     EXPECT_TRUE(executable.has_value()) << executable.error().message;
     if (!executable) return 0;
     abi::Run run;
+    run.context = context;
     return E::run(**executable, run);
+}
+template <class E, class... Options>
+u64 run_on(std::span<const Insn> insns, const Options&... options) {
+    return run_in<E>(nullptr, insns, options...);
 }
 
 TEST(RandomPrograms, EnginesAgreeWithEval) {
@@ -125,6 +131,34 @@ TEST(RandomPrograms, EnginesAgreeWithEval) {
             << "seed " << seed << ", an old processor\n"
             << isa::listing(insns);
     }
+}
+
+// The same with the first values read from memory, where no compiler can know them.
+template <class E>
+void agrees_on_values(u64 programs) {
+    for (u64 seed = 0; seed < programs; ++seed) {
+        const auto insns = Generator(seed).program(30);
+        std::array<u64, 10> values{};
+        std::vector<Insn> loads;
+        for (u32 r = 0; r < values.size(); ++r) values[r] = isa::wide_imm(insns[2 * r], insns[2 * r + 1]);
+        for (const u32 r : {0U, 2U, 3U, 4U, 5U, 6U, 7U, 8U, 9U, 1U})  // r1 is the address: the last
+            loads.push_back({.code = 0x79, .dst = static_cast<u8>(r & 15), .src = 1, .off = static_cast<i16>(r * 8)});
+        loads.insert(loads.end(), insns.begin() + 2 * values.size(), insns.end());
+        ASSERT_EQ(run_in<E>(values.data(), loads), fold(insns)) << "seed " << seed << "\n" << isa::listing(loads);
+    }
+}
+TEST(RandomPrograms, EnginesAgreeWithEvalOnValues) {
+    agrees_on_values<engine::Interpreter>(2000);
+    agrees_on_values<engine::Jit>(2000);
+}
+// Fewer: each is compiled for milliseconds.
+TEST(RandomPrograms, LlvmAgreesWithEval) {
+    if (const auto available = engine::Llvm::available(); !available) GTEST_SKIP() << available.error().message;
+    for (u64 seed = 0; seed < 50; ++seed) {
+        const auto insns = Generator(seed).program(30);
+        ASSERT_EQ(run_on<engine::Llvm>(insns), fold(insns)) << "seed " << seed << "\n" << isa::listing(insns);
+    }
+    agrees_on_values<engine::Llvm>(80);
 }
 
 TEST(RandomPrograms, LiveKernelAgreesWithEval) {
@@ -166,6 +200,10 @@ TEST(RandomPrograms, ProgramsAbove64KiInstructionsAndFarJumps) {
     ASSERT_TRUE(reaches.has_value()) << reaches.error().message;
     EXPECT_EQ(run_on<engine::Interpreter>(*reaches), 6U);
     EXPECT_EQ(run_on<engine::Jit>(*reaches), 6U);
+    if (engine::Llvm::available()) {
+        EXPECT_EQ(run_on<engine::Llvm>(*insns), 100007U);
+        EXPECT_EQ(run_on<engine::Llvm>(*reaches), 6U);
+    }
 }
 
 }  // namespace
