@@ -15,7 +15,7 @@ target_compile_features(anybpf PUBLIC cxx_std_20)
 foreach(layer IN LISTS embedded)
     target_sources(anybpf PRIVATE $<TARGET_OBJECTS:${layer}>)
     get_target_property(folder ${layer} SOURCE_DIR)
-    install(DIRECTORY ${folder}/include/anybpf DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp" PATTERN "*.def")
+    install(DIRECTORY ${folder}/include/anybpf DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp" PATTERN "*.def" PATTERN "*.h")
 endforeach()
 target_include_directories(anybpf INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 

@@ -1,8 +1,8 @@
 # A layer is one folder, one static library and one place in the order of DESIGN's table.
 #
-#   anybpf_layer(verifier HEADERS verifier.hpp report.hpp SOURCES src/transfer.cpp USES program [LIBRARIES Zydis])
+#   anybpf_layer(verifier HEADERS verifier.hpp report.hpp SOURCES src/transfer.cpp USES program [LIBRARIES Zydis] [PART_OF engine])
 #
-# Headers live in include/anybpf/<name>/ and travel as a file set, so that `all_verify_interface_header_sets` proves that each
+# Headers live in include/anybpf/<name>/, or that of the layer which this is a part of, and travel as a file set, so that `all_verify_interface_header_sets` proves that each
 # compiles alone. USES names the layers below; their include folders are the only ones on the path, so including a layer that
 # is not named does not compile. LIBRARIES are third-party code, never visible to the layers above.
 #
@@ -11,13 +11,16 @@
 # makes the executable <name>_test (or <name>_<label>_test) and gives every case in it to ctest under the label (default unit).
 
 function(anybpf_layer name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HEADERS;SOURCES;USES;LIBRARIES")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "PART_OF" "HEADERS;SOURCES;USES;LIBRARIES")
     if(NOT arg_SOURCES)
         set(arg_SOURCES ${PROJECT_SOURCE_DIR}/cmake/empty.cpp)
     endif()
+    if(NOT arg_PART_OF)
+        set(arg_PART_OF ${name})
+    endif()
     add_library(anybpf_${name} STATIC ${arg_SOURCES})
     add_library(anybpf::${name} ALIAS anybpf_${name})
-    list(TRANSFORM arg_HEADERS PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/include/anybpf/${name}/)
+    list(TRANSFORM arg_HEADERS PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/include/anybpf/${arg_PART_OF}/)
     # A table (.def) is a header that means nothing alone.
     set(tables ${arg_HEADERS})
     list(FILTER tables INCLUDE REGEX "\\.def$")

@@ -6,10 +6,10 @@
 
 #include "anybpf/abi/helper.hpp"
 #include "anybpf/base/assert.hpp"
-#include "anybpf/engine/engine.hpp"
 #include "anybpf/engine/lower.hpp"
 #include "anybpf/isa/text.hpp"
 #include "anybpf/verifier/verifier.hpp"
+#include "engines.hpp"
 
 using namespace anybpf;
 
@@ -63,14 +63,11 @@ void verify_and_run(std::vector<isa::Insn> insns, abi::ProgType type, bool defec
     ANYBPF_ASSERT(!defect);
     const auto lowered = engine::lower(program, report.proof);
     ANYBPF_ASSERT(lowered);
-    std::vector<std::byte> values(value_size), map(1), context(report.proof.context_bytes);
-    const engine::BoundMap maps[] = {{map.data(), values.data()}, {map.data(), nullptr}};
-    const auto executable = engine::Interpreter::bind(*lowered, maps, &helpers);
-    ANYBPF_ASSERT(executable);
-    abi::Run run;
-    run.context = context.data();
-    run.helpers = &helpers;
-    engine::Interpreter::run(**executable, run);
+    std::vector<std::byte> values(value_size), map(1);
+    const engine::BoundMap maps[] = {{map.data(), values.data(), {values.data(), value_size, 0, 1}},
+                                     {map.data(), nullptr}};
+    constexpr bool may_leak_pointers = verifier::Options{}.allow_ptr_leaks;
+    fuzzing::OnEveryEngine(*lowered, maps, helpers, values, report.proof.context_bytes).run(may_leak_pointers);
 }
 
 }  // namespace
@@ -78,7 +75,7 @@ void verify_and_run(std::vector<isa::Insn> insns, abi::ProgType type, bool defec
 extern "C" int LLVMFuzzerTestOneInput(const u8* data, std::size_t size) {
     if (size > 4096) return 0;
     static std::byte value{};
-    const engine::BoundMap maps[] = {{&value, &value}, {&value, nullptr}};
+    const engine::BoundMap maps[] = {{&value, &value, {&value, 8, 0, 1}}, {&value, nullptr}};
 
     const auto insns = take_all<isa::Insn>(data, size);
     const bool defect = isa::check(insns).has_value();
@@ -101,6 +98,6 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, std::size_t size) {
         foreign.subprograms.push_back({data[size / 2], data[size - 1]});
         foreign.map_uses = take_all<program::MapUse>(data + size / 2, data[0] % 2U == 0 ? 0 : size - size / 2);
     }
-    (void)engine::Interpreter::bind(foreign, maps);
+    ANYBPF_ASSERT(engine::Interpreter::bind(foreign, maps).has_value() == engine::Jit::bind(foreign, maps).has_value());
     return 0;
 }

@@ -6,10 +6,10 @@
 #include <cstring>
 
 #include "anybpf/base/assert.hpp"
-#include "anybpf/engine/engine.hpp"
 #include "anybpf/engine/lower.hpp"
 #include "anybpf/isa/decode.hpp"
 #include "anybpf/verifier/verifier.hpp"
+#include "engines.hpp"
 
 using namespace anybpf;
 
@@ -43,19 +43,17 @@ const abi::HelperBodies helpers = [] {
     return bodies;
 }();
 
-void run(const program::Program& program, const program::Proof& proof) {
+void run(const program::Program& program, const program::Proof& proof, bool may_leak_pointers) {
     const auto lowered = engine::lower(program, proof);
     if (!lowered) return;
     alignas(8) std::byte value[value_size] = {};
-    const engine::BoundMap maps[] = {
-        {value, nullptr}, {value, value}, {value, nullptr}, {value, nullptr}, {value, nullptr}};
-    const auto executable = engine::Interpreter::bind(*lowered, maps, &helpers);
-    ANYBPF_ASSERT(executable.has_value());
-    std::vector<std::byte> context(std::max<std::size_t>(proof.context_bytes, 8), std::byte{0x5a});
-    abi::Run environment;
-    environment.context = context.data();
-    environment.helpers = &helpers;
-    engine::Interpreter::run(**executable, environment);
+    const engine::BoundMap maps[] = {{value, nullptr},
+                                     {value, value, {value, value_size, 0, 1}},
+                                     {value, nullptr},
+                                     {value, nullptr},
+                                     {value, nullptr}};
+    fuzzing::OnEveryEngine(*lowered, maps, helpers, value, std::max<std::size_t>(proof.context_bytes, 8))
+        .run(may_leak_pointers);
 }
 
 }  // namespace
@@ -72,6 +70,6 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, std::size_t size) {
     ANYBPF_ASSERT(report.processed <= options.max_insns);
     ANYBPF_ASSERT(report.accepted == (report.diagnostic.what == verifier::Finding::none));
     ANYBPF_ASSERT(verifier::explain(report, program).empty() == report.accepted);
-    if (report.accepted) run(program, report.proof);
+    if (report.accepted) run(program, report.proof, options.allow_ptr_leaks);
     return 0;
 }

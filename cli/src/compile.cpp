@@ -68,6 +68,9 @@ Outcome<> run_clang(const CompileOptions& options, Fd* out, const Drain& drain) 
         case Emit::assembly:
             words.emplace_back("-S");
             break;
+        case Emit::lifted:
+        case Emit::lifted_raw:
+            return stop(Exit::usage, "clang does not lift programs");
     }
     for (const std::string& folder : options.includes) words.push_back(fmt::format("-I{}", folder));
     for (const std::string& define : options.defines) words.push_back(fmt::format("-D{}", define));

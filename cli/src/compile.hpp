@@ -9,7 +9,8 @@
 
 namespace anybpf::cli {
 
-enum class Emit : u8 { object, llvm, assembly };
+// The last two are made of the verified program, by emit_lifted().
+enum class Emit : u8 { object, llvm, assembly, lifted, lifted_raw };
 
 struct CompileOptions {
     std::string source, output;

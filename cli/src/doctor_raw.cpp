@@ -19,6 +19,7 @@
 #include <fstream>
 #include <functional>
 
+#include "anybpf/engine/llvm.hpp"
 #include "commands.hpp"
 #include "compile.hpp"
 #include "machine.hpp"
@@ -92,6 +93,12 @@ Check compiler() {
             "only compiled objects can be run", false};
 }
 
+Check llvm() {
+    const auto available = engine::Llvm::available();
+    return {"LLVM", available ? "the optimizing engine can be loaded" : available.error().message,
+            available ? State::yes : State::no, "build, exec --engine llvm and compile --emit lifted", false};
+}
+
 Check kernel_bpf() {
     LIBBPF_OPTS(bpf_map_create_opts, options);
     const int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "anybpf_doctor", 4, 4, 1, &options);
@@ -160,8 +167,8 @@ Check kernel_version() {
 
 Outcome<int> doctor(bool json) {
     // kernel_bpf asks the machine's own before root() puts ours in its place.
-    const Check checks[] = {kernel_version(), dispatch(),     robust_futexes(), kernel_bpf(), root(),   agent(),
-                            compiler(),       kernel_types(), tracefs(),        seccomp(),    tracing()};
+    const Check checks[] = {kernel_version(), dispatch(), robust_futexes(), kernel_bpf(), root(),    agent(),
+                            compiler(),       llvm(),     kernel_types(),   tracefs(),    seccomp(), tracing()};
     bool good = true;
     Json list = Json::array();
     for (const Check& check : checks) {

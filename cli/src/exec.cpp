@@ -7,6 +7,10 @@
 #include <cstring>
 
 #include "anybpf/abi/types.hpp"
+#include "anybpf/engine/jit.hpp"
+#include "anybpf/engine/llvm.hpp"
+#include "anybpf/kernel/kernel.hpp"
+#include "build.hpp"
 #include "commands.hpp"
 #include "compile.hpp"
 #include "loader.hpp"
@@ -29,9 +33,12 @@ bool takes_packet(abi::ProgType type) {
 }  // namespace
 
 Outcome<int> exec(const ExecOptions& options) {
-    if (options.engine == "jit" || options.engine == "llvm")
-        return stop(Exit::usage,
-                    fmt::format("the engine '{}' is not in this build; there are: interp, kernel", options.engine));
+    const engine::ChosenEngine* engine = nullptr;  // the interpreter, or the machine's own
+    if (options.engine == engine::Jit::name) engine = &engine::chosen<engine::Jit>;
+    if (options.engine == engine::Llvm::name) {
+        CLI_TRY(llvm_available());
+        engine = &engine::chosen<engine::Llvm>;
+    }
     const Where where = options.engine == "kernel" ? Where::kernel : Where::user;
     const auto file = CLI_TRY(ObjectFile::of_program(options.program, options.clang));
     std::vector<std::byte> data, context;
@@ -39,6 +46,7 @@ Outcome<int> exec(const ExecOptions& options) {
     if (!options.ctx_in.empty()) context = CLI_TRY(read_file(options.ctx_in));
 
     const auto machine = CLI_TRY(Machine::open(where));
+    if (engine != nullptr) machine.kernel()->set_engine(*engine);
     LibbpfLog said(options.verbose);
     auto loaded = CLI_TRY(open_object(
         file, {.only = options.name, .log_level = 0, .verbose = options.verbose, .name = file.name()}, said));

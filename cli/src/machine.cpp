@@ -29,6 +29,8 @@ Machine::~Machine() {
     if (user_ && user_->tree) user_->kernel->root().abandon(user_->tree);
 }
 
+kernel::Kernel* Machine::kernel() const { return user_ ? user_->kernel.get() : nullptr; }
+
 Outcome<Machine> Machine::open(Where where) {
     Machine machine(where);
     if (where == Where::kernel) return machine;

@@ -9,6 +9,10 @@
 #include "failure.hpp"
 #include "sections.hpp"
 
+namespace anybpf::kernel {
+class Kernel;
+}
+
 namespace anybpf::cli {
 
 class Machine {
@@ -18,6 +22,7 @@ class Machine {
     ~Machine();
 
     Where where() const { return where_; }
+    kernel::Kernel* kernel() const;  // null where it is the machine's own
     // From now on what is attached runs only in the tree that this process starts with command_environment().
     Outcome<> supervise();
     // Our environment with what makes a command's process tree a traced one.

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 
+#include "build.hpp"
 #include "commands.hpp"
 #include "compile.hpp"
 #include "paths.hpp"
@@ -85,14 +86,27 @@ void add_run(CLI::App& app, const Words& words, Action& action) {
     });
 }
 
+Outcome<int> compile_lifted(const CompileOptions& options) {
+    BuildOptions build;
+    build.program = options.source;
+    build.output = options.output.empty() ? "-" : options.output;
+    build.clang = options.clang;
+    for (const std::string& folder : options.includes) build.clang.push_back("-I" + folder);
+    for (const std::string& define : options.defines) build.clang.push_back("-D" + define);
+    CLI_TRY(emit_lifted(build, options.emit == Emit::lifted));
+    return 0;
+}
+
 void add_compile(CLI::App& app, const Words& words, Action& action) {
     auto options = std::make_shared<CompileOptions>();
-    CLI::App* compile_app = command(app, "compile", "Compile C to a BPF object, with debug and line information",
-                                    "anybpf compile [OPTIONS] FILE.bpf.c [--clang ARG...]",
-                                    "  anybpf compile my.bpf.c                     writes my.bpf.o\n"
-                                    "  anybpf compile my.bpf.c -o x.o -DN=8 -Iinc\n"
-                                    "  anybpf compile my.bpf.c --emit asm -o -     what clang makes of it, on stdout\n"
-                                    "  anybpf compile my.bpf.c --clang -Wall -O1\n");
+    CLI::App* compile_app =
+        command(app, "compile", "Compile C to a BPF object, with debug and line information",
+                "anybpf compile [OPTIONS] FILE.bpf.c [--clang ARG...]",
+                "  anybpf compile my.bpf.c                     writes my.bpf.o\n"
+                "  anybpf compile my.bpf.c -o x.o -DN=8 -Iinc\n"
+                "  anybpf compile my.bpf.c --emit asm -o -     what clang makes of it, on stdout\n"
+                "  anybpf compile my.bpf.c --clang -Wall -O1\n"
+                "  anybpf compile my.bpf.c --emit lifted       the verified programs as LLVM IR again, optimized\n");
     compile_app
         ->add_option("FILE", options->source,
                      "C source; finds <linux/bpf.h>, <bpf/...>, <anybpf/output.h> and \"vmlinux.h\"")
@@ -100,10 +114,13 @@ void add_compile(CLI::App& app, const Words& words, Action& action) {
     compile_app->add_option("-o,--output", options->output, "Where to; FILE.bpf.o beside nothing else")
         ->option_text("OUT");
     compile_app->add_option("--emit", options->emit, "What to write")
-        ->transform(CLI::CheckedTransformer(std::map<std::string, Emit>{
-                                                {"obj", Emit::object}, {"llvm", Emit::llvm}, {"asm", Emit::assembly}})
+        ->transform(CLI::CheckedTransformer(std::map<std::string, Emit>{{"obj", Emit::object},
+                                                                        {"llvm", Emit::llvm},
+                                                                        {"asm", Emit::assembly},
+                                                                        {"lifted", Emit::lifted},
+                                                                        {"lifted-raw", Emit::lifted_raw}})
                         .description(""))
-        ->option_text("obj|llvm|asm");
+        ->option_text("obj|llvm|asm|lifted|lifted-raw");
     compile_app->add_option("-I", options->includes, "Look for headers there")
         ->option_text("DIR")
         ->allow_extra_args(false);
@@ -113,6 +130,10 @@ void add_compile(CLI::App& app, const Words& words, Action& action) {
     compile_app->add_flag("-v,--verbose", options->show, "Show clang's command line");
     compile_app->callback([=, &words, &action] {
         options->clang = words.clang;
+        if (options->emit == Emit::lifted || options->emit == Emit::lifted_raw) {
+            action = [options] { return compile_lifted(*options); };
+            return;
+        }
         if (options->output.empty()) {
             const char* ending = options->emit == Emit::object ? ".o" : options->emit == Emit::llvm ? ".ll" : ".s";
             const std::string name = options->source.substr(options->source.rfind('/') + 1);
@@ -122,6 +143,30 @@ void add_compile(CLI::App& app, const Words& words, Action& action) {
             CLI_TRY(compile(*options));
             return 0;
         };
+    });
+}
+
+void add_build(CLI::App& app, const Words& words, Action& action) {
+    auto options = std::make_shared<BuildOptions>();
+    CLI::App* build_app = command(app, "build", "Make verified programs into code that an application is linked with",
+                                  "anybpf build [OPTIONS] PROG -o OUT [--clang ARG...]",
+                                  "  anybpf build filter.bpf.c -o filter.o --header filter.h\n"
+                                  "  anybpf build filter.o -o libfilter.so --cpu native --prefix my_\n");
+    build_app->add_option("PROG", options->program, "A .bpf.c file or an object")->required();
+    build_app->add_option("-o,--output", options->output, "An object, or a shared library where it ends in .so")
+        ->option_text("OUT")
+        ->required();
+    build_app->add_option("--header", options->header, "Write a C header there")->option_text("OUT.h");
+    build_app->add_option("--prog", options->only, "This program only")->option_text("NAME");
+    build_app->add_option("--prefix", options->prefix, "Put it before the names of functions and variables")
+        ->option_text("TEXT");
+    build_app->add_option("--cpu", options->cpu, "Which processors run the code (x86-64: all)")
+        ->option_text("native|x86-64|x86-64-v2|x86-64-v3|x86-64-v4")
+        ->check(CLI::IsMember({"native", "x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"}));
+    build_app->add_flag("-v,--verbose", options->verbose, "Show what libbpf says");
+    build_app->callback([=, &words, &action] {
+        options->clang = words.clang;
+        action = [options] { return build(*options); };
     });
 }
 
@@ -271,7 +316,7 @@ void print_manual(const CLI::App& app) {
     fmt::print(
         ".SH ENVIRONMENT\n.TP\n.B ANYBPF_ROOT\nthe folder, on a tmpfs, that holds programs, maps and links\n"
         ".TP\n.B ANYBPF_CLANG\nthe C compiler\n.TP\n.B ANYBPF_AGENT_PATH\nthe library that is loaded into traced "
-        "processes\n");
+        "processes\n.TP\n.B ANYBPF_LLVM_PATH\nthe LLVM engine, libanybpf-llvm.so\n");
 }
 
 }  // namespace
@@ -287,6 +332,7 @@ int main(int count, char** arguments) {
     Action action;
     add_run(app, words, action);
     add_compile(app, words, action);
+    add_build(app, words, action);
     add_verify(app, words, action);
     add_exec(app, words, action);
     add_assembly(app, action);

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+// What every engine must do, on every engine; and lowering and the checks that come before all of them.
 #include "anybpf/engine/engine.hpp"
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <algorithm>
+#include <bit>
 
+#include "anybpf/engine/check.hpp"
+#include "anybpf/engine/jit.hpp"
+#include "anybpf/engine/llvm.hpp"
 #include "anybpf/engine/lower.hpp"
 #include "anybpf/engine/op.hpp"
 #include "anybpf/isa/text.hpp"
@@ -12,14 +17,20 @@
 namespace anybpf::engine {
 namespace {
 
-std::shared_ptr<const Executable> load(std::string_view text, std::span<const BoundMap> maps = {}) {
+using program::Lowered;
+
+template <class E>
+using Bound = std::remove_reference_t<decltype(*E::bind({}, {}))>;
+
+template <class E>
+Bound<E> load(std::string_view text, std::span<const BoundMap> maps = {}) {
     const auto insns = isa::assemble(text);
     EXPECT_TRUE(insns.has_value()) << (insns ? "" : insns.error().message);
     if (!insns) return nullptr;
     const auto lowered = lower_unverified(*insns, static_cast<u32>(maps.size()));
     EXPECT_TRUE(lowered.has_value()) << (lowered ? "" : lowered.error().message);
     if (!lowered) return nullptr;
-    auto bound = Interpreter::bind(*lowered, maps);
+    auto bound = E::bind(*lowered, maps);
     EXPECT_TRUE(bound.has_value()) << (bound ? "" : bound.error().message);
     return bound ? *bound : nullptr;
 }
@@ -38,20 +49,52 @@ abi::HelperBodies bodies() {
     return helpers;
 }
 
-u64 run(const std::shared_ptr<const Executable>& executable, void* context = nullptr) {
+template <class E>
+u64 run(const Bound<E>& executable, void* context = nullptr) {
     const abi::HelperBodies helpers = bodies();
     abi::Run run;
     run.context = context;
     run.helpers = &helpers;
-    return Interpreter::run(*executable, run);
-}
-u64 run(std::string_view text, void* context = nullptr) {
-    const auto executable = load(text);
-    return executable ? run(executable, context) : ~u64{0};
+    return E::run(*executable, run);
 }
 
-TEST(Interpreter, CallsKeepRegistersAndFrames) {
-    EXPECT_EQ(run(R"(
+// Why the engine is not in this build or on this machine; nothing when it is.
+template <class E>
+std::string unavailable() {
+    return {};
+}
+template <>
+std::string unavailable<Llvm>() {
+    const auto available = Llvm::available();
+    return available ? "" : available.error().message;
+}
+
+template <class E>
+class EngineTest : public ::testing::Test {
+  public:
+    void SetUp() override {
+        if (const std::string reason = unavailable<E>(); !reason.empty()) GTEST_SKIP() << reason;
+    }
+    static Bound<E> load(std::string_view text, std::span<const BoundMap> maps = {}) {
+        return engine::load<E>(text, maps);
+    }
+    static u64 run(const Bound<E>& executable, void* context = nullptr) { return engine::run<E>(executable, context); }
+    static u64 run(std::string_view text, void* context = nullptr) {
+        const auto executable = load(text);
+        return executable ? run(executable, context) : ~u64{0};
+    }
+};
+using Engines = ::testing::Types<Interpreter, Jit, Llvm>;
+struct EngineNames {
+    template <class E>
+    static std::string GetName(int) {
+        return std::string(E::name);
+    }
+};
+TYPED_TEST_SUITE(EngineTest, Engines, EngineNames);
+
+TYPED_TEST(EngineTest, CallsKeepRegistersAndFrames) {
+    EXPECT_EQ(this->run(R"(
         r6 = 1
         r7 = 2
         *(u64 *)(r10 - 8) = 40
@@ -70,23 +113,23 @@ TEST(Interpreter, CallsKeepRegistersAndFrames) {
               343U);
 }
 
-TEST(Interpreter, EightFramesAndNoNinth) {
+TYPED_TEST(EngineTest, EightFramesAndNoNinth) {
     // Each call adds one until the count in r1 is used up.
     const std::string_view nested =
         "call down\nexit\ndown: r0 = 1\nif r1 == 0 goto +4\nr1 += -1\n*(u64 *)(r10 - 512) = 7\n"
         "call down\nr0 += 1\nexit\n";
-    EXPECT_EQ(run("r1 = 6\n" + std::string(nested)), 7U);
-    EXPECT_EQ(run("r1 = 7\n" + std::string(nested)), 0U);  // the ninth frame ends the run
+    EXPECT_EQ(this->run("r1 = 6\n" + std::string(nested)), 7U);
+    EXPECT_EQ(this->run("r1 = 7\n" + std::string(nested)), 0U);  // the ninth frame ends the run
 }
 
-TEST(Interpreter, HelperGetsFiveArguments) {
-    EXPECT_EQ(run("r1 = 1\nr2 = 20\nr3 = 300\nr4 = 4000\nr5 = 50000\ncall 5\nexit"), 54321U);
-    EXPECT_EQ(run("r1 = 1\nr2 = 2\nr3 = 3\nr4 = 4\nr5 = 5\nr6 = 5\ncallx r6\nexit"), 15U);
-    EXPECT_EQ(run("r0 = 9\ncall 6\nr0 = 9\nexit"), 0U);  // no body
+TYPED_TEST(EngineTest, HelperGetsFiveArguments) {
+    EXPECT_EQ(this->run("r1 = 1\nr2 = 20\nr3 = 300\nr4 = 4000\nr5 = 50000\ncall 5\nexit"), 54321U);
+    EXPECT_EQ(this->run("r1 = 1\nr2 = 2\nr3 = 3\nr4 = 4\nr5 = 5\nr6 = 5\ncallx r6\nexit"), 15U);
+    EXPECT_EQ(this->run("r0 = 9\ncall 6\nr0 = 9\nexit"), 0U);  // no body
 }
 
-TEST(Interpreter, CallbackSharesTheCallersStack) {
-    EXPECT_EQ(run(R"(
+TYPED_TEST(EngineTest, CallbackSharesTheCallersStack) {
+    EXPECT_EQ(this->run(R"(
         *(u64 *)(r10 - 8) = 0
         r6 = 7
         r1 = 100
@@ -109,20 +152,21 @@ TEST(Interpreter, CallbackSharesTheCallersStack) {
         r0 = 1
         exit)"),
               10U + 45 + 7);
-    EXPECT_EQ(run("r1 = 1\nr2 = 5\ncall 181\nr0 = 3\nexit"), 3U);  // a value that is no function is not called
+    EXPECT_EQ(this->run("r1 = 1\nr2 = 5\ncall 181\nr0 = 3\nexit"), 3U);  // a value that is no function is not called
 }
 
-TEST(Interpreter, CallsThroughRegisters) {
-    EXPECT_EQ(run("r6 = f ll\nr1 = 4\ncallx r6\nexit\nf: r0 = r1\nr0 *= 3\nexit"), 12U);
+TYPED_TEST(EngineTest, CallsThroughRegisters) {
+    EXPECT_EQ(this->run("r6 = f ll\nr1 = 4\ncallx r6\nexit\nf: r0 = r1\nr0 *= 3\nexit"), 12U);
 }
 
+template <class E>
 struct Chain {
-    std::shared_ptr<const Executable> program;
+    Bound<E> program;
     u32 asked = 0;
 };
-TEST(Interpreter, TailCallsReplaceTheProgramUpTo33Times) {
-    Chain chain;
-    chain.program = load(
+TYPED_TEST(EngineTest, TailCallsReplaceTheProgramUpTo33Times) {
+    Chain<TypeParam> chain;
+    chain.program = this->load(
         "r6 = r1\nr0 = *(u32 *)(r1 + 0)\nr0 += 1\n*(u32 *)(r1 + 0) = r0\nr2 = 5 ll\nr3 = 7\ncall 12\n"
         "r0 = *(u32 *)(r6 + 0)\nexit");
     u32 count = 0;
@@ -130,40 +174,147 @@ TEST(Interpreter, TailCallsReplaceTheProgramUpTo33Times) {
     run.context = &count;
     run.environment = &chain;
     run.tail_target = [](abi::Run& self, u64 map, u32 index) -> const void* {
-        auto& asked = *static_cast<Chain*>(self.environment);
+        auto& asked = *static_cast<Chain<TypeParam>*>(self.environment);
         ++asked.asked;
         return map == 5 && index == 7 ? asked.program.get() : nullptr;
     };
-    EXPECT_EQ(Interpreter::run(*chain.program, run), 34U);
+    EXPECT_EQ(TypeParam::run(*chain.program, run), 34U);
     EXPECT_EQ(chain.asked, 33U);
     // From a subprogram the target returns to the subprogram's caller, in the calling program.
-    const auto outer = load("r7 = 1000\ncall f\nr0 += r7\nexit\nf: r2 = 5 ll\nr3 = 7\ncall 12\nr0 = 5\nexit");
+    const auto outer = this->load("r7 = 1000\ncall f\nr0 += r7\nexit\nf: r2 = 5 ll\nr3 = 7\ncall 12\nr0 = 5\nexit");
     count = 0;
-    EXPECT_EQ(Interpreter::run(*outer, run), 1033U);
+    EXPECT_EQ(TypeParam::run(*outer, run), 1033U);
     run.tail_target = [](abi::Run&, u64, u32) -> const void* { return nullptr; };
-    EXPECT_EQ(Interpreter::run(*outer, run), 1005U);
+    EXPECT_EQ(TypeParam::run(*outer, run), 1005U);
 }
 
-TEST(Interpreter, MapsAreBoundToAddresses) {
+TYPED_TEST(EngineTest, MapsAreBoundToAddresses) {
     std::array<u64, 4> values = {1, 2, 3, 4};
     int map = 0;
     const BoundMap bound[] = {{&map, nullptr}, {nullptr, static_cast<std::byte*>(static_cast<void*>(values.data()))}};
-    EXPECT_EQ(run(load("r0 = map[idx:0] ll\nexit", bound)), reinterpret_cast<std::uintptr_t>(&map));
-    EXPECT_EQ(run(load("r1 = map[idx:1][0]+16 ll\nr0 = *(u64 *)(r1 + 0)\nexit", bound)), 3U);
+    EXPECT_EQ(this->run(this->load("r0 = map[idx:0] ll\nexit", bound)), reinterpret_cast<std::uintptr_t>(&map));
+    EXPECT_EQ(this->run(this->load("r1 = map[idx:1][0]+16 ll\nr0 = *(u64 *)(r1 + 0)\nexit", bound)), 3U);
     EXPECT_FALSE(lower_unverified(*isa::assemble("r0 = map[idx:2] ll\nexit"), 2));
     const auto no_values = lower_unverified(*isa::assemble("r0 = map[idx:0][0]+0 ll\nexit"), 2);
-    EXPECT_FALSE(Interpreter::bind(*no_values, bound));
+    EXPECT_FALSE(TypeParam::bind(*no_values, bound));
 }
 
-TEST(Interpreter, MayGotoEnds) {
-    EXPECT_EQ(run("r0 = 0\nagain: r0 += 1\nmay_goto out\ngoto again\nout: exit"), abi::max_loop_iterations + u64{1});
+TYPED_TEST(EngineTest, MayGotoEnds) {
+    EXPECT_EQ(this->run("r0 = 0\nagain: r0 += 1\nmay_goto out\ngoto again\nout: exit"),
+              abi::max_loop_iterations + u64{1});
 }
 
-TEST(Interpreter, PassesContextAndSecond) {
-    const auto executable = load("r0 = r1\nr0 -= r2\nexit");
+TYPED_TEST(EngineTest, PassesContextAndSecond) {
+    const auto executable = this->load("r0 = r1\nr0 -= r2\nexit");
     abi::Run run;
     run.context = &run;
-    EXPECT_EQ(Interpreter::run(*executable, run, reinterpret_cast<std::uintptr_t>(&run)), 0U);
+    EXPECT_EQ(TypeParam::run(*executable, run, reinterpret_cast<std::uintptr_t>(&run)), 0U);
+}
+
+// Control that flows from one function into another without a call, only in code that nobody verified: in the same
+// frame.
+TYPED_TEST(EngineTest, FunctionsMayRunIntoEachOther) {
+    EXPECT_EQ(this->run("r6 = 1\ncall f\nr0 += r6\nexit\nf: r0 = 10\nr6 = 5\nif r6 == 5 goto g\nexit\n"
+                        "h: r7 = 3\ng: r0 += r6\nr9 = 7\n*(u64 *)(r10 - 512) = 1\nexit\nk: call h\ncall g\nexit"),
+              16U);
+    EXPECT_EQ(
+        this->run("r6 = 1\ncall f\nr0 += r6\nexit\nf: r0 = 10\nr8 = 9\ng: r6 = 100\nr0 += r6\nexit\nk: call g\nexit"),
+        111U);
+}
+
+// As lower() takes a program that the verifier has accepted, with every instruction reached.
+Lowered lower_accepted(std::string_view text, std::initializer_list<abi::MapType> maps) {
+    program::Program program;
+    program.insns = *isa::assemble(text);
+    for (const abi::MapType type : maps) program.maps.emplace_back().type = type;
+    program::Proof proof;
+    proof.insns.assign(program.insns.size(), {.reached = true});
+    for (u32 pc = 0; pc < program.insns.size(); ++pc)
+        if (isa::slots(program.insns[pc]) == 2) proof.insns[pc + 1].reached = false;
+    proof.subprograms = {{.first = 0, .last = static_cast<u32>(program.insns.size()), .stack_bytes = 16}};
+    auto lowered = lower(program, proof);
+    EXPECT_TRUE(lowered.has_value()) << (lowered ? "" : lowered.error().message);
+    return lowered ? *lowered : Lowered{};
+}
+bool has(const Lowered& lowered, Op op) {
+    return std::ranges::any_of(lowered.insns, [op](const auto& insn) { return Op{insn.op} == op; });
+}
+
+constexpr std::string_view lookup = "*(u32 *)(r10 - 4) = r1\nr2 = r10\nr2 += -4\nr1 = map[idx:0] ll\ncall 1\n";
+
+TYPED_TEST(EngineTest, FindsElementsOfArraysWithoutACall) {
+    std::array<u64, 4 * 16> values{};
+    auto* const bytes = static_cast<std::byte*>(static_cast<void*>(values.data()));
+    const std::string_view uses[] = {"exit", "if r0 == 0 goto +0\nexit", "if r0 == 0 goto +1\nexit\nexit",
+                                     "if r0 != 0 goto +1\nexit\nexit", "r6 = r0\nr0 = r6\nexit"};
+    for (const u32 entries : {1U, 5U})
+        for (const u64 stride : {8U, 16U, 24U})
+            for (const u64 block : {0U, 128U})
+                for (const std::string_view use : uses) {
+                    const auto lowered =
+                        lower_accepted(std::string(lookup) + std::string(use),
+                                       {block == 0 ? abi::MapType::array : abi::MapType::percpu_array});
+                    EXPECT_TRUE(has(lowered, Op::lookup_array));
+                    EXPECT_FALSE(has(lowered, Op::mov64_imm));  // of the map, which nobody needs now
+                    const abi::ArrayPlace place{bytes, stride, block, entries};
+                    const BoundMap maps[] = {{nullptr, nullptr, place}};
+                    const auto bound = TypeParam::bind(lowered, maps);
+                    ASSERT_TRUE(bound.has_value()) << bound.error().message;
+                    for (const u64 index : {u64{0}, u64{1}, u64{4}, u64{5}, u64{0xffffffff}})
+                        for (const u32 vcpu : {0U, 3U}) {
+                            abi::Run run;
+                            run.vcpu = vcpu;
+                            run.context = std::bit_cast<void*>(index);
+                            const u64 expected =
+                                index < entries ? std::bit_cast<u64>(place.at(static_cast<u32>(index), vcpu)) : 0;
+                            EXPECT_EQ(TypeParam::run(**bound, run), expected)
+                                << index << " of " << entries << ", vcpu " << vcpu << ", " << use;
+                        }
+                }
+}
+
+TYPED_TEST(EngineTest, KnowsItsThread) {
+    const auto bound = TypeParam::bind(lower_accepted("call 14\nr6 = r0\ncall 14\nr0 -= r6\nr0 += r6\nexit", {}), {});
+    ASSERT_TRUE(bound.has_value()) << bound.error().message;
+    const abi::ThreadIds ids{.tid = 7, .pid = 0xabcdef01};
+    const abi::ThreadIds* environment = &ids;
+    abi::Run run;
+    run.environment = static_cast<void*>(&environment);
+    EXPECT_EQ(TypeParam::run(**bound, run), 0xabcdef0100000007);
+}
+
+TYPED_TEST(EngineTest, KnowsItsVirtualCpu) {
+    const auto bound = TypeParam::bind(lower_accepted("r0 = -1\ncall 8\nexit", {}), {});
+    ASSERT_TRUE(bound.has_value()) << bound.error().message;
+    abi::Run run;
+    run.vcpu = 77;
+    EXPECT_EQ(TypeParam::run(**bound, run), 77U);
+}
+
+TEST(Lower, KnowsWhichArrayALookupAlwaysMeans) {
+    using abi::MapType;
+    const auto inlined = [](std::string_view text, std::initializer_list<MapType> maps) {
+        return has(lower_accepted(text, maps), Op::lookup_array);
+    };
+    EXPECT_TRUE(inlined(std::string(lookup) + "exit", {MapType::array}));
+    EXPECT_FALSE(inlined(std::string(lookup) + "exit", {MapType::hash}));
+    // Another map on another path, a copy whose origin is not on the line, a second call.
+    EXPECT_FALSE(inlined("r2 = r10\nr1 = map[idx:0] ll\nif r2 == 0 goto +2\nr1 = map[idx:1] ll\ncall 1\nexit",
+                         {MapType::array, MapType::array}));
+    EXPECT_FALSE(inlined("r2 = r10\nr6 = map[idx:0] ll\nr1 = r6\ncall 1\nexit", {MapType::array}));
+    EXPECT_FALSE(inlined("r2 = r10\nr1 = map[idx:0] ll\ncall 5\ncall 1\nexit", {MapType::array}));
+    // What is looked at elsewhere, too, stays.
+    const auto stays = [](std::string_view text) {
+        const auto lowered = lower_accepted(text, {MapType::array});
+        return has(lowered, Op::lookup_array) && has(lowered, Op::mov64_imm) && lowered.map_uses.size() == 1;
+    };
+    EXPECT_TRUE(stays("r2 = r10\nr1 = map[idx:0] ll\nr6 = r1\ncall 1\nr0 = r6\nexit"));
+    EXPECT_TRUE(stays("r2 = r10\nr1 = map[idx:0] ll\nif r2 == 0 goto +1\ncall 1\nexit"));
+    EXPECT_FALSE(stays("r2 = r10\nr1 = map[idx:0] ll\nr3 = 0\ncall 1\nexit"));
+    // A jump to the load that is gone leads to what comes after it.
+    const auto lowered =
+        lower_accepted("r2 = r10\nif r2 == 0 goto +1\nr3 = 0\nr1 = map[idx:0] ll\ncall 1\nexit", {MapType::array});
+    EXPECT_EQ(Op{lowered.insns[static_cast<u32>(lowered.insns[1].off)].op}, Op::lookup_array);
 }
 
 TEST(Lower, RefusesWhatLeavesTheProgram) {
@@ -196,7 +347,7 @@ TEST(Lower, DropsWhatNoPathReaches) {
     EXPECT_EQ(Op{lowered->insns[1].op}, Op::jump);
     EXPECT_EQ(lowered->insns[1].off, 2);
     EXPECT_EQ(lowered->subprograms[0].stack_bytes, 24U);
-    EXPECT_EQ(run(*Interpreter::bind(*lowered, {})), 1U);
+    EXPECT_EQ(run<Interpreter>(*Interpreter::bind(*lowered, {})), 1U);
 }
 
 TEST(Bind, ChecksEveryIndex) {
@@ -205,7 +356,10 @@ TEST(Bind, ChecksEveryIndex) {
     const auto refuses = [&](auto&& change) {
         program::Lowered bad = good;
         change(bad);
-        return !Interpreter::bind(bad, {}).has_value();
+        const bool refused = !check(bad, {}, nullptr).has_value();
+        EXPECT_EQ(Interpreter::bind(bad, {}).has_value(), !refused);
+        EXPECT_EQ(Jit::bind(bad, {}).has_value(), !refused);
+        return refused;
     };
     EXPECT_TRUE(refuses([](auto& bad) { bad.insns[0].op = op_count; }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.insns[0].dst = 11; }));
@@ -218,8 +372,20 @@ TEST(Bind, ChecksEveryIndex) {
     EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms.clear(); }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms[1].first = 6; }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms.push_back({0, 0}); }));
-    EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms[1].stack_bytes = 513; }));
+    EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms[1].stack_bytes = 520; }));
+    EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms[1].stack_bytes = 12; }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.map_uses.push_back({0, 0, 0, 0}); }));
+    const auto looks_up = [](program::Lowered& bad, i64 map) {
+        bad.insns[0] = {.op = static_cast<u16>(Op::lookup_array), .dst = 0, .src = 2, .off = 0, .imm = map};
+    };
+    EXPECT_TRUE(refuses([&](auto& bad) { looks_up(bad, 0); }));
+    std::byte value{};
+    const BoundMap bound[] = {{&value, &value}, {&value, &value, {&value, 8, 0, 1}}};
+    for (const i64 map : {-1, 0, 1, 2}) {
+        program::Lowered other = good;
+        looks_up(other, map);
+        EXPECT_EQ(check(other, bound, nullptr).has_value(), map == 1) << map;
+    }
     EXPECT_TRUE(refuses([](auto& bad) { bad.insns.clear(); }));
     const abi::HelperBodies none{};
     EXPECT_FALSE(Interpreter::bind(good, {}, &none));
@@ -228,7 +394,8 @@ TEST(Bind, ChecksEveryIndex) {
     open.insns.resize(2);
     open.insns[1].off = 0;
     open.subprograms.resize(1);
-    EXPECT_EQ(run(*Interpreter::bind(open, {})), 0U);
+    EXPECT_EQ(run<Interpreter>(*Interpreter::bind(open, {})), 0U);
+    EXPECT_EQ(run<Jit>(*Jit::bind(open, {})), 0U);
 }
 
 }  // namespace

@@ -21,13 +21,11 @@ class Executable {
   public:
     // One slot more than instructions: the last one ends the run, so that no path leaves the code.
     std::vector<Slot> code;
-    std::vector<u32> subprograms;  // first slots
+    std::vector<u32> subprograms;         // first slots
+    std::vector<abi::ArrayPlace> arrays;  // of the program's maps; slots point at them
 };
 
 // Where the interpreter runs the Op; for op_count, what ends a run that has lost its way. In interp_raw.cpp.
 const void* interpreter_handler(u32 op);
-
-// What a register holds for a reference to a map or to a place in its values.
-u64 address_of(const BoundMap& map, const program::MapUse& use);
 
 }  // namespace anybpf::engine

@@ -280,6 +280,21 @@ op_exit:
     }
     ANYBPF_GO;
 
+op_lookup_array: {
+    const auto& array = *pointer<const abi::ArrayPlace>(pc->imm);
+    const u32 index = load<u32>(r[pc->src]);
+    r[pc->dst] = index < array.entries ? reinterpret_cast<u64>(array.at(index, state->run->vcpu)) : 0;
+    ANYBPF_NEXT;
+}
+
+op_get_vcpu:
+    r[pc->dst] = state->run->vcpu;
+    ANYBPF_NEXT;
+
+op_get_pid_tgid:
+    r[pc->dst] = load<u64>(load<u64>(reinterpret_cast<u64>(state->run->environment)));
+    ANYBPF_NEXT;
+
 give_up:
     state->depth = base;
     state->executable = entered;
@@ -304,10 +319,6 @@ u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r
 
 const void* interpreter_handler(u32 op) {
     return reinterpret_cast<const void*>(execute(nullptr, nullptr, {op}));
-}
-
-u64 address_of(const BoundMap& map, const program::MapUse& use) {
-    return use.value != 0 ? reinterpret_cast<u64>(map.values) + use.offset : reinterpret_cast<u64>(map.map);
 }
 
 u64 Interpreter::run(const Executable& executable, abi::Run& run, u64 second) {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "anybpf/abi/helper.hpp"
@@ -99,8 +100,14 @@ Op atomic_op(const Form& form) {
 
 class Lowering {
   public:
-    Lowering(std::span<const Insn> insns, const program::Proof& proof, u32 map_count, bool contracts)
-        : insns_(insns), proof_(proof), map_count_(map_count), contracts_(contracts) {}
+    // map_types: of the program's maps, where they are known.
+    Lowering(std::span<const Insn> insns, const program::Proof& proof, u32 map_count, bool contracts,
+             std::vector<abi::MapType> map_types = {})
+        : insns_(insns),
+          proof_(proof),
+          map_count_(map_count),
+          contracts_(contracts),
+          map_types_(std::move(map_types)) {}
     Result<Lowered> run();
 
   private:
@@ -115,6 +122,19 @@ class Lowering {
     }
     i64 distance_target(u32 pc, i64 distance) const { return static_cast<i64>(pc) + 1 + distance; }
     Fate fate(u32 pc, const Form& form) const;
+    // The operation that is all that a helper does.
+    std::optional<Op> cheap_helper(u32 id) const {
+        if (!contracts_) return {};
+        if (id == static_cast<u32>(abi::HelperId::get_smp_processor_id)) return Op::get_vcpu;
+        if (id == static_cast<u32>(abi::HelperId::get_current_pid_tgid)) return Op::get_pid_tgid;
+        return {};
+    }
+    void find_targets();
+    void find_lookups();
+    bool is_array(u32 map) const {
+        return map < map_types_.size() &&
+               (map_types_[map] == abi::MapType::array || map_types_[map] == abi::MapType::percpu_array);
+    }
     Result<> number();
     Result<i32> target(u32 pc, i64 distance) const;
     Result<u32> subprogram(u32 pc, i64 distance) const;
@@ -130,6 +150,10 @@ class Lowering {
     u32 map_count_;
     bool contracts_;
     std::vector<bool> starts_;  // of instructions: false for the second half of a wide one
+    std::vector<abi::MapType> map_types_;
+    std::vector<bool> targets_;                // of jumps, and the starts of subprograms
+    std::vector<std::optional<u32>> lookups_;  // calls that look up an element of the array with this index
+    std::vector<bool> unused_;                 // loads of maps for such calls alone
     std::vector<Fate> fates_;
     std::vector<i32> place_;  // of each instruction in the result; of a dropped one, that of its successor; -1: none
     Lowered out_;
@@ -143,6 +167,53 @@ Lowering::Fate Lowering::fate(u32 pc, const Form& form) const {
     return Fate::kept;
 }
 
+void Lowering::find_targets() {
+    targets_.assign(insns_.size(), false);
+    const auto add = [&](i64 target) {
+        if (target >= 0 && target < static_cast<i64>(insns_.size())) targets_[static_cast<u32>(target)] = true;
+    };
+    for (const program::Subprogram& sub : proof_.subprograms) add(sub.first);
+    for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc])) {
+        const Kind kind = isa::decode(insns_[pc]).form.kind;
+        if (kind == Kind::jump || kind == Kind::ja || kind == Kind::may_goto) add(distance_target(pc, insns_[pc].off));
+        if (kind == Kind::gotol) add(distance_target(pc, insns_[pc].imm));
+    }
+}
+
+// Finds calls of map_lookup_elem that always get the same array: those with the load of the map before them on the same
+// straight line. The load goes, too, when nothing but the call looks at it.
+void Lowering::find_lookups() {
+    lookups_.assign(insns_.size(), {});
+    unused_.assign(insns_.size(), false);
+    if (!contracts_ || map_types_.empty()) return;
+    find_targets();
+    struct Load {
+        u32 pc, map;
+        bool used;
+    };
+    std::optional<Load> r1;  // the map in it
+    for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc])) {
+        const Insn& insn = insns_[pc];
+        const Form form = isa::decode(insn).form;
+        if (targets_[pc] || !reached(pc)) r1.reset();
+        if (form.kind == Kind::wide && form.pseudo == isa::Pseudo::map_idx && insn.dst == 1) {
+            r1 = Load{pc, static_cast<u32>(insn.imm), false};
+        } else if (form.kind == Kind::call) {
+            const bool looks_up = form.call == isa::CallKind::helper &&
+                                  static_cast<u32>(insn.imm) == static_cast<u32>(abi::HelperId::map_lookup_elem);
+            if (looks_up && r1 && is_array(r1->map)) {
+                lookups_[pc] = r1->map;
+                unused_[r1->pc] = !r1->used;
+            }
+            r1.reset();
+        } else if (form.kind == Kind::callx || insn.dst == 1) {
+            r1.reset();
+        } else if (r1 && (form.kind == Kind::jump || form.kind == Kind::may_goto || insn.src == 1)) {
+            r1->used = true;
+        }
+    }
+}
+
 // Decides which instructions stay, and where.
 Result<> Lowering::number() {
     if (const auto defect = isa::check(insns_)) return refuse(defect->pc.v, isa::to_string(defect->what));
@@ -151,11 +222,12 @@ Result<> Lowering::number() {
     place_.assign(insns_.size(), -1);
     starts_.assign(insns_.size(), false);
     for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc])) starts_[pc] = true;
+    find_lookups();
     i32 next = 0;
     for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc])) {
         if (!proof_.insns[pc].reached) continue;
         place_[pc] = next;
-        fates_[pc] = fate(pc, isa::decode(insns_[pc]).form);
+        fates_[pc] = unused_[pc] ? Fate::dropped : fate(pc, isa::decode(insns_[pc]).form);
         if (fates_[pc] != Fate::dropped) ++next;
     }
     for (const program::Subprogram& sub : proof_.subprograms) {
@@ -220,6 +292,17 @@ Result<LoweredInsn> Lowering::lower_call(u32 pc, const Form& form, LoweredInsn o
     switch (form.call) {
         case isa::CallKind::helper: {
             const auto id = static_cast<u32>(insn.imm);
+            if (lookups_[pc]) {
+                out.op = static_cast<u16>(Op::lookup_array);
+                out.src = 2;
+                out.imm = *lookups_[pc];
+                return out;
+            }
+            if (const auto cheap = cheap_helper(id)) {
+                out.op = static_cast<u16>(*cheap);
+                out.imm = 0;
+                return out;
+            }
             if (id == 0 || id >= abi::helper_count || (contracts_ && abi::find_helper(id) == nullptr))
                 return refuse(pc, fmt::format("there is no helper {}", id));
             const bool tail = id == static_cast<u32>(abi::HelperId::tail_call);
@@ -304,6 +387,7 @@ Result<Lowered> Lowering::run() {
     const Op last{out_.insns.back().op};
     if (last != Op::exit && last != Op::jump)
         return fail(Errc::unsupported, "the last instruction is neither exit nor goto");
+    out_.proved = contracts_;
     return std::move(out_);
 }
 
@@ -320,7 +404,9 @@ std::string_view to_string(Op op) {
 }
 
 Result<Lowered> lower(const program::Program& program, const program::Proof& proof) {
-    return Lowering(program.insns, proof, static_cast<u32>(program.maps.size()), true).run();
+    std::vector<abi::MapType> types;
+    for (const program::MapInfo& map : program.maps) types.push_back(map.type);
+    return Lowering(program.insns, proof, static_cast<u32>(program.maps.size()), true, std::move(types)).run();
 }
 
 Result<Lowered> lower_unverified(std::span<const Insn> insns, u32 map_count) {

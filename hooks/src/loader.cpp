@@ -90,7 +90,7 @@ Result<std::unique_ptr<LoadedProgram>> Loader::load_program(u32 id) {
         const auto* used = map(map_id);
         if (!used) return fail(Errc::not_found, problem_);
         program->maps.push_back(used);
-        bound.push_back({&used->map(), used->map().values()});
+        bound.push_back({&used->map(), used->map().values(), used->map().array()});
     }
     const bool verdict_holds = believe_ && object.trusted && object.verifier_version == verifier::version &&
                                kernel::hash_of(object.lowered, object.map_ids) == object.hash;

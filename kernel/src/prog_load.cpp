@@ -398,7 +398,7 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     for (const auto& map : program.maps) map_ids.push_back(map.id);
     ProgramFile header{};
     header.magic = program_magic;
-    header.version = files_version;
+    header.version = program_version;
     header.type = in.prog_type;
     header.expected_attach_type = in.expected_attach_type;
     header.flags = (program.gpl_compatible ? program_gpl : 0) | (program.sleepable ? program_sleepable : 0);

@@ -12,7 +12,6 @@
 #include <ctime>
 #include <set>
 
-#include "anybpf/engine/engine.hpp"
 #include "anybpf/helpers/environment.hpp"
 #include "anybpf/helpers/safe_memory.hpp"
 #include "state.hpp"
@@ -33,7 +32,7 @@ u64 now_ns() {
 // What the program's helpers and tail calls find here. Lives for the length of the call.
 class TestHost final : public helpers::Host {
   public:
-    explicit TestHost(Kernel::State& state) : state_(state) {
+    explicit TestHost(Kernel::State& state) : state_(state), engine_(*state.engine.load()) {
         thread_.pid = static_cast<u32>(::getpid());
         thread_.tid = static_cast<u32>(::syscall(SYS_gettid));
         thread_.uid = ::getuid();
@@ -53,15 +52,17 @@ class TestHost final : public helpers::Host {
         }
     }
 
-    Result<std::shared_ptr<const engine::Executable>> bind(const ProgramObject& program) {
+    Result<std::shared_ptr<const void>> bind(const ProgramObject& program) {
         std::vector<engine::BoundMap> bound;
         for (const u32 id : program.map_ids) {
             auto mapped = ANYBPF_TRY(state_.map_by_id(id));
-            bound.push_back({mapped->map.get(), mapped->map->values()});
+            bound.push_back({mapped->map.get(), mapped->map->values(), mapped->map->array()});
             maps_.push_back(std::move(mapped));
         }
-        return engine::Interpreter::bind(program.lowered, bound, &helpers::bodies());
+        return engine_.bind(program.lowered, bound, &helpers::bodies());
     }
+
+    u64 run(const void* executable, abi::Run& run) const { return engine_.run(executable, run, 0); }
 
     helpers::Environment* environment() { return &environment_; }
 
@@ -100,7 +101,7 @@ class TestHost final : public helpers::Host {
         auto known = self.programs_.find(id);
         if (known == self.programs_.end()) {
             const auto program = self.state_.root.open_program(id);
-            auto bound = program ? self.bind(*program) : Result<std::shared_ptr<const engine::Executable>>(nullptr);
+            auto bound = program ? self.bind(*program) : Result<std::shared_ptr<const void>>(nullptr);
             known = self.programs_.emplace(id, bound ? std::move(*bound) : nullptr).first;
         }
         return known->second.get();
@@ -113,12 +114,13 @@ class TestHost final : public helpers::Host {
     }
 
     Kernel::State& state_;
+    const engine::ChosenEngine& engine_;
     helpers::Thread thread_;
     helpers::Environment environment_;
     std::shared_ptr<const MappedMap> trace_;
     std::vector<std::shared_ptr<const MappedMap>> maps_;
     std::map<u32, MappedPerfBuffer> buffers_;
-    std::map<u32, std::shared_ptr<const engine::Executable>> programs_;
+    std::map<u32, std::shared_ptr<const void>> programs_;
 };
 
 // bpf_prog_test_run_skb() and _raw_tp(), what they refuse; the types that Linux cannot run take the context like a raw
@@ -184,7 +186,7 @@ Result<long> Kernel::State::prog_test_run(const Attr& attr) {
         run.environment = host.environment();
         run.helpers = &helpers::bodies();
         run.tail_target = TestHost::tail_target;
-        result = engine::Interpreter::run(*executable, run);
+        result = host.run(executable.get(), run);
     }
     const u64 each = (now_ns() - start) / repeat;
 

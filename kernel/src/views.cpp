@@ -127,7 +127,7 @@ Result<ProgramObject> Root::open_program(u32 id) const {
     const auto contents = ANYBPF_TRY(read_file(*this, {ObjectKind::prog, id}));
     ByteReader in(contents.bytes);
     const auto header = ANYBPF_TRY(in.take<ProgramFile>());
-    if (header.magic != program_magic || header.version != files_version || header.id != id)
+    if (header.magic != program_magic || header.version != program_version || header.id != id)
         return fail(Errc::malformed, file_of({ObjectKind::prog, id}) + " is not a program");
     ProgramObject program{
         .id = id,
@@ -149,7 +149,8 @@ Result<ProgramObject> Root::open_program(u32 id) const {
                     .map_uses =
                         ANYBPF_TRY(take_table<program::MapUse>(in, header.map_use_offset, header.map_use_count)),
                     .subprograms = ANYBPF_TRY(
-                        take_table<program::LoweredSubprogram>(in, header.subprogram_offset, header.subprogram_count))},
+                        take_table<program::LoweredSubprogram>(in, header.subprogram_offset, header.subprogram_count)),
+                    .proved = true},  // or it would not have become a file
         .insns = ANYBPF_TRY(take_table<isa::Insn>(in, header.insn_offset, header.insn_count)),
         .func_infos = ANYBPF_TRY(take_table<program::FuncInfo>(in, header.func_info_offset, header.func_info_count)),
         .line_infos = ANYBPF_TRY(take_table<program::LineInfo>(in, header.line_info_offset, header.line_info_count)),

@@ -45,25 +45,30 @@ namespace {
 class Array final : public IndexedMap {
   public:
     Array(const Spec& spec, u32 id, const Place& place)
-        : IndexedMap(spec, id, place), values_(place.memory.data()), stride_(round_up(spec.value_size, 8)) {}
+        : IndexedMap(spec, id, place),
+          array_{.values = place.memory.data(),
+                 .stride = round_up(spec.value_size, 8),
+                 .block = 0,
+                 .entries = spec.max_entries} {}
 
     void* lookup(const void* key, u32) override {
         const u32 index = index_of(key);
-        return index < spec_.max_entries ? values_ + index * stride_ : nullptr;
+        return index < array_.entries ? array_.at(index, 0) : nullptr;
     }
     int update(const void* key, const void* value, u64 flags, u32) override {
         const u32 index = index_of(key);
         if (const int error = check_update(index, flags)) return error;
-        copy_to_shared(values_ + index * stride_, value, spec_.value_size);
+        copy_to_shared(array_.at(index, 0), value, spec_.value_size);
         return 0;
     }
-    std::byte* values() override { return values_; }
+    std::byte* values() override { return array_.values; }
+    abi::ArrayPlace array() const override { return array_; }
 
     int copy_out(const void* key, std::span<std::byte> value, u32) override {
         const u32 index = index_of(key);
         if (value.size() != spec_.value_size) return -EINVAL;
         if (index >= spec_.max_entries) return -ENOENT;
-        copy_from_shared(value.data(), values_ + index * stride_, spec_.value_size);
+        copy_from_shared(value.data(), array_.at(index, 0), spec_.value_size);
         return 0;
     }
     int copy_in(const void* key, std::span<const std::byte> value, u64 flags, u32 vcpu) override {
@@ -73,8 +78,7 @@ class Array final : public IndexedMap {
     }
 
   private:
-    std::byte* values_;
-    u64 stride_;
+    abi::ArrayPlace array_;
 };
 }  // namespace
 

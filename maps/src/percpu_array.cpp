@@ -16,18 +16,20 @@ class PercpuArray final : public IndexedMap {
   public:
     PercpuArray(const Spec& spec, u32 id, const Place& place)
         : IndexedMap(spec, id, place),
-          values_(place.memory.data()),
-          stride_(round_up(spec.value_size, 8)),
-          block_(block_bytes(spec)) {}
+          array_{.values = place.memory.data(),
+                 .stride = round_up(spec.value_size, 8),
+                 .block = block_bytes(spec),
+                 .entries = spec.max_entries} {}
 
     void* lookup(const void* key, u32 vcpu) override {
         const u32 index = index_of(key);
-        return index < spec_.max_entries ? at(index, vcpu) : nullptr;
+        return index < array_.entries ? array_.at(index, vcpu) : nullptr;
     }
+    abi::ArrayPlace array() const override { return array_; }
     int update(const void* key, const void* value, u64 flags, u32 vcpu) override {
         const u32 index = index_of(key);
         if (const int error = check_update(index, flags)) return error;
-        copy_to_shared(at(index, vcpu), value, spec_.value_size);
+        copy_to_shared(array_.at(index, vcpu), value, spec_.value_size);
         return 0;
     }
 
@@ -36,7 +38,7 @@ class PercpuArray final : public IndexedMap {
         if (value.size() != syscall_value_size()) return -EINVAL;
         if (index >= spec_.max_entries) return -ENOENT;
         for (u32 vcpu = 0; vcpu < vcpus(); ++vcpu)
-            copy_from_shared(value.data() + vcpu * stride_, at(index, vcpu), stride_);
+            copy_from_shared(value.data() + vcpu * array_.stride, array_.at(index, vcpu), array_.stride);
         return 0;
     }
     int copy_in(const void* key, std::span<const std::byte> value, u64 flags, u32) override {
@@ -45,15 +47,12 @@ class PercpuArray final : public IndexedMap {
         if (value.size() != syscall_value_size()) return -EINVAL;
         if (const int error = check_update(index, flags)) return error;
         for (u32 vcpu = 0; vcpu < vcpus(); ++vcpu)
-            copy_to_shared(at(index, vcpu), value.data() + vcpu * stride_, spec_.value_size);
+            copy_to_shared(array_.at(index, vcpu), value.data() + vcpu * array_.stride, spec_.value_size);
         return 0;
     }
 
   private:
-    std::byte* at(u32 index, u32 vcpu) const { return values_ + vcpu * block_ + index * stride_; }
-
-    std::byte* values_;
-    u64 stride_, block_;
+    abi::ArrayPlace array_;
 };
 }  // namespace
 

@@ -73,7 +73,7 @@ with Place() as place:
     for words in ([], ["run"], ["run", "good.o", "--nonsense"], ["nonsense"], ["exec", "good.o"], ["compile"], ["run", "good.o", "--on", "mars"], ["verify", "good.o", "--prog", "x"],
                   ["map", "dump"], ["map", "show", "what", "3"]):
         place.expect(2, [], *words)
-    for name in ("run", "compile", "verify", "exec", "asm", "disasm", "prog", "map", "link", "btf", "doctor", "version"):
+    for name in ("run", "compile", "build", "verify", "exec", "asm", "disasm", "prog", "map", "link", "btf", "doctor", "version"):
         done = place.run(name, "--help")
         check(done.returncode == 0 and f"anybpf {name}" in done.stdout and "Exit status" in done.stdout, f"{name} --help")
 

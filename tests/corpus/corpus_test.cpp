@@ -9,6 +9,8 @@
 #include "anybpf/abi/helper.hpp"
 #include "anybpf/abi/types.hpp"
 #include "anybpf/engine/engine.hpp"
+#include "anybpf/engine/jit.hpp"
+#include "anybpf/engine/llvm.hpp"
 #include "anybpf/engine/lower.hpp"
 #include "anybpf/isa/text.hpp"
 #include "anybpf/verifier/verifier.hpp"
@@ -54,6 +56,24 @@ Result<u64> run_on(const program::Lowered& lowered, std::vector<std::byte> memor
     run.context = memory.empty() ? nullptr : memory.data();
     run.helpers = &helpers;
     return E::run(*executable, run, memory.size());
+}
+
+// On one engine, and on all of them.
+template <class E>
+void expect_on(const program::Lowered& lowered, const std::vector<std::byte>& memory, u64 expected,
+               std::string_view how) {
+    const auto result = run_on<E>(lowered, memory);
+    ASSERT_TRUE(result.has_value()) << result.error().message << how << ", " << E::name;
+    EXPECT_EQ(*result, expected) << how << ", " << E::name;
+}
+void expect(const program::Lowered& lowered, const std::vector<std::byte>& memory, u64 expected, std::string_view how) {
+    expect_on<engine::Interpreter>(lowered, memory, expected, how);
+    expect_on<engine::Jit>(lowered, memory, expected, how);
+    static const auto llvm = engine::Llvm::available();
+    if (llvm)
+        expect_on<engine::Llvm>(lowered, memory, expected, how);
+    else
+        std::printf("not run by LLVM: %s\n", llvm.error().message.c_str());
 }
 
 class CorpusTest : public ::testing::Test {
@@ -192,9 +212,7 @@ void CorpusTest::run_if_accepted(u64 expected) {
     if (!report.accepted) return;
     const auto lowered = engine::lower(program, report.proof);
     ASSERT_TRUE(lowered.has_value()) << lowered.error().message;
-    const auto result = run_on<engine::Interpreter>(*lowered, memory_);
-    ASSERT_TRUE(result.has_value()) << result.error().message;
-    EXPECT_EQ(*result, expected) << "verified, " << engine::Interpreter::name;
+    expect(*lowered, memory_, expected, "verified");
 }
 
 Result<program::Lowered> CorpusTest::lowered() {
@@ -239,9 +257,7 @@ void CorpusTest::execute() {
     ASSERT_TRUE(program.has_value()) << program.error().message;
     const auto expected = parse_number(*text);
     ASSERT_TRUE(expected) << expected.error().message;
-    const auto result = run_on<engine::Interpreter>(*program, memory_);
-    ASSERT_TRUE(result.has_value()) << result.error().message;
-    EXPECT_EQ(*result, *expected) << engine::Interpreter::name;
+    expect(*program, memory_, *expected, "as the case has it");
     if (case_.find("verdict") == nullptr) run_if_accepted(*expected);
     if (case_.find("kernel") == nullptr) compare_with_kernel(*expected);
 }

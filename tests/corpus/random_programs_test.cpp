@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random straight-line and branching ALU programs: the interpreter, a fold of isa::eval over the instructions, and the
+// Random straight-line and branching ALU programs: the engines, a fold of isa::eval over the instructions, and the
 // live kernel, where it may be asked, all end with the same r0.
 #include <gtest/gtest.h>
 
 #include <random>
 
 #include "anybpf/engine/engine.hpp"
+#include "anybpf/engine/jit.hpp"
+#include "anybpf/engine/llvm.hpp"
 #include "anybpf/engine/lower.hpp"
 #include "anybpf/isa/eval.hpp"
 #include "anybpf/isa/text.hpp"
@@ -101,20 +103,62 @@ u64 fold(std::span<const Insn> insns) {
     }
 }
 
-u64 interpret(std::span<const Insn> insns) {
+// The options are the engine's own; each engine has the plain form, too.
+template <class E, class... Options>
+u64 run_in(void* context, std::span<const Insn> insns, const Options&... options) {
     const auto lowered = engine::lower_unverified(insns);
     EXPECT_TRUE(lowered.has_value()) << lowered.error().message;
     if (!lowered) return 0;
-    const auto executable = engine::Interpreter::bind(*lowered, {});
+    const auto executable = E::bind(*lowered, {}, nullptr, options...);
+    EXPECT_TRUE(executable.has_value()) << executable.error().message;
+    if (!executable) return 0;
     abi::Run run;
-    return engine::Interpreter::run(**executable, run);
+    run.context = context;
+    return E::run(**executable, run);
+}
+template <class E, class... Options>
+u64 run_on(std::span<const Insn> insns, const Options&... options) {
+    return run_in<E>(nullptr, insns, options...);
 }
 
-TEST(RandomPrograms, InterpreterAgreesWithEval) {
+TEST(RandomPrograms, EnginesAgreeWithEval) {
     for (u64 seed = 0; seed < 5000; ++seed) {
         const auto insns = Generator(seed).program(30);
-        ASSERT_EQ(interpret(insns), fold(insns)) << "seed " << seed << "\n" << isa::listing(insns);
+        const u64 expected = fold(insns);
+        ASSERT_EQ(run_on<engine::Interpreter>(insns), expected) << "seed " << seed << "\n" << isa::listing(insns);
+        ASSERT_EQ(run_on<engine::Jit>(insns), expected) << "seed " << seed << "\n" << isa::listing(insns);
+        ASSERT_EQ(run_on<engine::Jit>(insns, engine::JitOptions{.plain = true}), expected)
+            << "seed " << seed << ", an old processor\n"
+            << isa::listing(insns);
     }
+}
+
+// The same with the first values read from memory, where no compiler can know them.
+template <class E>
+void agrees_on_values(u64 programs) {
+    for (u64 seed = 0; seed < programs; ++seed) {
+        const auto insns = Generator(seed).program(30);
+        std::array<u64, 10> values{};
+        std::vector<Insn> loads;
+        for (u32 r = 0; r < values.size(); ++r) values[r] = isa::wide_imm(insns[2 * r], insns[2 * r + 1]);
+        for (const u32 r : {0U, 2U, 3U, 4U, 5U, 6U, 7U, 8U, 9U, 1U})  // r1 is the address: the last
+            loads.push_back({.code = 0x79, .dst = static_cast<u8>(r & 15), .src = 1, .off = static_cast<i16>(r * 8)});
+        loads.insert(loads.end(), insns.begin() + 2 * values.size(), insns.end());
+        ASSERT_EQ(run_in<E>(values.data(), loads), fold(insns)) << "seed " << seed << "\n" << isa::listing(loads);
+    }
+}
+TEST(RandomPrograms, EnginesAgreeWithEvalOnValues) {
+    agrees_on_values<engine::Interpreter>(2000);
+    agrees_on_values<engine::Jit>(2000);
+}
+// Fewer: each is compiled for milliseconds.
+TEST(RandomPrograms, LlvmAgreesWithEval) {
+    if (const auto available = engine::Llvm::available(); !available) GTEST_SKIP() << available.error().message;
+    for (u64 seed = 0; seed < 50; ++seed) {
+        const auto insns = Generator(seed).program(30);
+        ASSERT_EQ(run_on<engine::Llvm>(insns), fold(insns)) << "seed " << seed << "\n" << isa::listing(insns);
+    }
+    agrees_on_values<engine::Llvm>(80);
 }
 
 TEST(RandomPrograms, LiveKernelAgreesWithEval) {
@@ -144,7 +188,8 @@ TEST(RandomPrograms, ProgramsAbove64KiInstructionsAndFarJumps) {
     const auto insns = isa::assemble(text);
     ASSERT_TRUE(insns.has_value()) << insns.error().message;
     ASSERT_GT(insns->size(), 140000U);
-    EXPECT_EQ(interpret(*insns), 100007U);
+    EXPECT_EQ(run_on<engine::Interpreter>(*insns), 100007U);
+    EXPECT_EQ(run_on<engine::Jit>(*insns), 100007U);
     const auto too_far = isa::assemble("a: " + text.substr(0, 500000) + "if r0 == 0 goto a\nexit");
     EXPECT_TRUE(too_far.error().message.ends_with("label a is too far away")) << too_far.error().message;
     // As far as 16 bits reach, both ways.
@@ -153,7 +198,12 @@ TEST(RandomPrograms, ProgramsAbove64KiInstructionsAndFarJumps) {
     far += "back: exit\nr0 = 5\nr0 += 1\nif r0 == 6 goto -32768\nexit\n";
     const auto reaches = isa::assemble(far);
     ASSERT_TRUE(reaches.has_value()) << reaches.error().message;
-    EXPECT_EQ(interpret(*reaches), 6U);
+    EXPECT_EQ(run_on<engine::Interpreter>(*reaches), 6U);
+    EXPECT_EQ(run_on<engine::Jit>(*reaches), 6U);
+    if (engine::Llvm::available()) {
+        EXPECT_EQ(run_on<engine::Llvm>(*insns), 100007U);
+        EXPECT_EQ(run_on<engine::Llvm>(*reaches), 6U);
+    }
 }
 
 }  // namespace

@@ -16,13 +16,19 @@ struct Run;
 using HelperBody = u64 (*)(Run& run, u64 r1, u64 r2, u64 r3, u64 r4, u64 r5);
 using HelperBodies = std::array<HelperBody, helper_count>;  // null: absent; tail_call is the engine's own
 
+// A thread's ids, which together are the word that get_current_pid_tgid returns; pid is the thread group's.
+struct ThreadIds {
+    u32 tid = 0, pid = 0;
+};
+
 struct Run {
     void* context = nullptr;  // what r1 holds at entry
     u32 vcpu = 0;  // the virtual CPU this run owns: index into per-CPU maps, and owner of locks and journal lines
     u32 cpu = 0;   // the real CPU at entry, for perf output
-    u64 attach_cookie = 0;        // of the link
-    u64 func_ip = 0;              // get_func_ip's answer for kprobes; 0 elsewhere
-    void* environment = nullptr;  // helpers::Environment of the host
+    u64 attach_cookie = 0;  // of the link
+    u64 func_ip = 0;        // get_func_ip's answer for kprobes; 0 elsewhere
+    // helpers::Environment of the host: begins with a pointer to what begins with ThreadIds, which engines rely on.
+    void* environment = nullptr;
     const HelperBodies* helpers = nullptr;
 
     // Filled in by the engine, for helpers that call back into the program (loop): runs the subprogram that `function`

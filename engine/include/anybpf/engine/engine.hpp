@@ -5,17 +5,19 @@
 #include <memory>
 #include <span>
 
+#include "anybpf/abi/array.hpp"
 #include "anybpf/abi/run.hpp"
 #include "anybpf/base/result.hpp"
 #include "anybpf/program/lowered.hpp"
 
 namespace anybpf::engine {
 
-// A map of the program in this process: what lddw of the map yields, and the address of its value 0 (null where values
-// have no fixed address).
+// A map of the program in this process: what lddw of the map yields, the address of its value 0 (null where values have
+// no fixed address), and where the values of an array lie.
 struct BoundMap {
     void* map = nullptr;
     std::byte* values = nullptr;
+    abi::ArrayPlace array = {};
 };
 
 // A program bound to this process. Immutable; may be run by many threads at once. Checks every index of the lowered

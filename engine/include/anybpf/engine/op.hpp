@@ -20,7 +20,7 @@ constexpr u32 op_count = 0
 std::string_view to_string(Op op);
 
 // Which part of an instruction is an index, that a reader of untrusted code must check.
-enum class Index : u8 { none, jump, call, helper };
+enum class Index : u8 { none, jump, call, helper, array };
 constexpr auto op_indices = std::to_array<Index>({
 #define ANYBPF_OP(name, index) Index::index,
 #include "anybpf/engine/ops.def"

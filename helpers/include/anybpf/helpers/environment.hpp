@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 
 #include "anybpf/abi/run.hpp"
 #include "anybpf/helpers/task.hpp"
@@ -19,7 +20,7 @@ namespace anybpf::helpers {
 // thread alone. The host keeps ids, credentials and comm up to date (fork, setuid, PR_SET_NAME), and calls forget()
 // where the process became another one (fork) or another image (exec).
 struct Thread {
-    u32 pid = 0, tid = 0;  // pid is the thread group's, as getpid() gives it
+    u32 tid = 0, pid = 0;  // as abi::ThreadIds; pid is the thread group's, as getpid() gives it
     u32 uid = 0, gid = 0;  // effective ids are not asked for by any helper
     std::array<char, abi::name_size> comm{};
     u64 random = 0;  // state of get_prandom_u32; 0: not seeded yet
@@ -50,6 +51,10 @@ struct Environment {
     Host* host = nullptr;
     maps::Map* trace = nullptr;  // RINGBUF of abi::TraceRecord: where trace_printk writes; null: nowhere
 };
+
+// As abi::Run::environment says.
+static_assert(offsetof(Environment, thread) == 0 && offsetof(Thread, tid) == offsetof(abi::ThreadIds, tid) &&
+              offsetof(Thread, pid) == offsetof(abi::ThreadIds, pid));
 
 // Every helper of abi/helpers.def but tail_call, which is the engine's own.
 const abi::HelperBodies& bodies();

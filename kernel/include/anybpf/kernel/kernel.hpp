@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "anybpf/engine/chosen.hpp"
 #include "anybpf/kernel/root.hpp"
 
 namespace anybpf::kernel {
@@ -46,6 +47,9 @@ class Kernel {
 
     // Links and events made from now on run only in processes of this tree; 0: in every process of the root.
     void set_tree(u32 tree);
+
+    // What runs programs of PROG_TEST_RUN from now on; the interpreter at first. The engine outlives the kernel.
+    void set_engine(const engine::ChosenEngine& engine);
 
     // The lines that /proc/self/fdinfo/<fd> has for such an object ("map_type:\t2\n...").
     std::string fdinfo(int fd);

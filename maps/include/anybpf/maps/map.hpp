@@ -10,6 +10,7 @@
 #include <memory>
 #include <span>
 
+#include "anybpf/abi/array.hpp"
 #include "anybpf/abi/types.hpp"
 #include "anybpf/base/mapping.hpp"
 #include "anybpf/base/result.hpp"
@@ -57,6 +58,8 @@ class Map {
     virtual int erase(const void* key, u32 vcpu) = 0;
     // Address of value 0 in arrays (what lddw map_value yields), null elsewhere.
     virtual std::byte* values() { return nullptr; }
+    // Where the values of an ARRAY or PERCPU_ARRAY lie; no entries elsewhere.
+    virtual abi::ArrayPlace array() const { return {}; }
 
     // --- for bpf(2): whole values; in per-CPU maps vcpus * round_up(value_size, 8) bytes
     std::size_t syscall_value_size() const;

@@ -38,6 +38,10 @@ struct Lowered {
     std::vector<LoweredInsn> insns;
     std::vector<MapUse> map_uses;
     std::vector<LoweredSubprogram> subprograms;  // sorted by first; [0] starts at 0
+    // Of an accepted program: it reads no register that a call has left undefined (r1 to r5 after every call; r0 and r6
+    // to r9 at the start of a subprogram), and each frame is as large as it says. An engine may do as it likes with the
+    // rest; where the claim is wrong, such a register reads as any number.
+    bool proved = false;
 };
 
 }  // namespace anybpf::program

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// What libanybpf-llvm.so exports: code for this process, and files.
+//
+// Raw because code is called by its address. It is safe because LLVM's linker made it from a module of ours, of a
+// program that has passed check(), and says itself where each function lies; it maps code first writable, then
+// executable, never both. The pointers in requests are the loader's, which keeps what they point to until the call
+// returns.
+#include <llvm-c/Analysis.h>
+#include <llvm-c/LLJIT.h>
+
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "lift.hpp"
+#include "machine.hpp"
+
+namespace anybpf::engine::llvm {
+namespace {
+
+struct Code {
+    LLVMOrcLLJITRef jit = nullptr;
+    Code() = default;
+    Code(const Code&) = delete;
+    Code& operator=(const Code&) = delete;
+    ~Code() {
+        if (jit != nullptr) LLVMConsumeError(LLVMOrcDisposeLLJIT(jit));
+    }
+    template <class T>
+    Result<T> address(const char* name) const {
+        LLVMOrcExecutorAddress found = 0;
+        if (LLVMErrorRef error = LLVMOrcLLJITLookup(jit, &found, name); error != nullptr) return failed(name, error);
+        return reinterpret_cast<T>(found);
+    }
+};
+
+Result<std::unique_ptr<Code>> compile_program(const Program& program, const RunLayout& layout, Entry& entry) {
+    LLVMMemoryBufferRef object = nullptr;
+    {
+        const Machine machine = ANYBPF_TRY(Machine::open("native"));
+        Unit unit(layout);
+        machine.describe(unit);
+        ANYBPF_TRY(lift(unit, program, {.self = unit.address(reinterpret_cast<u64>(&entry))}));
+        ANYBPF_TRY(machine.optimize(unit));
+        object = ANYBPF_TRY(machine.emit(unit, LLVMObjectFile));
+    }
+    auto code = std::make_unique<Code>();
+    if (LLVMErrorRef error = LLVMOrcCreateLLJIT(&code->jit, nullptr); error != nullptr) {
+        LLVMDisposeMemoryBuffer(object);
+        return failed("making room for code", error);
+    }
+    LLVMOrcJITDylibRef library = LLVMOrcLLJITGetMainJITDylib(code->jit);
+    if (LLVMErrorRef error = LLVMOrcLLJITAddObjectFile(code->jit, library, object); error != nullptr)
+        return failed("linking", error);
+    const std::string name = program.name;
+    entry.run = ANYBPF_TRY(code->address<decltype(entry.run)>((name + ".run").c_str()));
+    entry.tail = ANYBPF_TRY(code->address<const void*>((name + ".tail").c_str()));
+    entry.callback = ANYBPF_TRY(code->address<const void*>((name + ".callback").c_str()));
+    return code;
+}
+
+// A variable of the object's own: the values of a map that programs reach by address.
+LLVMValueRef make_values(Unit& unit, const Map& map) {
+    if (map.values_name == nullptr) return nullptr;
+    LLVMTypeRef type = LLVMArrayType2(unit.i8, map.size);
+    LLVMValueRef values = LLVMAddGlobal(unit.module, type, map.values_name);
+    LLVMSetInitializer(values,
+                       LLVMConstStringInContext2(unit.context, static_cast<const char*>(map.bytes), map.size, true));
+    LLVMSetAlignment(values, 16);
+    LLVMSetGlobalConstant(values, static_cast<LLVMBool>(map.constant != 0));
+    if (map.constant != 0) LLVMSetLinkage(values, LLVMInternalLinkage);
+    return values;
+}
+
+Result<> lift_all(Unit& unit, const Build& build) {
+    std::vector<LLVMValueRef> values;
+    for (u64 i = 0; i < build.map_count; ++i) values.push_back(make_values(unit, build.maps[i]));
+    std::array<LLVMTypeRef, 3> fields = {unit.pointer, unit.pointer, unit.pointer};
+    LLVMTypeRef entry = LLVMStructTypeInContext(unit.context, fields.data(), fields.size(), false);
+    for (u64 i = 0; i < build.program_count; ++i) {
+        const Program& program = build.programs[i];
+        const std::string name = std::string(build.prefix) + program.name;
+        LLVMValueRef self = LLVMAddGlobal(unit.module, entry, (name + "_program").c_str());
+        const LiftedProgram lifted =
+            ANYBPF_TRY(lift(unit, program, {.self = self, .map_values = values.data(), .exported = name.c_str()}));
+        std::array<LLVMValueRef, 3> functions = {lifted.run, lifted.tail, lifted.callback};
+        LLVMSetLinkage(lifted.tail, LLVMInternalLinkage);
+        LLVMSetLinkage(lifted.callback, LLVMInternalLinkage);
+        LLVMSetInitializer(self, LLVMConstStructInContext(unit.context, functions.data(), functions.size(), false));
+        LLVMSetGlobalConstant(self, true);
+    }
+    return {};
+}
+
+Result<> emit_all(const Build& build, const Sink& out) {
+    const Machine machine = ANYBPF_TRY(Machine::open(build.cpu));
+    Unit unit(build.layout);
+    machine.describe(unit);
+    ANYBPF_TRY(lift_all(unit, build));
+    char* defect = nullptr;
+    const bool broken = LLVMVerifyModule(unit.module, LLVMReturnStatusAction, &defect) != 0;
+    const std::string what = defect != nullptr ? defect : "";
+    LLVMDisposeMessage(defect);
+    if (broken) return fail(Errc::malformed, "what was lifted is no correct module: " + what);
+    if (build.output != Output::lifted_raw) ANYBPF_TRY(machine.optimize(unit));
+    if (build.output == Output::lifted || build.output == Output::lifted_raw) {
+        char* const text = LLVMPrintModuleToString(unit.module);
+        out.put(out.to, text, std::strlen(text));
+        LLVMDisposeMessage(text);
+        return {};
+    }
+    LLVMMemoryBufferRef buffer =
+        ANYBPF_TRY(machine.emit(unit, build.output == Output::object ? LLVMObjectFile : LLVMAssemblyFile));
+    out.put(out.to, LLVMGetBufferStart(buffer), LLVMGetBufferSize(buffer));
+    LLVMDisposeMemoryBuffer(buffer);
+    return {};
+}
+
+void tell(const Sink& sink, std::string_view text) { sink.put(sink.to, text.data(), text.size()); }
+
+void* compile(const Program* program, const RunLayout* layout, Entry* entry, const Sink* error) {
+    auto code = compile_program(*program, *layout, *entry);
+    if (code) return code->release();
+    tell(*error, code.error().message);
+    return nullptr;
+}
+
+void release(void* code) { delete static_cast<Code*>(code); }
+
+bool emit(const Build* build, const Sink* out, const Sink* error) {
+    const auto emitted = emit_all(*build, *out);
+    if (!emitted) tell(*error, emitted.error().message);
+    return emitted.has_value();
+}
+
+constexpr Module exported = {
+    .version = module_version, .size = sizeof(Module), .compile = compile, .release = release, .emit = emit};
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) const Module* anybpf_llvm_module() { return &exported; }
+
+}  // namespace anybpf::engine::llvm
