@@ -24,6 +24,8 @@ using abi::ProgType;
 
 namespace {
 
+constexpr u32 ethernet_header = 14;
+
 u64 now_ns() {
     timespec now;
     ::clock_gettime(CLOCK_MONOTONIC, &now);
@@ -124,7 +126,7 @@ class TestHost final : public helpers::Host {
 // bpf_prog_test_run_skb() and _raw_tp(), what they refuse; the types that Linux cannot run take the context like a raw
 // tracepoint's, and repeat.
 Result<> check(const uapi::TestRun& in, const ProgramObject& program) {
-    constexpr u32 ethernet_header = 14, max_data = 4096, max_raw_context = 12 * sizeof(u64), max_context = 4096;
+    constexpr u32 max_data = 4096, max_raw_context = 12 * sizeof(u64), max_context = 4096;
     const bool packet = program.type == ProgType::socket_filter;
     const bool raw = program.type == ProgType::raw_tracepoint || program.type == ProgType::raw_tracepoint_writable;
     if (packet) {
@@ -164,8 +166,8 @@ Result<long> Kernel::State::prog_test_run(const Attr& attr) {
         (std::max<std::size_t>({given.size(), program.context_bytes, packet ? sk_buff_bytes : 8}) + 7) / 8);
     if (!given.empty()) std::memcpy(context.data(), given.data(), given.size());
     if (packet) {
-        const auto length = static_cast<u32>(data.size());
-        std::memcpy(context.data(), &length, sizeof(length));  // __sk_buff.len
+        const auto length = static_cast<u32>(data.size()) - ethernet_header;  // a socket's packet starts behind it
+        std::memcpy(context.data(), &length, sizeof(length));                 // __sk_buff.len
     }
 
     ANYBPF_TRY(helpers::install_fault_handler());
@@ -184,6 +186,7 @@ Result<long> Kernel::State::prog_test_run(const Attr& attr) {
         run.environment = host.environment();
         run.helpers = &helpers::bodies();
         run.tail_target = TestHost::tail_target;
+        if (packet) run.packet = {.bytes = data, .first = ethernet_header, .network = ethernet_header};
         result = engine::Interpreter::run(*executable, run);
     }
     const u64 each = (now_ns() - start) / repeat;

@@ -53,6 +53,7 @@ Result<u64> run_on(const program::Lowered& lowered, std::vector<std::byte> memor
     abi::Run run;
     run.context = memory.empty() ? nullptr : memory.data();
     run.helpers = &helpers;
+    run.packet.bytes = memory;
     return E::run(*executable, run, memory.size());
 }
 
