@@ -267,6 +267,8 @@ void CorpusTest::TestBody() {
 #include "anybpf/isa/defects.def"
         EXPECT_EQ(actual, *name);
         EXPECT_FALSE(engine::lower_unverified(insns_)) << "lowered in spite of its defect";
+        const verifier::Finding finding = verifier::verify(program(), {}).diagnostic.what;
+        EXPECT_EQ(finding, *name == "bad_register" ? verifier::Finding::bad_register : verifier::Finding::bad_insn);
         return;
     }
     if (const std::string* mem = case_.find("mem")) {

@@ -87,7 +87,7 @@ class Machine {
     std::mt19937_64 random_;
     std::string wrong_;
     u32 pc_ = 0;
-    u64 steps_ = 0;
+    u64 steps_ = 0, stacks_ = 0;
     u32 records_ = 0;
     u32 budget_ = 0;  // of may_goto
     std::size_t data_ = 0, rodata_ = 0;
@@ -156,7 +156,7 @@ inline void Machine::enter(u32 target) {
     if (frames.size() >= 8) return wrong("a ninth frame");
     Frame frame;
     frame.first = target;
-    frame.stack = add_object(0x7000'0000'0000 + (u64{frames.size()} << 32) + (steps_ % 1000) * 4096, 512, false);
+    frame.stack = add_object(0x7000'0000'0000 + (u64{frames.size()} << 32) + stacks_++ * 4096, 512, false);
     frame.return_to = pc_ + 1;
     for (u64& reg : frame.regs) reg = number();
     if (!frames.empty())

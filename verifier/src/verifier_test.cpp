@@ -117,6 +117,26 @@ void may_gotos(const auto& add) {
     add("an endless loop through a passed one",
         "r6 = *(u64 *)(r1 + 0)\nr7 = 0\nagain: may_goto past\nr7 = 1\npast: if r6 == 7 goto again\nr6 = r7\ngoto again",
         F::infinite_loop);
+    // What was walked behind a may_goto says nothing to a path that has not passed it, and less than everything to
+    // others, until the loop is walked to its end. Enough lies before `t` that its state is remembered there.
+    const std::string much = "r0 = 0\nr0 = 1\nr0 = 2\nr0 = 3\nr0 = 4\nr0 = 5\nr0 = 6\nr0 = 7\n";
+    // Whichever side of a branch is walked first.
+    const auto branch = [](std::string condition, std::string away, bool inverted, std::string here) {
+        return inverted ? fmt::format("if {} goto {}\ngoto {}\n{}:\n", condition, here, away, here)
+                        : fmt::format("if {} goto {}\n", condition, away);
+    };
+    for (const bool first : {false, true}) {
+        add("an endless loop through what another passed",
+            "r8 = r1\nagain: may_goto a\na: r6 = *(u64 *)(r8 + 0)\n" + branch("r6 > 5", "t", first, "b") +
+                "may_goto out\n" + much + "goto t\nt: r0 = 0\ngoto again\nout: r0 = 0\nexit",
+            F::infinite_loop);
+        for (const bool second : {false, true})
+            add("an index that another round changes",
+                looked_up + "r9 = r0\nr7 = 0\nagain: may_goto out\ncall get_prandom_u32\nr6 = r0\n" +
+                    branch("r6 > 5", "x", first, "b") + branch("r6 & 1", "v", second, "c") + much +
+                    "goto t\nv: r7 = 1000\nt: goto again\nx: r7 &= 1023\nr9 += r7\n*(u8 *)(r9 + 0) = 1\ngoto out" + out,
+                F::out_of_map_value);
+    }
     add("r0 after no round", "again: may_goto out\nr0 = 1\ngoto again\nout: exit", F::uninitialized_register);
 }
 
