@@ -69,6 +69,7 @@ void verify_and_run(std::vector<isa::Insn> insns, abi::ProgType type, bool defec
     ANYBPF_ASSERT(executable);
     abi::Run run;
     run.context = context.data();
+    run.packet.bytes = context;
     run.helpers = &helpers;
     engine::Interpreter::run(**executable, run);
 }

@@ -56,6 +56,7 @@ class Kernel {
     struct State;  // private to kernel/
 
   private:
+    friend class Runner;
     template <class F>
     long answer(F&& call);
     explicit Kernel(std::unique_ptr<State> state);
