@@ -6,29 +6,16 @@
 #include <cerrno>
 #include <cstring>
 
-#include "anybpf/anybpf.h"
-#include "anybpf/embed.hpp"
+#include "c_handles.hpp"
 
 namespace embed = anybpf::embed;
-
-struct anybpf_machine {
-    embed::Machine machine;
-};
-struct anybpf_map {
-    embed::Map map;
-};
-struct anybpf_program {
-    embed::Program program;
-};
 
 namespace {
 
 thread_local std::string last_error;
 
-int failed(const anybpf::Error& error) {
-    last_error = error.message;
-    return error.sys_errno != 0 ? -error.sys_errno : -EINVAL;
-}
+using embed::c_failure;
+
 int missing() {
     last_error = "no such element";
     return -ENOENT;
@@ -41,17 +28,22 @@ std::string text(const char* given, const char* otherwise) { return given != nul
 template <class Handle, class T>
 Handle* handle(anybpf::Result<T>&& result) {
     if (result) return new Handle{std::move(*result)};
-    failed(result.error());
+    c_failure(result.error());
     return nullptr;
 }
 
 int result_of(const anybpf::Result<anybpf::u64>& ran, uint64_t* result) {
-    if (!ran) return failed(ran.error());
+    if (!ran) return c_failure(ran.error());
     *result = *ran;
     return 0;
 }
 
 }  // namespace
+
+int embed::c_failure(const anybpf::Error& error) {
+    last_error = error.message;
+    return error.sys_errno != 0 ? -error.sys_errno : -EINVAL;
+}
 
 const char* anybpf_error(void) { return last_error.c_str(); }
 
@@ -76,7 +68,7 @@ size_t anybpf_map_value_bytes(const anybpf_map* map) { return map->map.value_byt
 
 int anybpf_map_lookup(const anybpf_map* map, const void* key, void* value) {
     const auto found = map->map.lookup(bytes(key, map->map.spec().key_size));
-    if (!found) return failed(found.error());
+    if (!found) return c_failure(found.error());
     if (!*found) return missing();
     std::memcpy(value, (*found)->data(), (*found)->size());
     return 0;
@@ -84,18 +76,18 @@ int anybpf_map_lookup(const anybpf_map* map, const void* key, void* value) {
 int anybpf_map_update(const anybpf_map* map, const void* key, const void* value, enum anybpf_update how) {
     const auto updated = map->map.update(bytes(key, map->map.spec().key_size), bytes(value, map->map.value_bytes()),
                                          static_cast<unsigned>(how));
-    return updated ? 0 : failed(updated.error());
+    return updated ? 0 : c_failure(updated.error());
 }
 int anybpf_map_delete(const anybpf_map* map, const void* key) {
     const auto erased = map->map.erase(bytes(key, map->map.spec().key_size));
-    if (!erased) return failed(erased.error());
+    if (!erased) return c_failure(erased.error());
     return *erased ? 0 : missing();
 }
 int anybpf_map_next_key(const anybpf_map* map, const void* key, void* next_key) {
     std::optional<std::span<const std::byte>> after;
     if (key != nullptr) after = bytes(key, map->map.spec().key_size);
     const auto next = map->map.next_key(after);
-    if (!next) return failed(next.error());
+    if (!next) return c_failure(next.error());
     if (!*next) return missing();
     std::memcpy(next_key, (*next)->data(), (*next)->size());
     return 0;
