@@ -93,6 +93,16 @@ int anybpf_map_next_key(const anybpf_map* map, const void* key, void* next_key) 
     return 0;
 }
 void* anybpf_map_values(const anybpf_map* map) { return map->map.values().data(); }
+int64_t anybpf_map_consume(const anybpf_map* map, void (*take)(void* user, const void* record, size_t size),
+                           void* user) {
+    const auto count =
+        map->map.consume([&](std::span<const std::byte> record) { take(user, record.data(), record.size()); });
+    return count ? static_cast<int64_t>(*count) : c_failure(count.error());
+}
+int anybpf_map_wait(const anybpf_map* map, unsigned milliseconds) {
+    const auto waited = map->map.wait(std::chrono::milliseconds(milliseconds));
+    return waited ? *waited : c_failure(waited.error());
+}
 void anybpf_map_free(anybpf_map* map) { delete map; }
 
 anybpf_program* anybpf_load(anybpf_machine* machine, const char* name, enum anybpf_program_type type,

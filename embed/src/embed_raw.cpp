@@ -3,9 +3,11 @@
 // call, and every length is checked against the map's before.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 
 #include "anybpf/abi/uapi.hpp"
 #include "anybpf/embed.hpp"
@@ -85,8 +87,7 @@ Result<long> State::call(uapi::Command command, Attributes& attributes, std::str
     return fail(errc_of(-result), fmt::format("{}: {}", what, kernel->last_error()), static_cast<int>(-result));
 }
 
-// ------------------------------------------------------------------------------------------------------------ the
-// machine
+// --------------------------------------------------------------------------------------------------------- the machine
 
 Result<Machine> Machine::open(const Options& options) {
     const auto row = std::ranges::find(engine_rows, options.engine, &engine::AnyEngine::name);
@@ -170,8 +171,7 @@ Result<Program> State::program(Fd fd) {
     return program;
 }
 
-// -------------------------------------------------------------------------------------------------------------------
-// maps
+// ---------------------------------------------------------------------------------------------------------------- maps
 
 namespace {
 
@@ -234,8 +234,45 @@ Result<std::optional<std::vector<std::byte>>> Map::next_key(std::optional<std::s
     return next;
 }
 
-// -------------------------------------------------------------------------------------------------------------------
-// runs
+// -------------------------------------------------------------------------------------------------------- ring buffers
+
+namespace {
+
+Result<maps::RingBuffer*> ring_of(const std::shared_ptr<const void>& memory) {
+    auto* ring = maps::RingBuffer::of(*static_cast<const kernel::MappedMap*>(memory.get())->map);
+    if (ring == nullptr) return fail(Errc::invalid_argument, "the map is no ring buffer", EINVAL);
+    return ring;
+}
+
+}  // namespace
+
+Result<u64> Map::consume(const std::function<void(std::span<const std::byte> record)>& take) const {
+    auto* const ring = ANYBPF_TRY(ring_of(memory_));
+    u64 count = 0;
+    for (auto record = ring->front(); record; record = ring->front(), ++count) {
+        take(*record);
+        ring->pop();
+    }
+    return count;
+}
+
+// A writer leaves a byte in the FIFO when it finishes a record that the reader stands at: the reader throws away what
+// lies there, looks, and only then sleeps.
+Result<bool> Map::wait(std::chrono::milliseconds longest) const {
+    auto* const ring = ANYBPF_TRY(ring_of(memory_));
+    kernel::Kernel& kernel = *handle_.state().kernel;
+    const int wake = kernel.wake_fd(fd());
+    if (wake < 0)
+        return fail(Errc::io, fmt::format("the ring buffer cannot be waited for: {}", kernel.last_error()), -wake);
+    kernel.drain(fd());
+    if (ring->front()) return true;
+    pollfd entry{.fd = wake, .events = POLLIN, .revents = 0};
+    const auto most = std::min<std::chrono::milliseconds::rep>(longest.count(), std::numeric_limits<int>::max());
+    if (::poll(&entry, 1, static_cast<int>(most)) < 0 && errno != EINTR) return fail_errno("poll");
+    return ring->front().has_value();
+}
+
+// ---------------------------------------------------------------------------------------------------------------- runs
 
 namespace {
 

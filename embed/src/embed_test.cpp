@@ -183,6 +183,71 @@ TEST_F(Embed, ValuesOfArraysLieInTheOpen) {
     EXPECT_EQ((array.get<std::array<u32, 3>>(u32{1}).value()), (std::array<u32, 3>{7, 50, 9}));
 }
 
+TEST_F(Embed, RecordsOfARingBuffer) {
+    using namespace std::chrono_literals;
+    const Machine machine = this->machine();
+    const Map ring = machine.create_map({"ring", abi::MapType::ringbuf, 0, 0, 4096}).value();
+    auto insns = code(R"(
+        r6 = *(u64 *)(r1 + 0)
+        r1 = map[fd:0] ll
+        r2 = 8
+        r3 = 0
+        call ringbuf_reserve
+        if r0 == 0 goto full
+        *(u64 *)(r0 + 0) = r6
+        r1 = r0
+        r2 = 0
+        if r6 == 13 goto unlucky
+        call ringbuf_submit
+        r0 = 1
+        exit
+    unlucky:
+        call ringbuf_discard
+        r0 = 2
+        exit
+    full:
+        r0 = 0
+        exit)");
+    for (isa::Insn& insn : insns)
+        if (insn.code == 0x18) insn.imm = ring.fd();
+    const Program program =
+        machine.load({.name = "say", .type = abi::ProgType::raw_tracepoint, .insns = insns}).value();
+    std::vector<u64> heard;
+    const auto hear = [&] {
+        return ring
+            .consume([&](std::span<const std::byte> record) {
+                u64 number = 0;
+                ASSERT_EQ(record.size(), sizeof(number));
+                std::memcpy(&number, record.data(), sizeof(number));
+                heard.push_back(number);
+            })
+            .value();
+    };
+    EXPECT_EQ(hear(), 0U);
+    EXPECT_FALSE(ring.wait(1ms).value());
+    for (const u64 number : {u64{7}, u64{13}, u64{8}}) EXPECT_NE(program.run(as_bytes(number)).value(), 0U);
+    EXPECT_TRUE(ring.wait(0ms).value());
+    EXPECT_EQ(hear(), 2U);
+    EXPECT_EQ(heard, (std::vector<u64>{7, 8}));
+    heard.clear();
+    // A reader that sleeps is woken; in the end it has all records, in their order.
+    constexpr u64 count = 2000;
+    {
+        const std::jthread writer([&] {
+            for (u64 i = 100; i < 100 + count;)
+                if (program.run(as_bytes(i)).value() != 0) ++i;
+        });
+        while (heard.size() < count) {
+            ASSERT_TRUE(ring.wait(60s).value());
+            hear();
+        }
+    }
+    for (u64 i = 0; i < count; ++i) ASSERT_EQ(heard[i], 100 + i);
+    const Map other = machine.create_map({"other", abi::MapType::array, 4, 8, 1}).value();
+    EXPECT_FALSE(other.consume([](auto) {}).has_value());
+    EXPECT_FALSE(other.wait(0ms).has_value());
+}
+
 TEST_F(Embed, TailCalls) {
     const Machine machine = this->machine();
     const Map table = machine.create_map({"table", abi::MapType::prog_array, 4, 4, 2}).value();

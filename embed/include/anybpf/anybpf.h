@@ -27,7 +27,8 @@ enum anybpf_map_type {
     ANYBPF_MAP_ARRAY = 2,
     ANYBPF_MAP_PROG_ARRAY = 3,
     ANYBPF_MAP_PERCPU_HASH = 5,
-    ANYBPF_MAP_PERCPU_ARRAY = 6
+    ANYBPF_MAP_PERCPU_ARRAY = 6,
+    ANYBPF_MAP_RINGBUF = 27
 };
 enum anybpf_program_type {
     ANYBPF_SOCKET_FILTER = 1,
@@ -57,6 +58,11 @@ int anybpf_map_delete(const anybpf_map *map, const void *key);                  
 int anybpf_map_next_key(const anybpf_map *map, const void *key, void *next_key); /* key NULL: the first; -ENOENT: the end */
 /* The values of an ARRAY map themselves, each rounded up to 8 bytes; NULL for other maps. */
 void *anybpf_map_values(const anybpf_map *map);
+/* Of a RINGBUF map (key and value sizes 0, max_entries its bytes): hands over every finished record; how many. One thread at a
+ * time. */
+int64_t anybpf_map_consume(const anybpf_map *map, void (*take)(void *user, const void *record, size_t size), void *user);
+/* Sleeps until there is a record (1) or the time is over (0). */
+int anybpf_map_wait(const anybpf_map *map, unsigned milliseconds);
 void anybpf_map_free(anybpf_map *map);
 
 /* instructions: as many of 8 bytes as count says. license: "GPL" allows all helpers; NULL is that. On refusal anybpf_error()

@@ -16,7 +16,9 @@
 // reads memory for a program.
 #pragma once
 
+#include <chrono>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -106,6 +108,12 @@ class Map {
     // The values of an ARRAY map themselves, each rounded up to 8 bytes, which programs change at any time; empty for
     // other maps. Stays as long as the map.
     std::span<std::byte> values() const { return values_; }
+
+    // Of a RINGBUF map: hands over every record that is finished, oldest first, and gives its room back; returns how
+    // many. One thread at a time.
+    Result<u64> consume(const std::function<void(std::span<const std::byte> record)>& take) const;
+    // Sleeps until there is a record, or that long; whether there is one.
+    Result<bool> wait(std::chrono::milliseconds longest) const;
 
   private:
     friend struct State;
