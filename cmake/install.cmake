@@ -1,9 +1,10 @@
-# libanybpf: the layers up to kernel/ in one archive, with their headers, a CMake package and a pkg-config file, for programs that
-# embed the machine. The command, the agent and the programs install themselves from their own folders.
+# libanybpf: the layers up to embed/ in one archive, with their headers, a CMake package and pkg-config files, for applications that
+# embed the machine; and libanybpf-object, which adds the loading of objects, for which it needs libbpf. The command, the agent and
+# the programs install themselves from their own folders.
 include(CMakePackageConfigHelpers)
 
 set(embedded)
-foreach(layer IN ITEMS base isa abi btf program verifier engine maps helpers kernel)
+foreach(layer IN ITEMS base isa abi btf program verifier engine maps helpers kernel embed)
     if(TARGET anybpf_${layer})
         list(APPEND embedded anybpf_${layer})
     endif()
@@ -19,7 +20,19 @@ foreach(layer IN LISTS embedded)
 endforeach()
 target_include_directories(anybpf INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 
-install(TARGETS anybpf EXPORT anybpfTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+set(installed anybpf)
+if(TARGET anybpf_embed_object)
+    add_library(anybpf-object STATIC ${PROJECT_SOURCE_DIR}/cmake/empty.cpp)
+    add_library(anybpf::object_archive ALIAS anybpf-object)
+    set_target_properties(anybpf-object PROPERTIES EXPORT_NAME object)
+    foreach(layer IN ITEMS anybpf_preload anybpf_object anybpf_embed_object)
+        target_sources(anybpf-object PRIVATE $<TARGET_OBJECTS:${layer}>)
+    endforeach()
+    target_link_libraries(anybpf-object INTERFACE anybpf -l:libbpf.a elf z ${CMAKE_DL_LIBS})
+    list(APPEND installed anybpf-object)
+endif()
+
+install(TARGETS ${installed} EXPORT anybpfTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT anybpfTargets NAMESPACE anybpf:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/anybpf)
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/anybpfConfig.cmake CONTENT [[
 # anybpf::anybpf: the BPF system as a library. Its headers need tl::expected (Debian: libexpected-dev).
@@ -30,16 +43,37 @@ install(FILES ${CMAKE_BINARY_DIR}/anybpfConfig.cmake ${CMAKE_BINARY_DIR}/anybpfC
     DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/anybpf)
 
 file(RELATIVE_PATH from_pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
-file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/anybpf.pc CONTENT [[
+set(pc_head [[
 prefix=${pcfiledir}/@from_pc_to_prefix@.
 libdir=${prefix}/@CMAKE_INSTALL_LIBDIR@
 includedir=${prefix}/@CMAKE_INSTALL_INCLUDEDIR@
 
+Version: @PROJECT_VERSION@]])
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/anybpf.pc CONTENT "${pc_head}" @ONLY)
+file(APPEND ${CMAKE_BINARY_DIR}/anybpf.pc [[
+
 Name: anybpf
-Description: @PROJECT_DESCRIPTION@
-Version: @PROJECT_VERSION@
+Description: BPF in an application
 Libs: -L${libdir} -lanybpf
 Cflags: -I${includedir} -std=c++20
-]] @ONLY)
-install(FILES ${CMAKE_BINARY_DIR}/anybpf.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+]])
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/anybpf-object.pc CONTENT "${pc_head}" @ONLY)
+file(APPEND ${CMAKE_BINARY_DIR}/anybpf-object.pc [[
+
+Name: anybpf-object
+Description: BPF in an application, and objects of clang's
+Requires: anybpf
+Libs: -L${libdir} -lanybpf-object -l:libbpf.a -lelf -lz
+]])
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/anybpf-c.pc CONTENT "${pc_head}" @ONLY)
+file(APPEND ${CMAKE_BINARY_DIR}/anybpf-c.pc [[
+
+Name: anybpf-c
+Description: BPF in an application in C, with objects of clang's
+Libs: -L${libdir} -lanybpf-object -lanybpf -l:libbpf.a -lelf -lz -lstdc++ -lm
+Cflags: -I${includedir}
+]])
+foreach(name IN ITEMS anybpf anybpf-object anybpf-c)
+    install(FILES ${CMAKE_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE TYPE DOC)

@@ -55,6 +55,7 @@ class OnEveryEngine {
         outcome.context.assign(context_bytes_, std::byte{0x5a});
         abi::Run run;
         run.context = outcome.context.data();
+        run.packet.bytes = outcome.context;
         run.helpers = &helpers_;
         const abi::ThreadIds ids{.tid = 11, .pid = 10};
         const abi::ThreadIds* environment = &ids;

@@ -33,11 +33,11 @@ bool takes_packet(abi::ProgType type) {
 }  // namespace
 
 Outcome<int> exec(const ExecOptions& options) {
-    const engine::ChosenEngine* engine = nullptr;  // the interpreter, or the machine's own
-    if (options.engine == engine::Jit::name) engine = &engine::chosen<engine::Jit>;
+    const engine::AnyEngine* engine = nullptr;  // the interpreter, or the machine's own
+    if (options.engine == engine::Jit::name) engine = &engine::any<engine::Jit>;
     if (options.engine == engine::Llvm::name) {
         CLI_TRY(llvm_available());
-        engine = &engine::chosen<engine::Llvm>;
+        engine = &engine::any<engine::Llvm>;
     }
     const Where where = options.engine == "kernel" ? Where::kernel : Where::user;
     const auto file = CLI_TRY(ObjectFile::of_program(options.program, options.clang));

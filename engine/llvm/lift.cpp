@@ -67,6 +67,7 @@ class Lifting {
     Value map_address(u32 map);
     void lookup_array(const LoweredInsn& insn);
     void run_field(u32 r, Op op);
+    void packet_load(Value offset, u32 bytes);
     void call_local(u32 first);
     void callx(u32 r);
     void tail_call();
@@ -150,6 +151,8 @@ void Lifting::lift() {
     }
     if (give_up_ != nullptr) {
         LLVMPositionBuilderAtEnd(u_.at, give_up_);
+        if (surroundings_.exported == nullptr)
+            LLVMBuildStore(u_.at, LLVMConstInt(u_.i8, 1, false), u_.field_address(run_, u_.layout.gave_up));
         exit(u_.number(0), false, false);
     }
 }
@@ -431,6 +434,22 @@ void Lifting::run_field(u32 r, Op op) {
     set(r, u_.field(u_.i64, u_.field(u_.pointer, environment, 0), 0));
 }
 
+// Outside of the packet the subprogram returns 0.
+void Lifting::packet_load(Value offset, u32 bytes) {
+    const Value none = u_.number(0), body = u_.address(std::bit_cast<u64>(&abi::load_packet_of));
+    const Value loaded = call(body, {offset, u_.number(bytes), none, none, none});
+    LLVMBasicBlockRef outside = u_.block(function_), next = u_.block(function_);
+    const Value missing = LLVMBuildICmp(u_.at, LLVMIntEQ, loaded, u_.number(abi::packet_outside), "");
+    LLVMBuildCondBr(u_.at, missing, outside, next);
+    LLVMPositionBuilderAtEnd(u_.at, outside);
+    exit(none, true, program_.proved == 0);
+    LLVMPositionBuilderAtEnd(u_.at, next);
+    open_ = true;
+    set(0, loaded);
+    if (program_.proved != 0)
+        for (u32 r = 1; r <= 5; ++r) set(r, none);
+}
+
 // Of a subprogram (or of dispatch, which takes the subprogram's number before the registers).
 std::array<Value, 14> Lifting::arguments(Value depth, std::optional<Value> index) {
     std::array<Value, 14> all{run_, state_, depth};
@@ -620,6 +639,15 @@ void Lifting::insn(u32 at) {
         case Op::get_vcpu:
         case Op::get_pid_tgid:
             return run_field(dst, op);
+#define ANYBPF_PACKET(name)                                                   \
+    case Op::packet_abs_##name:                                               \
+        return packet_load(imm, isa::bytes(isa::Width::name));                \
+    case Op::packet_ind_##name:                                               \
+        return packet_load(LLVMBuildAdd(u_.at, get(src), imm, ""), isa::bytes(isa::Width::name));
+            ANYBPF_PACKET(word)
+            ANYBPF_PACKET(half)
+            ANYBPF_PACKET(byte)
+#undef ANYBPF_PACKET
     }
 }
 

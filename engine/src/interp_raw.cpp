@@ -97,6 +97,13 @@ T atomic(u64 address, T value, T expected) {
     }
 }
 
+// A packet load: false outside of the packet, where r0 is 0.
+bool packet_bytes(abi::Run& run, u64 offset, u32 size, u64& r0) {
+    const u64 loaded = abi::load_packet_of(run, offset, size, 0, 0, 0);
+    r0 = loaded != abi::packet_outside ? loaded : 0;
+    return loaded != abi::packet_outside;
+}
+
 // Runs from pc, in the frame state->depth, until that frame exits. With a null state it returns where it runs the op
 // arguments[0] instead, since the addresses are known in here alone: it must not be inlined or cloned, or they would
 // differ.
@@ -263,6 +270,16 @@ op_tail_call: {
     ANYBPF_NEXT;
 }
 
+// Outside of the packet the function returns 0.
+#define ANYBPF_PACKET(name, bytes)                                                                              \
+    op_packet_abs_##name : if (!packet_bytes(*state->run, pc->imm, bytes, r[0])) { goto op_exit; }              \
+    ANYBPF_NEXT;                                                                                                \
+    op_packet_ind_##name : if (!packet_bytes(*state->run, r[pc->src] + pc->imm, bytes, r[0])) { goto op_exit; } \
+    ANYBPF_NEXT;
+    ANYBPF_PACKET(word, 4)
+    ANYBPF_PACKET(half, 2)
+    ANYBPF_PACKET(byte, 1)
+
 op_exit:
     if (state->depth == base) {
         state->executable = entered;
@@ -296,6 +313,7 @@ op_get_pid_tgid:
     ANYBPF_NEXT;
 
 give_up:
+    state->run->gave_up = true;
     state->depth = base;
     state->executable = entered;
     return 0;

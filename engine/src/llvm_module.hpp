@@ -23,7 +23,7 @@ struct Sink {
 // of time.
 struct RunLayout {
     u32 helpers, tail_target, call_back, engine;
-    u32 vcpu, environment;  // only of abi::Run
+    u32 vcpu, environment, gave_up;  // only of abi::Run
     u32 maps;               // only of anybpf_host
 };
 

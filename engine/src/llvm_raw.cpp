@@ -85,6 +85,7 @@ constexpr llvm::RunLayout run_layout = {.helpers = offsetof(abi::Run, helpers),
                                         .engine = offsetof(abi::Run, engine),
                                         .vcpu = offsetof(abi::Run, vcpu),
                                         .environment = offsetof(abi::Run, environment),
+                                        .gave_up = offsetof(abi::Run, gave_up),
                                         .maps = 0};
 static_assert(ANYBPF_HELPERS == abi::helper_count);
 constexpr llvm::RunLayout host_layout = {.helpers = offsetof(anybpf_host, helpers),
@@ -93,6 +94,7 @@ constexpr llvm::RunLayout host_layout = {.helpers = offsetof(anybpf_host, helper
                                          .engine = offsetof(anybpf_host, run),
                                          .vcpu = 0,
                                          .environment = 0,
+                                         .gave_up = 0,
                                          .maps = offsetof(anybpf_host, maps)};
 static_assert(sizeof(anybpf_program) == sizeof(llvm::Entry) &&
               offsetof(anybpf_program, tail) == offsetof(llvm::Entry, tail) &&
@@ -127,8 +129,11 @@ Result<Renumbered> renumber(const LlvmProgram& program, const std::vector<LlvmMa
     }
     ANYBPF_TRY(check(*program.lowered, bound, nullptr));
     Renumbered result{program.lowered->insns, program.lowered->map_uses};
-    for (program::LoweredInsn& insn : result.insns)
+    for (program::LoweredInsn& insn : result.insns) {
+        if (is_packet_load(Op{insn.op}))
+            return fail(Errc::unsupported, "packet loads (LD_ABS, LD_IND) cannot be built ahead of time");
         if (op_indices[insn.op] == Index::array) insn.imm = program.maps[static_cast<u64>(insn.imm)];
+    }
     for (program::MapUse& use : result.uses) {
         use.map = program.maps[use.map];
         if (use.value != 0 && use.offset > maps[use.map].values.size())

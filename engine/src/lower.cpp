@@ -74,6 +74,20 @@ MemoryOps memory_ops(isa::Width width) {
     }
     return {};
 }
+Op packet_op(const Form& form) {
+    const bool abs = form.kind == Kind::packet_abs;
+    switch (form.width) {
+        case isa::Width::word:
+            return abs ? Op::packet_abs_word : Op::packet_ind_word;
+        case isa::Width::half:
+            return abs ? Op::packet_abs_half : Op::packet_ind_half;
+        case isa::Width::byte:
+            return abs ? Op::packet_abs_byte : Op::packet_ind_byte;
+        case isa::Width::dword:
+            break;  // does not exist
+    }
+    return {};
+}
 Op atomic_op(const Form& form) {
     switch (form.atomic) {
 #define ANYBPF_RMW(name)      \
@@ -371,11 +385,11 @@ Result<LoweredInsn> Lowering::lower(u32 pc, const Form& form) {
             return lower_wide(pc, form, out);
         case Kind::packet_abs:
         case Kind::packet_ind:
-            return refuse(pc, "packet loads are not supported yet");
+            return with(packet_op(form));
         case Kind::cast:
-            return refuse(pc, "address space casts are not supported yet");
+            return refuse(pc, "address space casts (addr_space_cast) are not supported: there are no arena maps");
         case Kind::gotox:
-            return refuse(pc, "indirect jumps are not supported yet");
+            return refuse(pc, "indirect jumps (gotox) are not supported");
     }
     return refuse(pc, "unknown instruction");
 }

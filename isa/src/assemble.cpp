@@ -419,6 +419,12 @@ Result<> Assembler::call() {
     const bool local = in_.accept("local");
     const bool kfunc = !local && (in_.accept("kfunc") || in_.accept("runtime"));
     if (!local && !kfunc) in_.accept("helper");
+    if (!local && !kfunc && at_register()) {  // the conformance tests' form of callx
+        insn.code = static_cast<u8>(ControlCode::callx);
+        insn.dst = ANYBPF_TRY(reg(true)).number;
+        emit(insn);
+        return {};
+    }
     if (local || (is("pc") && !in_.is("#", 1))) {
         insn.src = static_cast<u8>(CallKind::subprogram);
         return target(insn, Field::imm);

@@ -67,7 +67,7 @@ Kernel::Kernel(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Kernel::~Kernel() = default;
 Root& Kernel::root() { return state_->root; }
 void Kernel::set_tree(u32 tree) { state_->tree.store(tree); }
-void Kernel::set_engine(const engine::ChosenEngine& engine) { state_->engine.store(&engine); }
+void Kernel::set_engine(const engine::AnyEngine& engine) { state_->engine.store(&engine); }
 std::optional<ObjectId> Kernel::owns(int fd) const { return state_->root.identify(fd); }
 std::string Kernel::last_error() const {
     return state_->last_error.with([](const std::string& text) { return text; });

@@ -40,7 +40,7 @@ struct Kernel::State {
     Root root;
     std::atomic<u32> tree{0};
     std::atomic<u32> births{0};
-    std::atomic<const engine::ChosenEngine*> engine{&engine::chosen<engine::Interpreter>};
+    std::atomic<const engine::AnyEngine*> engine{&engine::any<engine::Interpreter>};
     Guarded<std::map<u32, std::shared_ptr<const MappedMap>>>
         maps;  // mapped here; memory of the dead goes in forget_dead()
     Guarded<std::map<u32, std::shared_ptr<const btf::Btf>>> btfs;

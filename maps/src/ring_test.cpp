@@ -71,6 +71,52 @@ struct Ring {
     }
 };
 
+TEST(RingBuffer, OurReaderSeesWhatOthersSee) {
+    const auto text = [](const auto& record) {
+        std::string out;
+        for (const std::byte byte : *record) out += std::to_integer<char>(byte);
+        return out;
+    };
+    Ring ring;
+    EXPECT_FALSE(ring.buffer->front());
+    ring.buffer->pop();  // nothing
+    ring.write("one");
+    void* const dropped = ring.buffer->reserve(100, 0);
+    ring.write("three");
+    ASSERT_TRUE(ring.buffer->front());
+    EXPECT_EQ(text(ring.buffer->front()), "one");
+    EXPECT_EQ(text(ring.buffer->front()), "one") << "until it is taken off";
+    ring.buffer->pop();
+    EXPECT_FALSE(ring.buffer->front()) << "the second is not finished";
+    ring.buffer->commit(dropped, true, 0, 0);
+    EXPECT_EQ(text(ring.buffer->front()), "three");
+    ring.buffer->pop();
+    EXPECT_EQ(ring.reader.consumer(), ring.reader.producer());
+    // Around the end, many times.
+    for (int i = 0; i < 1000; ++i) {
+        const std::string sent(static_cast<std::size_t>(i % 500 + 1), static_cast<char>('a' + i % 26));
+        ring.write(sent);
+        ASSERT_TRUE(ring.buffer->front());
+        EXPECT_EQ(text(ring.buffer->front()), sent);
+        ring.buffer->pop();
+    }
+    // A spoilt file: lengths and positions that cannot be.
+    ring.write("good");
+    const u64 at = 8192 + (ring.reader.consumer() & 4095);
+    for (const u32 length : {4096U, 0x3fffffffU}) {
+        std::memcpy(ring.reader.memory + at, &length, sizeof(length));
+        EXPECT_FALSE(ring.buffer->front());
+        ring.buffer->pop();
+    }
+    const u32 length = 4;
+    std::memcpy(ring.reader.memory + at, &length, sizeof(length));
+    EXPECT_EQ(text(ring.buffer->front()), "good");
+    ring.reader.consume(ring.reader.producer() + 8);
+    EXPECT_FALSE(ring.buffer->front());
+    ring.reader.consume(ring.reader.producer() - 8192);
+    EXPECT_FALSE(ring.buffer->front());
+}
+
 TEST(RingBuffer, IsThereInItsTypeOnly) {
     const auto hash = make_map(spec_of(MapType::hash, 4, 4, 1), make_table());
     EXPECT_EQ(RingBuffer::of(*hash), nullptr);

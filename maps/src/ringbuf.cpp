@@ -73,6 +73,29 @@ u64 RingBuffer::settle(u64 from, u64 to, bool all) {
     return unfinished;
 }
 
+// Nothing in the file is believed: neither that the writer is ahead by what the ring holds, nor a length.
+std::optional<u32> RingBuffer::length_at_front() const {
+    const u64 at = position(*consumer_), ahead = position(*producer_) - at;
+    if (ahead == 0 || ahead > size_) return std::nullopt;
+    const u32 length = overlay_at<Record>(data_ + (at & (size_ - 1))).length.load(std::memory_order_acquire);
+    if ((length & busy) != 0 || step(length & ~discarded) > ahead) return std::nullopt;
+    return length;
+}
+
+std::optional<std::span<const std::byte>> RingBuffer::front() {
+    while (const auto length = length_at_front()) {
+        if ((*length & discarded) == 0)
+            return std::span(data_ + (position(*consumer_) & (size_ - 1)) + sizeof(Record), *length);
+        pop();
+    }
+    return std::nullopt;
+}
+
+void RingBuffer::pop() {
+    const auto length = length_at_front();
+    if (length) consumer_->store(position(*consumer_) + step(*length & ~discarded), std::memory_order_release);
+}
+
 // Where the oldest unfinished record may lie: between reader and writer, whatever the file says.
 u64 RingBuffer::settled(u64 consumer, u64 producer) const {
     const u64 pending = position(own_->pending);

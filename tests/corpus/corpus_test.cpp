@@ -55,6 +55,7 @@ Result<u64> run_on(const program::Lowered& lowered, std::vector<std::byte> memor
     abi::Run run;
     run.context = memory.empty() ? nullptr : memory.data();
     run.helpers = &helpers;
+    run.packet.bytes = memory;
     return E::run(*executable, run, memory.size());
 }
 
@@ -282,6 +283,8 @@ void CorpusTest::TestBody() {
 #include "anybpf/isa/defects.def"
         EXPECT_EQ(actual, *name);
         EXPECT_FALSE(engine::lower_unverified(insns_)) << "lowered in spite of its defect";
+        const verifier::Finding finding = verifier::verify(program(), {}).diagnostic.what;
+        EXPECT_EQ(finding, *name == "bad_register" ? verifier::Finding::bad_register : verifier::Finding::bad_insn);
         return;
     }
     if (const std::string* mem = case_.find("mem")) {

@@ -112,6 +112,32 @@ TEST(Accepted, does_no_harm) {
     EXPECT_LT(accepted, seeds * 9 / 10);
 }
 
+// The same of loops whose only end may be the budget of the run: they end, whatever it is.
+TEST(Accepted, loops_of_may_goto_end) {
+    u32 accepted = 0, looping = 0;
+    for (u64 seed = 1; seed <= seeds; ++seed) {
+        Generator generator(seed);
+        generator.may_goto = true;
+        const program::Program program = generator.program();
+        Options options;
+        options.max_insns = 50'000;
+        const Report report = judge(program, options, seed % 2 == 0);
+        if (!report.accepted) continue;
+        ++accepted;
+        for (const isa::Insn& insn : program.insns)
+            if (insn.code == static_cast<u8>(isa::ControlCode::may_goto)) {
+                ++looping;
+                break;
+            }
+        for (u64 run = 0; run < 6; ++run) {
+            Machine machine(program, report.proof, seed * 100 + run);
+            ASSERT_EQ(machine.run(), "") << "seed " << seed << '\n' << listing(program);
+        }
+    }
+    RecordProperty("accepted", static_cast<int>(accepted));
+    EXPECT_GT(looping, seeds / 10);
+}
+
 // Without remembered states every path is walked, so that each step of a run lies in a state that was seen there.
 TEST(Accepted, registers_and_stack_are_as_proved) {
     u32 checked = 0;

@@ -72,6 +72,12 @@ class Machine {
     Object* access(u64 address, u32 size, bool write, bool argument = false);
     u64 load(u64 address, u32 size);
     void store(u64 address, u32 size, u64 value);
+    bool uses_may_goto() const {
+        for (const isa::Insn& insn : program_.insns)
+            if (insn.code == static_cast<u8>(isa::ControlCode::may_goto)) return true;
+        return false;
+    }
+    void leave(u64 result);
     void step();
     void helper(u32 id);
     bool subprogram(std::size_t depth);
@@ -81,8 +87,9 @@ class Machine {
     std::mt19937_64 random_;
     std::string wrong_;
     u32 pc_ = 0;
-    u64 steps_ = 0;
+    u64 steps_ = 0, stacks_ = 0;
     u32 records_ = 0;
+    u32 budget_ = 0;  // of may_goto
     std::size_t data_ = 0, rodata_ = 0;
     std::array<std::size_t, 2> values_{};
     std::size_t context_ = 0;
@@ -149,7 +156,7 @@ inline void Machine::enter(u32 target) {
     if (frames.size() >= 8) return wrong("a ninth frame");
     Frame frame;
     frame.first = target;
-    frame.stack = add_object(0x7000'0000'0000 + (u64{frames.size()} << 32) + (steps_ % 1000) * 4096, 512, false);
+    frame.stack = add_object(0x7000'0000'0000 + (u64{frames.size()} << 32) + stacks_++ * 4096, 512, false);
     frame.return_to = pc_ + 1;
     for (u64& reg : frame.regs) reg = number();
     if (!frames.empty())
@@ -172,6 +179,7 @@ inline std::string Machine::run() {
         values_[i] = add_object(0x4000'0000 + i * 0x1000, 16, true);
         objects[values_[i]].map = hash;
     }
+    if (!program_.insns.empty() && uses_may_goto()) budget_ = below(3) == 0 ? 0 : below(60);
     enter(0);
     frames[0].regs[1] = objects[context_].base;
     subprogram(1);
@@ -187,6 +195,15 @@ inline bool Machine::subprogram(std::size_t depth) {
         step();
     }
     return wrong_.empty();
+}
+
+inline void Machine::leave(u64 result) {
+    pc_ = frames.back().return_to;
+    objects[frames.back().stack].alive = false;
+    frames.pop_back();
+    if (frames.empty()) return;
+    frames.back().regs[0] = result;
+    for (u32 r = 1; r <= 5; ++r) frames.back().regs[r] = number();
 }
 
 inline void Machine::step() {
@@ -302,22 +319,28 @@ inline void Machine::step() {
             if (form.call == isa::CallKind::subprogram) return enter(static_cast<u32>(i64{pc_} + 1 + insn.imm));
             helper(static_cast<u32>(insn.imm));
             break;
-        case isa::Kind::exit: {
-            const u64 result = regs[0];
-            next = frames.back().return_to;
-            objects[frames.back().stack].alive = false;
-            frames.pop_back();
-            if (frames.empty()) return;
-            frames.back().regs[0] = result;
-            for (u32 r = 1; r <= 5; ++r) frames.back().regs[r] = number();
+        case isa::Kind::exit:
+            leave(regs[0]);
+            return;
+        case isa::Kind::may_goto:
+            if (budget_ == 0)
+                next = static_cast<u32>(*program::jump_target(program_.insns, pc_));
+            else
+                --budget_;
             break;
-        }
+        case isa::Kind::packet_abs:
+        case isa::Kind::packet_ind:
+            if (regs[6] != objects[context_].base) return wrong("a packet load without the context");
+            if (below(4) == 0) {  // it has no such bytes
+                leave(0);
+                return;
+            }
+            regs[0] = number() & ((u64{1} << (8 * isa::bytes(form.width))) - 1);
+            for (u32 r = 1; r <= 5; ++r) regs[r] = number();
+            break;
         case isa::Kind::cast:
         case isa::Kind::gotox:
         case isa::Kind::callx:
-        case isa::Kind::may_goto:
-        case isa::Kind::packet_abs:
-        case isa::Kind::packet_ind:
             return wrong("unsupported instruction");
     }
     pc_ = next;

@@ -165,6 +165,29 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
     return true;
 }
 
+// LD_ABS and LD_IND, as check_ld_abs() of Linux 6.18: r6 is the context, r1 to r5 are lost. Where the packet ends
+// before, the function returns 0.
+bool Walker::packet_load() {
+    if (!readable(6)) return false;
+    const Reg& context = reg(6);
+    if (context.type != Type::ctx) return fail(Finding::packet_load_context, 6, static_cast<i64>(context.type));
+    if (!context.value.is_constant(0)) return fail(Finding::context_offset, 6);
+    if (form().kind == isa::Kind::packet_ind && !readable(insn().src)) return false;
+    if (!state_.references.empty()) return fail(Finding::record_leak, state_.references.front().insn);
+    for (const Frame& frame : state_.frames)
+        if (frame.callback) return fail(Finding::packet_load_in_callback);
+    if (state_.depth() > 0) {
+        State other = state_;
+        const u32 back = other.frame().call_site + 1;
+        other.frames.pop_back();
+        other.frame().regs[0] = constant(0);
+        if (!set_aside(std::move(other), back)) return false;
+    }
+    for (u32 r = 1; r <= 5; ++r) reg(r) = {};
+    reg(0) = unknown();
+    return true;
+}
+
 bool Walker::store() {
     const u32 size = isa::bytes(form().width);
     if (form().kind == isa::Kind::store_imm)

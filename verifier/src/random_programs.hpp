@@ -15,6 +15,7 @@ class Generator {
     explicit Generator(u64 seed) : random_(seed) {}
 
     program::Program program();
+    bool may_goto = false;  // loops that it ends are among the statements
 
   private:
     enum class What : u8 { nothing, number, small, context, value, data, frame, record };
@@ -51,6 +52,7 @@ class Generator {
     void record();
     void branch(u32 depth);
     void loop(u32 depth);
+    void budget_loop(u32 depth);
     void rounds();
     void choice();
     void use_choice(u32 chosen);
@@ -573,7 +575,31 @@ inline void Generator::use_choice(u32 chosen) {
     is_[5] = is_[4] = What::nothing;
 }
 
+// Loops that may_goto ends: with it at their head or end, nested, with ways around it, with it pointing backwards.
+inline void Generator::budget_loop(u32 depth) {
+    const std::string again = label(), past = label();
+    const bool counts = chance(50);
+    if (counts) line("r{} = {}", 6 + depth, below(3)), is_[6 + depth] = What::nothing;
+    line("{}:", again);
+    const auto before = is_;
+    const bool head = chance(50);
+    if (head) line("may_goto {}", chance(95) ? past : again);
+    block(1 + below(3), depth + 1);
+    for (u32 r = 0; r < 10; ++r)
+        if (is_[r] != before[r] && chance(97)) is_[r] = What::nothing;
+    if (counts) {
+        line("r{} += {}", 6 + depth, 1 + below(3));
+        if (chance(60)) line("if r{} {} {} goto {}", 6 + depth, chance(70) ? ">" : "s>", below(30), past);
+        if (chance(20)) line("if r{} < {} goto {}", 6 + depth, below(9), again);  // around it
+    }
+    if (chance(head ? 20 : 90)) line("may_goto {}", chance(97) ? past : again);
+    if (chance(97)) line("goto {}", again);
+    line("{}:", past);
+    if (chance(80)) is_[6 + depth] = What::nothing;
+}
+
 inline void Generator::statement(u32 depth) {
+    if (may_goto && depth < 3 && chance(20)) return budget_loop(depth);
     if (!in_function_ && chance(12)) return chance(80) ? choice() : three_ways();
     const u32 kind = below(100);
     if (kind < 28) return arithmetic();

@@ -92,6 +92,8 @@ std::string fill(std::string_view sentence, const Diagnostic& diagnostic, const 
                                             : std::string("?"));
         else if (kind == 'p')
             text += abi::to_string(static_cast<abi::ProgType>(value));
+        else if (kind == 'd')
+            text += isa::to_string(static_cast<isa::DefectKind>(value));
         else if (kind == 'x')
             text += fmt::format("0x{:02x}", value);
         else if (kind == 's')

@@ -99,7 +99,8 @@ struct Reference {
 struct State {
     std::vector<Frame> frames;
     std::vector<Reference> references;
-    u32 rounds = 0;  // callbacks entered: the same state in another round of bpf_loop() is no endless loop
+    u32 rounds = 0;  // callbacks entered and may_goto passed: the same state in another round is no endless loop
+    u32 passed = 0;  // of these, may_goto: how much of the run's budget this path has used
 
     Frame& frame() { return frames.back(); }
     const Frame& frame() const { return frames.back(); }

@@ -21,6 +21,8 @@ bool supported(abi::ProgType type) {
            type == abi::ProgType::raw_tracepoint || type == abi::ProgType::perf_event;
 }
 
+bool is_packet_load(Kind kind) { return kind == Kind::packet_abs || kind == Kind::packet_ind; }
+
 // Whether the instruction at pc is not followed by the next one.
 bool ends_path(Kind kind) { return kind == Kind::exit || kind == Kind::ja || kind == Kind::gotol; }
 
@@ -49,7 +51,7 @@ class Analysis {
             const isa::Insn& insn = insns_[pc];
             if (defect->what == isa::DefectKind::bad_register)
                 return refuse(Finding::bad_register, pc, std::max<i64>(insn.dst, insn.src));
-            return refuse(Finding::bad_insn, pc, insn.code);
+            return refuse(Finding::bad_insn, pc, insn.code, static_cast<i64>(defect->what));
         }
         out_.forms.resize(insns_.size());
         second_.resize(insns_.size());
@@ -99,6 +101,8 @@ class Analysis {
             if (how == isa::AtomicForm::fetch || how == isa::AtomicForm::exchange)
                 return refuse(Finding::frame_pointer_write, pc);
         }
+        if (is_packet_load(form.kind) && program_.type != abi::ProgType::socket_filter)
+            return refuse(Finding::packet_load_type, pc, static_cast<i64>(program_.type));
         if (form.kind == Kind::gotox) return refuse(Finding::unsupported_insn, pc, insn.code);
         if (form.kind == Kind::alu && !form.by_register) {
             using isa::AluOp;
@@ -141,14 +145,26 @@ class Analysis {
         return refuse(Finding::bad_map_reference, pc, insn.imm);
     }
 
-    bool static_function(i64 target) const {
-        if (program_.btf == nullptr) return false;
+    // What BTF says of the function that starts there.
+    std::optional<btf::Type> function_type(i64 first) const {
+        if (program_.btf == nullptr) return std::nullopt;
         for (const program::FuncInfo& func : program_.funcs) {
-            if (func.insn != target || !program_.btf->contains(func.type_id)) continue;
+            if (func.insn != first || !program_.btf->contains(func.type_id)) continue;
             const btf::Type type = program_.btf->type(func.type_id);
-            return type.kind == btf::Kind::func && btf::Btf::func_linkage(type) == btf::FuncLinkage::static_;
+            return type.kind == btf::Kind::func ? std::optional(type) : std::nullopt;
         }
-        return false;
+        return std::nullopt;
+    }
+    bool static_function(i64 first) const {
+        const auto type = function_type(first);
+        return type && btf::Btf::func_linkage(*type) == btf::FuncLinkage::static_;
+    }
+    bool returns_number(i64 first) const {
+        const auto type = function_type(first);
+        if (!type) return false;
+        const btf::Type prototype = program_.btf->type(type->target());
+        const btf::Type result = program_.btf->type(program_.btf->skip_modifiers(prototype.target()));
+        return result.kind == btf::Kind::int_ || result.is_enum();
     }
 
     // Calls reach instructions, jumps stay within their subprogram, and a subprogram does not run into the next.
@@ -173,6 +189,9 @@ class Analysis {
             u32 final = first;
             for (u32 pc = first; pc < last; pc += isa::slots(insns_[pc])) {
                 final = pc;
+                // It may return 0 for its function.
+                if (sub > 0 && is_packet_load(out_.forms[pc].kind) && !returns_number(first))
+                    return refuse(Finding::packet_load_function, pc);
                 const auto target = program::jump_target(insns_, pc);
                 if (!target) continue;
                 if (*target < first || *target >= last || second_[static_cast<u32>(*target)])
@@ -199,7 +218,7 @@ class Analysis {
             if (const auto target = program::jump_target(insns_, pc)) {
                 go(static_cast<u32>(*target));
                 out_.remember[static_cast<u32>(*target)] = true;
-                if (form.kind == Kind::jump) out_.remember[pc] = true;
+                if (form.kind == Kind::jump || form.kind == Kind::may_goto) out_.remember[pc] = true;
             }
             if (ends_path(form.kind)) continue;
             const u32 next = pc + isa::slots(insns_[pc]);
@@ -276,7 +295,7 @@ class Analysis {
         const u16 dst = static_cast<u16>(1U << insn.dst), src = static_cast<u16>(1U << insn.src);
         const auto with = [&](u16 written, u16 read) { return static_cast<u16>((after & ~written) | read); };
         const u16 operand = form.by_register ? src : u16{0};
-        constexpr u16 r0 = 1, r1_to_r5 = 0x3e;
+        constexpr u16 r0 = 1, r1_to_r5 = 0x3e, r6 = 0x40;
         switch (form.kind) {
             case Kind::alu:
                 return form.alu == isa::AluOp::mov ? with(dst, operand) : with(0, dst | operand);
@@ -325,10 +344,12 @@ class Analysis {
                 }
                 return with(r0 | r1_to_r5, read);
             }
+            case Kind::packet_abs:
+                return with(r0 | r1_to_r5, r6);
+            case Kind::packet_ind:
+                return with(r0 | r1_to_r5, r6 | src);
             case Kind::gotox:
             case Kind::callx:
-            case Kind::packet_abs:
-            case Kind::packet_ind:
                 return 0x7ff;
         }
         return 0x7ff;

@@ -44,6 +44,102 @@ const std::string submitted = "\nr1 = r6\nr2 = 0\ncall ringbuf_submit\n";
 
 void with_btf(program::Program& program, Options&) { add_btf(program); }
 
+// LD_ABS and LD_IND.
+void packet_loads(const auto& add) {
+    using F = Finding;
+    constexpr auto socket = ProgType::socket_filter;
+    add("packet load", "r6 = r1\nr0 = *(u16 *)skb[12]\nr7 = r0\nr0 = *(u8 *)skb[r7 + 3]\nr0 += r7\nexit", F::none,
+        socket);
+    add("packet load in a tracing program", "r6 = r1\nr0 = *(u8 *)skb[0]\nexit", F::packet_load_type);
+    add("packet load, no r6", "r0 = *(u8 *)skb[0]\nexit", F::uninitialized_register, socket);
+    add("packet load, r6 is a number", "r6 = 0\nr0 = *(u8 *)skb[0]\nexit", F::packet_load_context, socket);
+    add("packet load, r6 moved", "r6 = r1\nr6 += 8\nr0 = *(u8 *)skb[0]\nexit", F::context_offset, socket);
+    add("packet load, no index", "r6 = r1\nr0 = *(u8 *)skb[r7 + 0]\nexit", F::uninitialized_register, socket);
+    add("packet load loses r1", "r6 = r1\nr0 = *(u8 *)skb[0]\nr0 = *(u32 *)(r1 + 0)\nexit", F::uninitialized_register,
+        socket);
+    add("packet load loses r5", "r6 = r1\nr5 = 1\nr0 = *(u8 *)skb[0]\nr0 = r5\nexit", F::uninitialized_register,
+        socket);
+    add("packet load keeps r6 to r9", "r6 = r1\nr9 = 1\nr0 = *(u8 *)skb[0]\nr0 = *(u8 *)skb[r9 + 0]\nr0 = r9\nexit",
+        F::none, socket);
+    add("packet load with a record",
+        "r7 = r1\nr1 = map[idx:2] ll\nr2 = 16\nr3 = 0\ncall ringbuf_reserve\nif r0 == 0 goto out\nr8 = r0\nr6 = r7\n"
+        "r0 = *(u8 *)skb[0]\nr1 = r8\nr2 = 0\ncall ringbuf_submit" +
+            out,
+        F::record_leak, socket);
+    const std::string function = "r6 = r1\ncall f\nexit\nf: r6 = r1\nr0 = *(u8 *)skb[0]\nr0 = 5\nexit";
+    add("packet load in a function", "r1 = r1\n" + function, F::none, socket, with_btf);
+    add("packet load in an unknown function", function, F::packet_load_function, socket);
+    // It may have returned 0 instead of 5.
+    add("packet load in a function returns 0",
+        "r6 = r1\ncall f\nif r0 == 5 goto +1\nr0 = *(u64 *)(r0 + 0)\nexit\nf: r6 = r1\nr0 = *(u8 *)skb[0]\nr0 = "
+        "5\nexit",
+        F::not_a_pointer, socket, with_btf);
+    add("packet load in a callback",
+        "r6 = r1\n*(u64 *)(r10 - 8) = r6\nr1 = 3\nr2 = f ll\nr3 = r10\nr3 += -8\nr4 = 0\ncall loop\nr0 = 0\nexit\n"
+        "f: r6 = *(u64 *)(r2 + 0)\nr0 = *(u8 *)skb[0]\nr0 = 0\nexit",
+        F::packet_load_in_callback, socket, with_btf);
+}
+
+// Loops that only the budget of a run may end.
+void may_gotos(const auto& add) {
+    using F = Finding;
+    add("may_goto", "r0 = 0\nagain: may_goto out\nr0 += 1\ngoto again\nout: exit");
+    add("may_goto at the end", "r0 = 0\nagain: r0 += 1\nmay_goto out\ngoto again\nout: exit");
+    add("may_goto with a bound", "r0 = 0\nagain: may_goto out\nr0 += 1\nif r0 < 100 goto again\nout: exit");
+    add("may_goto over the stack",
+        "*(u64 *)(r10 - 8) = 0\nagain: may_goto past\nr1 = *(u64 *)(r10 - 8)\nr1 += 1\n*(u64 *)(r10 - 8) = r1\ngoto "
+        "again\n"
+        "past: r0 = *(u64 *)(r10 - 8)\nexit");
+    add("may_goto, nested",
+        "r6 = 0\nouter: may_goto out\nr7 = 0\ninner: may_goto next\nr7 += 1\nif r7 < 5 goto inner\nnext: r6 += 1\ngoto "
+        "outer\n"
+        "out: r0 = r6\nexit");
+    add("may_goto in a function",
+        "call f\ncall f\nr0 = 0\nexit\nf: r0 = 0\nagain: may_goto back\nr0 += 1\ngoto again\nback: exit");
+    add("may_goto in a callback",
+        "r1 = 3\nr2 = f ll\nr3 = 0\nr4 = 0\ncall loop\nr0 = 0\nexit\n"
+        "f: r3 = 0\nagain: may_goto back\nr3 += 1\ngoto again\nback: r0 = 0\nexit",
+        F::none, ProgType::kprobe, with_btf);
+    add("may_goto walks an index out of the value",
+        looked_up + "r6 = 0\nagain: may_goto out\n*(u8 *)(r0 + 0) = 1\nr0 += 1\ngoto again" + out, F::out_of_map_value);
+    add("may_goto with a checked index", looked_up +
+                                             "r6 = 0\nagain: may_goto out\nif r6 > 15 goto out\nr1 = r0\nr1 += "
+                                             "r6\n*(u8 *)(r1 + 0) = 1\nr6 += 1\ngoto again" +
+                                             out);
+    add("may_goto leaks a record",
+        "again: may_goto out\nr1 = map[idx:2] ll\nr2 = 16\nr3 = 0\ncall ringbuf_reserve\ngoto again" + out,
+        F::record_leak);
+    // What passes no may_goto must end by itself, also where the budget is used up.
+    add("a loop around may_goto", "r0 = 0\nagain: if r0 == 1 goto again\nmay_goto out\ngoto again\nout: exit");
+    add("an endless loop beside may_goto", "again: may_goto next\nnext: goto again", F::infinite_loop);
+    add("may_goto to itself", "r0 = 0\nagain: may_goto again\nexit", F::infinite_loop);
+    add("an endless loop around two", "again: may_goto a\na: may_goto b\nb: goto again", F::infinite_loop);
+    add("an endless loop through a passed one",
+        "r6 = *(u64 *)(r1 + 0)\nr7 = 0\nagain: may_goto past\nr7 = 1\npast: if r6 == 7 goto again\nr6 = r7\ngoto again",
+        F::infinite_loop);
+    // What was walked behind a may_goto says nothing to a path that has not passed it, and less than everything to
+    // others, until the loop is walked to its end. Enough lies before `t` that its state is remembered there.
+    const std::string much = "r0 = 0\nr0 = 1\nr0 = 2\nr0 = 3\nr0 = 4\nr0 = 5\nr0 = 6\nr0 = 7\n";
+    // Whichever side of a branch is walked first.
+    const auto branch = [](std::string condition, std::string away, bool inverted, std::string here) {
+        return inverted ? fmt::format("if {} goto {}\ngoto {}\n{}:\n", condition, here, away, here)
+                        : fmt::format("if {} goto {}\n", condition, away);
+    };
+    for (const bool first : {false, true}) {
+        add("an endless loop through what another passed",
+            "r8 = r1\nagain: may_goto a\na: r6 = *(u64 *)(r8 + 0)\n" + branch("r6 > 5", "t", first, "b") +
+                "may_goto out\n" + much + "goto t\nt: r0 = 0\ngoto again\nout: r0 = 0\nexit",
+            F::infinite_loop);
+        for (const bool second : {false, true})
+            add("an index that another round changes",
+                looked_up + "r9 = r0\nr7 = 0\nagain: may_goto out\ncall get_prandom_u32\nr6 = r0\n" +
+                    branch("r6 > 5", "x", first, "b") + branch("r6 & 1", "v", second, "c") + much +
+                    "goto t\nv: r7 = 1000\nt: goto again\nx: r7 &= 1023\nr9 += r7\n*(u8 *)(r9 + 0) = 1\ngoto out" + out,
+                F::out_of_map_value);
+    }
+    add("r0 after no round", "again: may_goto out\nr0 = 1\ngoto again\nout: exit", F::uninitialized_register);
+}
+
 std::vector<Case> cases() {
     std::vector<Case> all;
     const auto add = [&](std::string name, std::string text, Finding expected = Finding::none,
@@ -72,8 +168,11 @@ std::vector<Case> cases() {
     add("divide by a register that may be zero", "r0 = 1\nr2 = 0\nr0 /= r2\nexit");
     add("kfunc", "r0 = 0\nexit", F::unsupported_insn, ProgType::kprobe,
         set([](auto& p, auto&) { p.insns[0] = {.code = 0x85, .src = 2, .imm = 1}; }));
-    add("packet load", "r0 = 0\nexit", F::unsupported_insn, ProgType::socket_filter,
-        set([](auto& p, auto&) { p.insns[0] = {.code = 0x30}; }));
+    add("callx", "r0 = 0\nr1 = 5\ncallx r1\nexit", F::unsupported_insn);
+    add("gotox", "r1 = 0\nr0 = 0\ngotox r1\nexit", F::unsupported_insn);
+    add("cast", "r0 = 0\nr1 = 0\nr1 = addr_space_cast(r1, 0, 1)\nexit", F::unsupported_insn);
+    packet_loads(add);
+    may_gotos(add);
     add("write r10", "r10 = 0\nexit", F::frame_pointer_write);
     add("fetch into r10", "*(u64 *)(r10 - 8) = 0\nr0 = 0\nr1 = 1\nr1 = atomic_fetch_add((u64 *)(r10 - 8), r1)\nexit",
         F::frame_pointer_write, ProgType::kprobe, set([](auto& p, auto&) { p.insns[3].src = 10; }));

@@ -82,7 +82,9 @@ std::string Walker::statistics() const {
 bool Walker::usable(const Seen& seen) const {
     for (const Seen* at = &seen; at->loop >= 0;) {
         const Seen& loop = seen_[static_cast<u32>(at->loop)];
-        if (loop.open > 0) {
+        if (loop.open > 0 && loop.may_goto) {
+            if (state_.passed <= loop.passed) return false;
+        } else if (loop.open > 0) {
             if (loop.depth > state_.depth() || state_.frames[loop.depth].activation != loop.activation) return false;
         }
         at = &loop;
@@ -93,7 +95,8 @@ bool Walker::usable(const Seen& seen) const {
 Walker::Step Walker::visit() {
     const bool loop_call = form().kind == Kind::call && form().call == isa::CallKind::helper &&
                            insn().imm == static_cast<i32>(abi::HelperId::loop);
-    const bool force = loop_call;
+    const bool may_goto = form().kind == Kind::may_goto;
+    const bool force = loop_call || may_goto;
     bool add = force || remember_all || (jumps_since_ >= 2 && insns_since_ >= 8);
     const bool back = std::exchange(from_callback_, false);
     if (loop_call && !back) state_.frame().activation = next_id_++, state_.frame().rounds = 0;
@@ -103,14 +106,17 @@ Walker::Step Walker::visit() {
         const u32 index = list[i];
         Seen& seen = seen_[index];
         if (seen.open > 0) {
-            // A state of the present path. Within one bpf_loop(), whose rounds are bounded at run time, coming back
-            // into what it covers ends the path; elsewhere coming back unchanged means that the loop need not end.
+            // A state of the present path. Within one bpf_loop(), and after a may_goto has been passed, both of which
+            // are bounded at run time, coming back into what it covers ends the path; elsewhere coming back unchanged
+            // means that the loop need not end.
+            const bool bounded = loop_call && back ? seen.state->frame().activation == state_.frame().activation
+                                                   : may_goto && seen.passed < state_.passed;
+            if (bounded && covers(*seen.state, state_, pc_, structure_.live, values_, Cover::exact)) {
+                ++seen.hits;
+                return cut(index, true) ? Step::path_end : Step::failed;
+            }
             if (loop_call && back) {
-                if (seen.state->frame().activation == state_.frame().activation &&
-                    covers(*seen.state, state_, pc_, structure_.live, values_, Cover::exact)) {
-                    ++seen.hits;
-                    return cut(index, true) ? Step::path_end : Step::failed;
-                }
+                // another round
             } else if (seen.state->rounds == state_.rounds &&
                        covers(*seen.state, state_, pc_, structure_.live, values_, Cover::equal)) {
                 fail(Finding::infinite_loop, pc_);
@@ -129,7 +135,8 @@ Walker::Step Walker::visit() {
         ++i;
     }
     if (add) {
-        if (loop_call && back) widen(state_);
+        if (loop_call && back) widen(state_, parent_);
+        before_ = parent_;
         remember();
     }
     return Step::next;
@@ -161,7 +168,9 @@ void Walker::remember() {
                      .parent = parent_,
                      .open = 1,
                      .depth = state_.depth(),
-                     .activation = state_.frame().activation});
+                     .activation = state_.frame().activation,
+                     .passed = state_.passed,
+                     .may_goto = form().kind == Kind::may_goto});
     parent_ = static_cast<i32>(seen_.size()) - 1;
     seen_at_[pc_].push_back(static_cast<u32>(parent_));
     report_.max_states_per_insn = std::max<u64>(report_.max_states_per_insn, seen_at_[pc_].size());
@@ -230,6 +239,12 @@ Walker::Step Walker::step() {
                 ++jumps_since_;
                 next_ = static_cast<u32>(*program::jump_target(program_.insns, pc_));
                 return Step::next;
+            case Kind::may_goto:
+                ++jumps_since_;
+                return outcome(may_goto());
+            case Kind::packet_abs:
+            case Kind::packet_ind:
+                return outcome(packet_load());
             case Kind::call:
                 return outcome(call());
             case Kind::exit:
@@ -247,9 +262,6 @@ Walker::Step Walker::step() {
             case Kind::cast:
             case Kind::gotox:
             case Kind::callx:
-            case Kind::may_goto:
-            case Kind::packet_abs:
-            case Kind::packet_ind:
                 return outcome(fail(Finding::unsupported_insn, insn().code));
         }
         return Step::failed;
@@ -359,10 +371,26 @@ Walker::Step Walker::leave_callback() {
     return Step::next;
 }
 
+// The budget of a run is used up: that path first. The other one passes, which may happen any number of times: what a
+// round changes is widened, so that the rounds converge.
+//
+// Why loops end: a run passes may_goto only so often; between two of these times it goes through the walked paths
+// without passing. A path that was cut at an earlier one leads backwards, and must not lead back to where it was cut
+// without passing. It is cut at an open state S only after it has passed since S. It is cut at a closed state T, from
+// which S can be reached again, only if it has itself passed since S (usable()): so whoever comes from S without having
+// passed walks on, and finds a loop that does not end, or its end.
+bool Walker::may_goto() {
+    State other = state_;
+    ++other.passed, ++other.rounds;
+    widen(other, before_);
+    next_ = static_cast<u32>(*program::jump_target(program_.insns, pc_));
+    return set_aside(std::move(other), pc_ + 1);
+}
+
 // A callback's round that changes a number which nothing depends on yet would change it in every round: such a number
 // may be anything from now on, so that the rounds converge.
-void Walker::widen(State& now) {
-    for (i32 at = parent_; at >= 0; at = seen_[static_cast<u32>(at)].parent) {
+void Walker::widen(State& now, i32 from) {
+    for (i32 at = from; at >= 0; at = seen_[static_cast<u32>(at)].parent) {
         const Seen& seen = seen_[static_cast<u32>(at)];
         if (seen.pc != pc_ || seen.state == nullptr || seen.state->depth() != now.depth() ||
             seen.state->frame().activation != now.frame().activation)

@@ -35,10 +35,13 @@ class Walker {
         i32 parent = -1;
         u32 open = 0;
         u32 hits = 0, misses = 0;
-        // A path from here was cut off because it came back into a round of bpf_loop() that `loop`, a state of the same
-        // activation, covers. Until `loop` is walked to its end, this state says nothing outside that activation.
+        // A path from here was cut off because it came back into what `loop` covers: in a round of bpf_loop(), where
+        // `loop` is of the same activation, or at a may_goto. Until `loop` is walked to its end, this state says
+        // nothing outside of that activation, or to a path that has passed no may_goto since `loop`.
         i32 loop = -1;
         u32 depth = 0, activation = 0;  // of the running frame; outlives the state
+        u32 passed = 0;                 // State::passed
+        bool may_goto = false;          // stands at one
     };
     struct Pending {
         State state;
@@ -63,7 +66,9 @@ class Walker {
     bool enter(State& state, u32 target, bool callback);
     Step leave();
     Step leave_callback();
-    void widen(State& now);
+    void widen(State& now, i32 from);
+    bool may_goto();
+    bool packet_load();
     bool wide(u32 pc);
     bool finish_stacks();
     void log_insn();
@@ -141,6 +146,7 @@ class Walker {
     u32 next_ = 0;                // where the present step leads
     bool from_callback_ = false;  // arrived at a bpf_loop() from the end of its callback
     i32 parent_ = -1;             // the last remembered state of this path
+    i32 before_ = -1;             // the one before the state that was remembered at the present instruction
     u64 insns_since_ = 0, jumps_since_ = 0;
     std::vector<Pending> pending_;
     std::vector<Seen> seen_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "anybpf/engine/op.hpp"
 #include "anybpf/isa/decode.hpp"
 
 namespace anybpf::engine {
@@ -37,7 +38,7 @@ Registers unset_registers(const Lowered& lowered, const std::vector<bool>& is_ta
         if (uses.writes_dst) set |= only(insn.dst);
         if (uses.writes_src) set |= only(insn.src);
         if (uses.writes_r0) set |= only(0);
-        if (op == Op::call_helper) set |= 0x3f;
+        if (op == Op::call_helper || is_packet_load(op)) set |= 0x3f;
         if (op == Op::exit) return unset;
         if (op_indices[insn.op] == Index::jump) break;
     }
@@ -87,7 +88,7 @@ void Scan::insn(Function& function, const LoweredInsn& insn) {
     }
     if (op == Op::mov64_imm && is_function(static_cast<u64>(insn.imm))) out_.has_functions = true;
     if (op == Op::call_helper) function.calls_helpers = true;
-    if (op == Op::callx) function.calls_helpers = true;
+    if (op == Op::callx || is_packet_load(op)) function.calls_helpers = true;
     if (op == Op::get_vcpu || op == Op::get_pid_tgid) function.reads_run = true;
     if (op == Op::lookup_array && maps_[static_cast<u64>(insn.imm)].array.block != 0) function.reads_run = true;
     if (op == Op::call_local || op == Op::callx || op == Op::tail_call) function.calls_functions = true;
@@ -197,6 +198,14 @@ Operands operands(Op op) {
         case Op::get_vcpu:
         case Op::get_pid_tgid:
             return set;
+        case Op::packet_abs_word:
+        case Op::packet_abs_half:
+        case Op::packet_abs_byte:
+            return {.writes_r0 = true};
+        case Op::packet_ind_word:
+        case Op::packet_ind_half:
+        case Op::packet_ind_byte:
+            return {.reads_src = true, .writes_r0 = true};
     }
     return {};
 }

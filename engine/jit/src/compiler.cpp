@@ -118,6 +118,7 @@ void Compiler::functions() {
     }
     if (give_up_.isValid()) {
         a_.bind(give_up_);
+        a_.mov(x86::byte_ptr(run_register, offsetof(abi::Run, gave_up)), 1);
         a_.mov(scratch, x86::qword_ptr(run_register, offsetof(abi::Run, engine)));
         a_.mov(x86::rsp, x86::qword_ptr(scratch, offsetof(State, unwind)));
         a_.xor_(x86::eax, x86::eax);
@@ -198,6 +199,11 @@ void Compiler::behind_the_code() {
         if (!helper_cells_[number].isValid()) continue;
         a_.bind(helper_cells_[number]);
         const abi::HelperBody body = (*helpers_)[number];
+        a_.embed(&body, sizeof(body));
+    }
+    if (packet_cell_.isValid()) {
+        a_.bind(packet_cell_);
+        const abi::HelperBody body = abi::load_packet_of;
         a_.embed(&body, sizeof(body));
     }
     if (analysis_.leaf) return;
@@ -313,6 +319,17 @@ u32 Compiler::instruction(u32 at) {
             a_.mov(wide(insn.dst), x86::qword_ptr(wide(insn.dst)));
             a_.mov(wide(insn.dst), x86::qword_ptr(wide(insn.dst)));
             return 0;
+#define ANYBPF_PACKET(name)                                         \
+    case Op::packet_abs_##name:                                     \
+        packet_load(insn, false, isa::bytes(isa::Width::name)); \
+        return 0;                                                   \
+    case Op::packet_ind_##name:                                     \
+        packet_load(insn, true, isa::bytes(isa::Width::name));  \
+        return 0;
+            ANYBPF_PACKET(word)
+            ANYBPF_PACKET(half)
+            ANYBPF_PACKET(byte)
+#undef ANYBPF_PACKET
     }
     return 0;
 }

@@ -139,6 +139,7 @@ class Compiler : asmjit::ErrorHandler {
     void call_local(u32 first);
     void callx(u8 dst);
     void tail_call();
+    void packet_load(const LoweredInsn& insn, bool indirect, u32 bytes);
     void jump_to_caller_of_run();
     void depth_of_callee();
     void publish();
@@ -157,7 +158,7 @@ class Compiler : asmjit::ErrorHandler {
     std::vector<Label> entries_;  // of functions
     std::vector<u32> labels_;     // of instructions that jumps lead to; asmjit's numbers
     std::array<Label, abi::helper_count> helper_cells_;
-    Label give_up_, table_;
+    Label packet_cell_, give_up_, table_;
     // Lookups that found nothing, out of the way: they set the register to 0 and go on.
     struct Miss {
         Label entry, back;

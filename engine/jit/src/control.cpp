@@ -169,6 +169,26 @@ void Compiler::callx(u8 dst) {
     a_.bind(done);
 }
 
+// Outside of the packet the function returns 0.
+void Compiler::packet_load(const LoweredInsn& insn, bool indirect, u32 bytes) {
+    if (!packet_cell_.isValid()) packet_cell_ = a_.newLabel();
+    const Label inside = a_.newLabel();
+    if (indirect)
+        a_.lea(x86::esi, x86::ptr(wide(insn.src), static_cast<i32>(insn.imm)));
+    else
+        a_.mov(x86::esi, static_cast<u32>(insn.imm));
+    a_.mov(x86::edx, bytes);
+    a_.mov(argument_register, run_register);
+    a_.call(x86::qword_ptr(packet_cell_));
+    a_.mov(scratch, x86::rax);
+    a_.shr(scratch, 32);
+    a_.jz(inside);
+    a_.xor_(x86::eax, x86::eax);
+    epilogue();
+    a_.ret();
+    a_.bind(inside);
+}
+
 // Asks the host for the target; where there is one, its function takes this one's place: the frame is gone before it is
 // entered.
 void Compiler::tail_call() {

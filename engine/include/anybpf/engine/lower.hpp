@@ -11,8 +11,8 @@
 
 namespace anybpf::engine {
 
-// Of a program that the verifier accepted. Fails on instructions that no engine has yet: packet loads, kfuncs, address
-// space casts, gotox.
+// Of a program that the verifier accepted. Fails on instructions that no engine has: kfuncs, address space casts,
+// gotox.
 Result<program::Lowered> lower(const program::Program& program, const program::Proof& proof);
 
 // Of bytes that nobody verified, for conformance runs and fuzzing: checks encodings and that jumps and calls lead to

@@ -19,6 +19,8 @@ constexpr u32 op_count = 0
     ;
 std::string_view to_string(Op op);
 
+constexpr bool is_packet_load(Op op) { return op >= Op::packet_abs_word && op <= Op::packet_ind_byte; }
+
 // Which part of an instruction is an index, that a reader of untrusted code must check.
 enum class Index : u8 { none, jump, call, helper, array };
 constexpr auto op_indices = std::to_array<Index>({

@@ -10,7 +10,7 @@
 #include <optional>
 #include <string>
 
-#include "anybpf/engine/chosen.hpp"
+#include "anybpf/engine/any.hpp"
 #include "anybpf/kernel/root.hpp"
 
 namespace anybpf::kernel {
@@ -49,7 +49,7 @@ class Kernel {
     void set_tree(u32 tree);
 
     // What runs programs of PROG_TEST_RUN from now on; the interpreter at first. The engine outlives the kernel.
-    void set_engine(const engine::ChosenEngine& engine);
+    void set_engine(const engine::AnyEngine& engine);
 
     // The lines that /proc/self/fdinfo/<fd> has for such an object ("map_type:\t2\n...").
     std::string fdinfo(int fd);
@@ -60,6 +60,7 @@ class Kernel {
     struct State;  // private to kernel/
 
   private:
+    friend class Runner;
     template <class F>
     long answer(F&& call);
     explicit Kernel(std::unique_ptr<State> state);

@@ -23,8 +23,16 @@ class RingBuffer {
     // whoever waits for readers calls it now and then, for the case that nobody writes any more. True: wake the reader.
     bool discard_dead(u32 vcpu);
 
+    // --- for the reader; one at a time
+    // The oldest record, once it is finished; those that were discarded are passed over. Nothing: there is none yet. It
+    // stays as it is until pop().
+    std::optional<std::span<const std::byte>> front();
+    void pop();  // gives its room back
+
   private:
     friend class RingBufferMap;
+    // Of what lies at the reader's position: nothing where no finished record does.
+    std::optional<u32> length_at_front() const;
     struct Private;
     RingBuffer(std::span<std::byte> memory, u64 size, VcpuTable vcpus);
     bool lock_own(u32 vcpu);
