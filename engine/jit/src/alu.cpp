@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "compiler.hpp"
+#include "magic.hpp"
 
 namespace anybpf::engine {
 namespace {
@@ -241,8 +242,42 @@ void Compiler::divide_imm(AluOp op, bool is64, const LoweredInsn& insn) {
             a_.and_(dst, operand(static_cast<i64>(divisor - 1), is64));
         return;
     }
+    if (!is_signed(op)) return divide_by_magic(op, is64, insn.dst, divisor);
     move_imm(scratch, divisor);
     divide(op, is64, insn.dst);
+}
+
+// By multiplication, which takes a few cycles. A dividend of 32 bits is one of 64.
+void Compiler::divide_by_magic(AluOp op, bool is64, u8 dst, u64 divisor) {
+    constexpr u8 r0 = 0, r2 = 2;
+    const Magic by = magic(divisor);
+    const x86::Gp dividend = scratch, quotient = x86::rdx;
+    a_.mov(sized(dividend, is64), sized(dst, is64));
+    if (dst != r0) a_.mov(scratch2, x86::rax);
+    if (dst != r2) a_.mov(scratch3, x86::rdx);
+    a_.mov(x86::rax, by.factor);
+    a_.mul(dividend);
+    if (by.add) {
+        a_.mov(x86::rax, dividend);
+        a_.sub(x86::rax, x86::rdx);
+        a_.shr(x86::rax, 1);
+        a_.add(x86::rdx, x86::rax);
+    }
+    if (by.shift != 0) a_.shr(quotient, by.shift);
+    if (op == AluOp::mod) {
+        if (divisor <= 0x7fffffff) {
+            a_.imul(quotient, quotient, static_cast<i32>(divisor));
+        } else {
+            move_imm(x86::rax, divisor);
+            a_.imul(quotient, x86::rax);
+        }
+        a_.sub(dividend, quotient);
+        a_.mov(wide(dst), dividend);
+    } else if (dst != r2) {
+        a_.mov(wide(dst), quotient);
+    }
+    if (dst != r0) a_.mov(x86::rax, scratch2);
+    if (dst != r2) a_.mov(x86::rdx, scratch3);
 }
 
 void Compiler::divide_reg(AluOp op, bool is64, const LoweredInsn& insn) {

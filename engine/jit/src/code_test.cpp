@@ -242,6 +242,18 @@ TEST(Code, ShortestForms) {
     EXPECT_EQ(body("r1 %= 8"), "and esi, 0x7\n");
     EXPECT_EQ(body("w1 /= 1"), "mov esi, esi\n");
     EXPECT_EQ(body("r1 s/= -1"), "neg rsi\n");
+    EXPECT_EQ(body("w1 %= 10"), R"(mov r11d, esi
+mov r10, rax
+mov rdi, rdx
+mov rax, 0xcccccccccccccccd
+mul r11
+shr rdx, 0x3
+imul rdx, rdx, 0xa
+sub r11, rdx
+mov rsi, r11
+mov rax, r10
+mov rdx, rdi
+)");
     EXPECT_EQ(body("r1 <<= r2"), "mov r11, rcx\nmov ecx, edx\nshl rsi, cl\nmov rcx, r11\n");
     EXPECT_EQ(body("r1 <<= r3"), "xor ecx, ecx\nshl rsi, cl\n");
     EXPECT_EQ(body("r1 = be16 r1"), "bswap esi\nshr esi, 0x10\n");

@@ -115,6 +115,7 @@ class Compiler : asmjit::ErrorHandler {
     void shift_reg(isa::AluOp op, bool is64, const LoweredInsn& insn);
     void divide_imm(isa::AluOp op, bool is64, const LoweredInsn& insn);
     void divide_reg(isa::AluOp op, bool is64, const LoweredInsn& insn);
+    void divide_by_magic(isa::AluOp op, bool is64, u8 dst, u64 divisor);
     void divide(isa::AluOp op, bool is64, u8 dst);
     void zero_extend(u8 reg);
     void extend(isa::ExtendOp op, bool is64, const LoweredInsn& insn);

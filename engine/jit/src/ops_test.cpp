@@ -122,6 +122,37 @@ TEST_P(Ops, LeaveWhatTheInterpreterLeaves) {
     EXPECT_GT(reported, 0U) << "only all cases together differ";
 }
 
+// Divisions by constants are multiplications: by every small divisor and those near powers of two, of dividends near
+// multiples.
+TEST(Division, ByConstants) {
+    std::vector<u64> divisors;
+    for (u64 divisor = 1; divisor < 1200; ++divisor) divisors.push_back(divisor);
+    for (u32 bit = 10; bit < 64; ++bit)
+        for (const i64 near : {-2, -1, 1, 2, 5}) divisors.push_back((u64{1} << bit) + static_cast<u64>(near));
+    for (const u64 divisor : {u64{1000000}, u64{1000000000}, ~u64{0}, ~u64{1}, ~u64{0} / 3, ~u64{0} / 2 + 2})
+        divisors.push_back(divisor);
+    for (const Op op : {Op::div64_imm, Op::mod64_imm, Op::div32_imm, Op::mod32_imm}) {
+        const bool is64 = op == Op::div64_imm || op == Op::mod64_imm;
+        std::vector<LoweredInsn> cases;
+        for (const u64 divisor : divisors) {
+            if (!is64 && divisor > 0xffffffff) continue;
+            const u64 most = is64 ? ~u64{0} : 0xffffffff;
+            for (const u64 dividend : {u64{0}, divisor - 1, divisor, divisor + 1, divisor * 12345 - 1, divisor * 12345,
+                                       most, most / divisor * divisor, most / divisor * divisor - 1, most / 2 + 1}) {
+                // result = result * 31 + dividend op divisor
+                const auto dst = static_cast<u8>(dividend % 3 * 2);  // r0, r2, r4
+                cases.push_back(make(Op::mov64_imm, dst, 0, 0, static_cast<i64>(dividend)));
+                cases.push_back(make(op, dst, 0, 0, static_cast<i64>(divisor)));
+                cases.push_back(make(Op::load_dword, 1, 10, result_at));
+                cases.push_back(make(Op::mul64_imm, 1, 0, 0, 31));
+                cases.push_back(make(Op::add64_reg, 1, dst));
+                cases.push_back(make(Op::store_dword, 10, 1, result_at));
+            }
+        }
+        EXPECT_TRUE(agree(cases)) << to_string(op);
+    }
+}
+
 std::vector<u16> tested_ops() {
     std::vector<u16> ops;
     for (u16 op = 0; op < op_count; ++op)
