@@ -80,6 +80,7 @@ void fill(Table& table, Table::Side& side, const std::vector<Placed>& all, bool 
             if (placed.entry == entry && wanted(placed)) table.attached.push_back(placed.attached);
         side.ranges.push_back({first, static_cast<u32>(table.attached.size()) - first});
     };
+    side.ranges.clear();
     append([](const Placed& placed) { return placed.every_number; });
     for (u32 number = 0; number < particular.size(); ++number) {
         if (!particular[number]) continue;

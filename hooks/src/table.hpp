@@ -34,7 +34,7 @@ struct Table {
     // no kernel has. Small, since every exec fills one.
     struct Side {
         std::array<u16, abi::syscall_numbers + 1> which{};
-        std::vector<Range> ranges;
+        std::vector<Range> ranges = {{}};
         friend bool operator==(const Side&, const Side&) = default;
     };
 
