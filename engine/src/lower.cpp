@@ -137,7 +137,7 @@ class Lowering {
     i64 distance_target(u32 pc, i64 distance) const { return static_cast<i64>(pc) + 1 + distance; }
     Fate fate(u32 pc, const Form& form) const;
     // The operation that is all that a helper does.
-    std::optional<Op> cheap_helper(u32 id) const {
+    [[nodiscard]] std::optional<Op> cheap_helper(u32 id) const {
         if (!contracts_) return {};
         if (id == static_cast<u32>(abi::HelperId::get_smp_processor_id)) return Op::get_vcpu;
         if (id == static_cast<u32>(abi::HelperId::get_current_pid_tgid)) return Op::get_pid_tgid;
@@ -145,7 +145,7 @@ class Lowering {
     }
     void find_targets();
     void find_lookups();
-    bool is_array(u32 map) const {
+    [[nodiscard]] bool is_array(u32 map) const {
         return map < map_types_.size() &&
                (map_types_[map] == abi::MapType::array || map_types_[map] == abi::MapType::percpu_array);
     }
@@ -306,10 +306,10 @@ Result<LoweredInsn> Lowering::lower_call(u32 pc, const Form& form, LoweredInsn o
     switch (form.call) {
         case isa::CallKind::helper: {
             const auto id = static_cast<u32>(insn.imm);
-            if (lookups_[pc]) {
+            if (const std::optional<u32>& map = lookups_[pc]) {
                 out.op = static_cast<u16>(Op::lookup_array);
                 out.src = 2;
-                out.imm = *lookups_[pc];
+                out.imm = *map;
                 return out;
             }
             if (const auto cheap = cheap_helper(id)) {
@@ -419,6 +419,7 @@ std::string_view to_string(Op op) {
 
 Result<Lowered> lower(const program::Program& program, const program::Proof& proof) {
     std::vector<abi::MapType> types;
+    types.reserve(program.maps.size());
     for (const program::MapInfo& map : program.maps) types.push_back(map.type);
     return Lowering(program.insns, proof, static_cast<u32>(program.maps.size()), true, std::move(types)).run();
 }

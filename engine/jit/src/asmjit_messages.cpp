@@ -44,6 +44,7 @@ Error formatData(String&, FormatFlags, Arch, TypeId, const void*, size_t, size_t
 Error Logger::logf(const char*, ...) noexcept { return kErrorOk; }
 
 // These are asmjit's own business, and not in its headers.
+// NOLINTBEGIN(readability-identifier-naming)
 namespace EmitterUtils {
 void logLabelBound(BaseAssembler*, const Label&) noexcept;
 void logInstructionEmitted(BaseAssembler*, InstId, InstOptions, const Operand_&, const Operand_&, const Operand_&,
@@ -68,5 +69,6 @@ namespace x86 {
 void assignEmitterFuncs(BaseEmitter*);
 void assignEmitterFuncs(BaseEmitter*) {}
 }  // namespace x86
+// NOLINTEND(readability-identifier-naming)
 
 ASMJIT_END_NAMESPACE

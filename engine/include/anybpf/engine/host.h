@@ -2,7 +2,7 @@
 /* What an application and the programs that `anybpf build` made for it say to each other. A program is a function
  *     uint64_t NAME(void *ctx, struct anybpf_host *host);
  * which returns the program's r0. Everything else that the program uses comes from the host. One host serves one run at
- * a time; threads each have their own, over the same tables.
+ * a time; threads each have their own, over the same tables, which do not change while a program runs.
  */
 #ifndef ANYBPF_HOST_H
 #define ANYBPF_HOST_H
