@@ -4,7 +4,7 @@
 include(CMakePackageConfigHelpers)
 
 set(embedded)
-foreach(layer IN ITEMS base isa abi btf program verifier engine maps helpers kernel embed)
+foreach(layer IN ITEMS base isa abi btf program verifier engine engine_jit maps helpers kernel embed)
     if(TARGET anybpf_${layer})
         list(APPEND embedded anybpf_${layer})
     endif()
@@ -19,6 +19,7 @@ foreach(layer IN LISTS embedded)
     install(DIRECTORY ${folder}/include/anybpf DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp" PATTERN "*.def" PATTERN "*.h")
 endforeach()
 target_include_directories(anybpf INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+target_link_libraries(anybpf INTERFACE -l:libasmjit.a ${CMAKE_DL_LIBS})
 
 set(installed anybpf)
 if(TARGET anybpf_embed_object)
@@ -35,7 +36,8 @@ endif()
 install(TARGETS ${installed} EXPORT anybpfTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT anybpfTargets NAMESPACE anybpf:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/anybpf)
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/anybpfConfig.cmake CONTENT [[
-# anybpf::anybpf: the BPF system as a library. Its headers need tl::expected (Debian: libexpected-dev).
+# anybpf::anybpf: the BPF system as a library. It needs asmjit (Debian: libasmjit-dev), its C++ headers tl::expected
+# (libexpected-dev).
 include("${CMAKE_CURRENT_LIST_DIR}/anybpfTargets.cmake")
 ]] @ONLY)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/anybpfConfigVersion.cmake COMPATIBILITY SameMinorVersion)
@@ -54,7 +56,7 @@ file(APPEND ${CMAKE_BINARY_DIR}/anybpf.pc [[
 
 Name: anybpf
 Description: BPF in an application
-Libs: -L${libdir} -lanybpf
+Libs: -L${libdir} -lanybpf -l:libasmjit.a
 Cflags: -I${includedir} -std=c++20
 ]])
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/anybpf-object.pc CONTENT "${pc_head}" @ONLY)
@@ -70,7 +72,7 @@ file(APPEND ${CMAKE_BINARY_DIR}/anybpf-c.pc [[
 
 Name: anybpf-c
 Description: BPF in an application in C, with objects of clang's
-Libs: -L${libdir} -lanybpf-object -lanybpf -l:libbpf.a -lelf -lz -lstdc++ -lm
+Libs: -L${libdir} -lanybpf-object -lanybpf -l:libasmjit.a -l:libbpf.a -lelf -lz -lstdc++ -lm
 Cflags: -I${includedir}
 ]])
 foreach(name IN ITEMS anybpf anybpf-object anybpf-c)

@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <set>
 #include <thread>
 
 #include "anybpf/abi/helper.hpp"
+#include "anybpf/engine/llvm.hpp"
 #include "anybpf/isa/text.hpp"
 
 extern "C" int c_interface(const char* root);
@@ -300,6 +302,10 @@ TEST_F(Embed, NothingIsLeft) {
 TEST_F(Embed, EnginesAreChosenByName) {
     ASSERT_FALSE(engines().empty());
     for (const std::string_view name : engines()) {
+        if (name == engine::Llvm::name && !engine::Llvm::available()) {
+            std::printf("skipped: %s: %s\n", name.data(), engine::Llvm::available().error().message.c_str());
+            continue;
+        }
         const auto machine = Machine::open({.root = root_, .engine = std::string(name)});
         ASSERT_TRUE(machine.has_value()) << name << ": " << machine.error().message;
         EXPECT_EQ(machine->load({.name = "p", .insns = code("r0 = 3\nexit")}).value().filter({}).value(), 3U) << name;
