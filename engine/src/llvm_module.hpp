@@ -65,7 +65,7 @@ struct Build {
 // yields is one.
 struct Entry {
     u64 (*run)(void* context, void* run, u64 second);  // of an application's program: (context, host)
-    const void* tail;                                  // both for other code of ours alone: see lift.cpp
+    const void* tail;                                  // both for other code of ours alone: see lift.hpp
     const void* callback;
 };
 
