@@ -48,6 +48,7 @@ class Generator {
     }
     void start_frame();
     void memory(Op op, std::string_view name);
+    void packet(Op op, std::string_view name);
     void call();
     void step();
     void body(u32 index);
@@ -83,6 +84,15 @@ void Generator::memory(Op op, std::string_view name) {
         add(op, reg(), base, off, 0);
     else
         add(op, base, reg(), off, static_cast<i32>(value()));
+}
+
+// Mostly inside of the packet, for the function returns where it is not.
+void Generator::packet(Op op, std::string_view name) {
+    const bool indirect = name.find("ind") != name.npos;
+    const u8 index = static_cast<u8>(7 + below(3));
+    if (indirect) set(index, below(memory_bytes / 2));
+    add(op, 0, index, 0, below(indirect ? memory_bytes / 2 : memory_bytes));
+    if (out_.proved) define(1, 5);
 }
 
 void Generator::call() {
@@ -129,6 +139,7 @@ void Generator::step() {
         jumps_.push_back(out_.insns.size());
         return add(op, reg(), reg(), static_cast<i32>(below(6)), static_cast<i32>(value()));
     }
+    if (name.starts_with("packet")) return packet(op, name);
     // The index is what the context starts with.
     if (engine::op_indices[static_cast<u16>(op)] == engine::Index::array)
         return add(op, reg(), context, 0, below(maps));
@@ -211,6 +222,9 @@ Seen run_on(const program::Lowered& lowered, Seen& place, bool bound_helpers) {
     Host host{.ids = &ids, .seen = {}, .program = executable->get()};
     abi::Run run;
     run.vcpu = 2;
+    std::array<std::byte, memory_bytes> packet{};
+    for (u32 i = 0; i < packet.size(); ++i) packet[i] = static_cast<std::byte>(i * 37 + 1);
+    run.packet.bytes = packet;
     run.context = place.memory.data();
     run.environment = &host;
     run.helpers = &helpers;
