@@ -307,6 +307,7 @@ add rsp, 0x8
 ret
 mov eax, 0x1
 ret
+mov byte ptr [r12+0x40], 0x1
 mov r11, [r12+0x38]
 mov rsp, [r11+0x8]
 xor eax, eax
