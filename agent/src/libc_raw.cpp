@@ -250,6 +250,12 @@ int openat(int directory, const char* path, int flags, ...) {
     }
     return static_cast<int>(checked(raw(SYS_openat, directory, path, flags, mode)));
 }
+// What calls of these become in layers that are built with _FORTIFY_SOURCE.
+int __open_2(const char* path, int flags) { return open(path, flags); }
+void* __memcpy_chk(void* to, const void* from, size_t size, size_t) { return memcpy(to, from, size); }
+void* __memmove_chk(void* to, const void* from, size_t size, size_t) { return memmove(to, from, size); }
+void* __memset_chk(void* to, int value, size_t size, size_t) { return memset(to, value, size); }
+
 int close(int fd) { return static_cast<int>(checked(raw(SYS_close, fd))); }
 ssize_t read(int fd, void* to, size_t size) { return checked(raw(SYS_read, fd, to, size)); }
 ssize_t pread(int fd, void* to, size_t size, off_t at) { return checked(raw(SYS_pread64, fd, to, size, at)); }

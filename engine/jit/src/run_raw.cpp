@@ -39,7 +39,8 @@ ANYBPF_RUNS_CODE u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 
     if (table == nullptr || !is_function(function) || index >= table->count || state.depth + 1 == abi::max_frames)
         return 0;
     i32 distance = 0;
-    std::memcpy(&distance, reinterpret_cast<const std::byte*>(table + 1) + sizeof(i32) * index, sizeof(distance));
+    // Not std::memcpy: where it is fortified, it is a function for other targets.
+    __builtin_memcpy(&distance, reinterpret_cast<const std::byte*>(table + 1) + sizeof(i32) * index, sizeof(distance));
     const u64 enter = at_distance(table, table->enter), body = at_distance(table, distance);
     const u64 unwind = state.unwind;
     const u32 depth = state.depth;
