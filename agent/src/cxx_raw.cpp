@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the agent needs of the C++ runtime, its own. Nothing is thrown in the agent, so a throw is a bug: it traps, as an
-// assertion would. With these definitions at hand the linker takes no unwinder, no demangler and no emergency pool from
-// the compiler's libraries, which would cost every exec relocations, constructors and a mapping.
+// What the agent needs of the C++ runtime, its own. Nothing is thrown in the agent, so a throw is a bug: it traps, as
+// an assertion would. With these definitions at hand the linker takes no unwinder, no demangler and no emergency pool
+// from the compiler's libraries, which would cost every exec relocations, constructors and a mapping.
 #include <cstddef>
 #include <typeinfo>
 

@@ -138,8 +138,7 @@ Verdict judge(long directory, const char* path, long flags, u32 depth) {
     if (raw(SYS_fstat, fd, &file) == 0 && S_ISREG(file.st_mode) && (file.st_mode & 0111) != 0) image.open();
     char* const text = image.start.text;
     if (image.size >= 4 && std::memcmp(text, ELFMAG, SELFMAG) == 0) {
-        verdict =
-            gains_privilege(file) ? Verdict{false, "it gains privilege (setuid or setgid)"} : judge_elf(image);
+        verdict = gains_privilege(file) ? Verdict{false, "it gains privilege (setuid or setgid)"} : judge_elf(image);
     } else if (image.size > 2 && text[0] == '#' && text[1] == '!' && depth < 5) {
         text[255] = '\0';  // the kernel reads no more of it (BINPRM_BUF_SIZE)
         char* from = text + 2;

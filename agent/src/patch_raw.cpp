@@ -7,10 +7,10 @@
 // would pay for sites that it never comes to. So a page of the C library is patched when its sites have cost so many
 // signals (worthwhile), and all of them before the process gets a second thread.
 //
-// Safe because patching happens while the process has one thread, which is in the agent and so runs no code of the pages
-// that change (nor any C library code at all: copies and system calls are the agent's own), and whose frames below may
-// stand before or behind the one instruction that is replaced, never inside; a page is writable or executable, never
-// both; and only bytes are changed that still read as the instruction they replace.
+// Safe because patching happens while the process has one thread, which is in the agent and so runs no code of the
+// pages that change (nor any C library code at all: copies and system calls are the agent's own), and whose frames
+// below may stand before or behind the one instruction that is replaced, never inside; a page is writable or
+// executable, never both; and only bytes are changed that still read as the instruction they replace.
 #include <elf.h>
 #include <fcntl.h>
 #include <link.h>

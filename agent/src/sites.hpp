@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The system call sites of the C library that this agent was built beside, by build id, so that a process that gets a
-// second thread need not read the library's whole text. Written by agent/find_sites.py at build time; used only where the bytes agree.
+// second thread need not read the library's whole text. Written by agent/find_sites.py at build time; used only where
+// the bytes agree.
 #pragma once
 
 #include <array>

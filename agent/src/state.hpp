@@ -138,7 +138,7 @@ struct Tls {
 
 struct Process {
     hooks::SyscallHooks* hooks = nullptr;
-    bool sealed = false;  // a seccomp filter may be in force: no system call of our own any more
+    bool sealed = false;    // a seccomp filter may be in force: no system call of our own any more
     bool threaded = false;  // a second thread was made, once
     u32 pid = 0;
     u32 tree = 0;

@@ -327,17 +327,14 @@ u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r
     if (!is_function(function) || subprogram >= executable.subprograms.size() || state.depth + 1 == abi::max_frames)
         return 0;
     ++state.depth;
-    const u64 result =
-        execute(&state, &executable.code[executable.subprograms[subprogram]], {r1, r2, r3, r4, r5});
+    const u64 result = execute(&state, &executable.code[executable.subprograms[subprogram]], {r1, r2, r3, r4, r5});
     --state.depth;
     return result;
 }
 
 }  // namespace
 
-const void* interpreter_handler(u32 op) {
-    return reinterpret_cast<const void*>(execute(nullptr, nullptr, {op}));
-}
+const void* interpreter_handler(u32 op) { return reinterpret_cast<const void*>(execute(nullptr, nullptr, {op})); }
 
 u64 Interpreter::run(const Executable& executable, abi::Run& run, u64 second) {
     State state;

@@ -24,7 +24,7 @@ struct Sink {
 struct RunLayout {
     u32 helpers, tail_target, call_back, engine;
     u32 vcpu, environment, gave_up;  // only of abi::Run
-    u32 maps;               // only of anybpf_host
+    u32 maps;                        // only of anybpf_host
 };
 
 struct Program {

@@ -16,7 +16,9 @@ namespace {
 // Of each finding its name, the sentence, and the advice.
 constexpr auto words = texts<[] {
     return std::to_array<std::string_view>({
-        "none", "", "",
+        "none",
+        "",
+        "",
 #define ANYBPF_FINDING(name, sentence, advice) #name, sentence, advice,
 #include "anybpf/verifier/findings.def"
     });

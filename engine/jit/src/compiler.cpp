@@ -319,11 +319,11 @@ u32 Compiler::instruction(u32 at) {
             a_.mov(wide(insn.dst), x86::qword_ptr(wide(insn.dst)));
             a_.mov(wide(insn.dst), x86::qword_ptr(wide(insn.dst)));
             return 0;
-#define ANYBPF_PACKET(name)                                         \
-    case Op::packet_abs_##name:                                     \
+#define ANYBPF_PACKET(name)                                     \
+    case Op::packet_abs_##name:                                 \
         packet_load(insn, false, isa::bytes(isa::Width::name)); \
-        return 0;                                                   \
-    case Op::packet_ind_##name:                                     \
+        return 0;                                               \
+    case Op::packet_ind_##name:                                 \
         packet_load(insn, true, isa::bytes(isa::Width::name));  \
         return 0;
             ANYBPF_PACKET(word)

@@ -71,8 +71,8 @@ struct Run {
 constexpr i32 net_offset = -0x100000, link_offset = -0x200000;
 std::optional<u32> load_packet(const Packet& packet, i32 offset, u32 size);
 
-// The same of the run's packet for engines, of a helper's shape: r1 the offset, of which the low 32 bits count, as in the
-// kernel; r2 the size; returns the number, or packet_outside.
+// The same of the run's packet for engines, of a helper's shape: r1 the offset, of which the low 32 bits count, as in
+// the kernel; r2 the size; returns the number, or packet_outside.
 constexpr u64 packet_outside = u64{1} << 32;
 u64 load_packet_of(Run& run, u64 r1, u64 r2, u64, u64, u64);
 
