@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <utility>
 
 #include "anybpf/abi/helper.hpp"
@@ -8,7 +9,7 @@
 namespace anybpf::abi {
 namespace {
 
-constexpr std::array protos = {
+constexpr auto protos = std::to_array<HelperProto>({
 #define ANYBPF_HELPER(name, who, gpl, returns, a1, a2, a3, a4, a5) \
     HelperProto{HelperId::name,                                    \
                 HelperFor::who,                                    \
@@ -16,7 +17,7 @@ constexpr std::array protos = {
                 RetKind::returns,                                  \
                 {ArgKind::a1, ArgKind::a2, ArgKind::a3, ArgKind::a4, ArgKind::a5}},
 #include "anybpf/abi/helpers.def"
-};
+});
 
 constexpr auto proto_index = [] {
     std::array<u8, helper_count> index{};

@@ -20,8 +20,8 @@ class Counting : public SyscallHooks {
     u64 seen() const override { return seen_; }
     void refresh() override { seen_ = counts_->epoch.load(); }
     bool orphaned() const override { return counts_->orphaned.load(std::memory_order_relaxed) != 0; }
-    void attach_thread(SyscallThread& thread) override {
-        thread.vcpu.tid = static_cast<u32>(raw_(SYS_gettid, 0, 0, 0, 0, 0, 0));
+    void attach_thread(SyscallThread& thread, robust_list_head* own) override {
+        thread.vcpu = maps::VcpuThread::current(own);
     }
     void comm_changed(SyscallThread&) override {}
     void ids_changed(SyscallThread&) override {}

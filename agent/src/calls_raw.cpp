@@ -181,10 +181,10 @@ ThreadState* finish(ThreadState* owner, SyscallRegisters& registers, u32 nr) {
     return state;
 }
 
-void call_enter(void* thread, const void* registers) {
+[[gnu::hot]] void call_enter(void* thread, const void* registers) {
     process.hooks->enter(*static_cast<hooks::SyscallThread*>(thread), *static_cast<const SyscallRegisters*>(registers));
 }
-void call_exit(void* thread, const void* registers) {
+[[gnu::hot]] void call_exit(void* thread, const void* registers) {
     process.hooks->exit(*static_cast<hooks::SyscallThread*>(thread), *static_cast<const SyscallRegisters*>(registers));
 }
 void call_refresh(void*, const void*) { process.hooks->refresh(); }
@@ -267,7 +267,7 @@ using namespace anybpf;
 using namespace anybpf::agent;
 
 // Called by entry_raw.S on the agent's stack; the result is where to go.
-extern "C" u64 anybpf_on_enter(ThreadState* state) {
+extern "C" [[gnu::hot]] u64 anybpf_on_enter(ThreadState* state) {
     auto& r = state->registers;
     state->publish = state;
     const u64 number = r.ax;
@@ -307,7 +307,7 @@ extern "C" u64 anybpf_on_enter(ThreadState* state) {
     return leave_to(state, state->slot->go);
 }
 
-extern "C" u64 anybpf_on_exit(ThreadState* owner) {
+extern "C" [[gnu::hot]] u64 anybpf_on_exit(ThreadState* owner) {
     auto& r = owner->registers;
     r.orig_ax = owner->slot->nr != any_number ? owner->slot->nr : owner->nr;
     r.cs = 0x33;

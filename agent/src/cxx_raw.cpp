@@ -8,6 +8,8 @@
 #define ANYBPF_TRAPS __attribute__((noreturn, cold, used))
 
 extern "C" {
+[[gnu::visibility("hidden")]] void* __dso_handle = nullptr;  // nothing of the agent is destroyed when its process ends
+
 ANYBPF_TRAPS void __cxa_pure_virtual() { __builtin_trap(); }
 ANYBPF_TRAPS void __cxa_throw(void*, std::type_info*, void (*)(void*)) { __builtin_trap(); }
 ANYBPF_TRAPS void* __cxa_allocate_exception(std::size_t) { __builtin_trap(); }
@@ -17,6 +19,17 @@ ANYBPF_TRAPS void __cxa_end_catch() { __builtin_trap(); }
 ANYBPF_TRAPS void __cxa_rethrow() { __builtin_trap(); }
 ANYBPF_TRAPS int __gxx_personality_v0(int, int, unsigned long, void*, void*) { __builtin_trap(); }
 ANYBPF_TRAPS void _Unwind_Resume(void*) { __builtin_trap(); }
+
+// What guards a local static: 0, 1 when it is made, 2 while it is being made.
+__attribute__((used)) int __cxa_guard_acquire(unsigned* guard) {
+    for (;;) {
+        unsigned state = 0;
+        if (__atomic_compare_exchange_n(guard, &state, 2, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) return 1;
+        if (state == 1) return 0;
+    }
+}
+__attribute__((used)) void __cxa_guard_release(unsigned* guard) { __atomic_store_n(guard, 1, __ATOMIC_RELEASE); }
+ANYBPF_TRAPS void __cxa_guard_abort(unsigned*) { __builtin_trap(); }
 }
 
 namespace std {

@@ -59,21 +59,6 @@
     .p2align 12
 global anybpf_arena_begin
 
-// Stub i. A patched site jumps to its first byte, the dispatcher comes in at the second instruction (stub_call).
-    .p2align 5
-global anybpf_stubs
-    .set i, 0
-    .rept 2048
-    mov anybpf_slots + 32 * i + SLOT_NR(%rip), %eax
-    lea anybpf_slots + 32 * i(%rip), %r11
-    {disp32} jmp anybpf_enter
-    syscall
-    lea anybpf_slots + 32 * i(%rip), %r11
-    {disp32} jmp anybpf_exit
-    .set i, i + 1
-    .endr
-global anybpf_stubs_end
-
 // Slot 0 is libc's syscall(): the instruction before its system call loads the sixth argument.
 global anybpf_stub_r9
     mov 8(%rsp), %r9
@@ -121,6 +106,21 @@ global anybpf_raw
     mov 8(%rsp), %r9
     syscall
     ret
+
+// Stub i. A patched site jumps to its first byte, the dispatcher comes in at the second instruction (stub_call).
+    .p2align 5
+global anybpf_stubs
+    .set i, 0
+    .rept 2048
+    mov anybpf_slots + 32 * i + SLOT_NR(%rip), %eax
+    lea anybpf_slots + 32 * i(%rip), %r11
+    {disp32} jmp anybpf_enter
+    syscall
+    lea anybpf_slots + 32 * i(%rip), %r11
+    {disp32} jmp anybpf_exit
+    .set i, i + 1
+    .endr
+global anybpf_stubs_end
     .p2align 12
 global anybpf_arena_end
 
@@ -144,7 +144,7 @@ global anybpf_tls
     .type anybpf_tls, @object
     .size anybpf_tls, 32
 
-    .text
+    .section .text.hot, "ax", @progbits
 // Saves the guest's registers in its state (rcx), marks the thread busy, and moves to the agent's stack. r11: the slot.
 // Until `active` is cleared the guest's stack pointer is still in place.
 .macro save_registers

@@ -153,9 +153,9 @@ Verdict judge(long directory, const char* path, long flags, u32 depth) {
     return verdict;
 }
 
-bool same_file(const char* path, u64 device, u64 inode) {
-    struct stat file{};
-    return raw(SYS_newfstatat, AT_FDCWD, path, &file, 0) == 0 && file.st_dev == device && file.st_ino == inode;
+bool is_file(const char* path, FileId id) {
+    FileId now;
+    return identify(path, now) && now == id;
 }
 
 // One line in <root>/notices-<tree>, which the supervisor made and shows: pid, reason, path.
@@ -181,6 +181,13 @@ void notice(const char* reason, const char* path) {
 
 }  // namespace
 
+bool identify(const char* path, FileId& id) {
+    struct stat file{};
+    if (raw(SYS_newfstatat, AT_FDCWD, path, &file, 0) != 0) return false;
+    id = {file.st_dev, file.st_ino};
+    return true;
+}
+
 void before_exec(ThreadState* state) {
     auto& r = state->registers;
     const bool at = state->nr == SYS_execveat;
@@ -200,8 +207,7 @@ void before_exec(ThreadState* state) {
         if (verdict.reason != nullptr) notice(verdict.reason, path.data());
         return;
     }
-    if (!same_file(process.agent_path.data(), process.agent_device, process.agent_inode) ||
-        !same_file(process.root.data(), process.root_device, process.root_inode)) {
+    if (!is_file(process.agent_path.data(), process.agent_file) || !is_file(process.root.data(), process.root_file)) {
         notice("the agent cannot be reached from its root directory", path.data());
         return;
     }
@@ -264,6 +270,12 @@ void before_exec(ThreadState* state) {
     writer.number(state->shadow, 16);
     writer.text(",");
     writer.number(ignored_signals(state), 16);
+    for (const FileId& file : {process.agent_file, process.root_file}) {
+        writer.text(",");
+        writer.number(file.device, 10);
+        writer.text(",");
+        writer.number(file.inode, 10);
+    }
     writer.text(":");
     writer.text(root);
     writer.end();

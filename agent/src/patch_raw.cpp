@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <link.h>
 #include <sys/mman.h>
+#include <sys/platform/x86.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -23,6 +24,8 @@
 
 #include "sites.hpp"
 #include "state.hpp"
+
+#pragma weak __x86_get_cpuid_feature_leaf  // since glibc 2.33
 
 namespace anybpf::agent {
 namespace {
@@ -39,11 +42,14 @@ u32 hash(u64 after, u32 nr) {
     return static_cast<u32>((after * 0x9e3779b97f4a7c15ULL + nr * 0x85ebca6bULL) >> 40) % index_size;
 }
 
-// crc32 (SSE 4.2) is how entry_raw.S compares without touching the flags.
-bool can_pass() { return __builtin_cpu_supports("sse4.2") != 0; }
+// crc32 (SSE 4.2) is how entry_raw.S compares without touching the flags. Asked of the dynamic loader, which knows:
+// under a hypervisor each CPUID instruction costs microseconds, and the compiler's own test makes twenty of them at
+// every exec.
+bool can_pass = false;
+bool loader_knows_crc32() { return &__x86_get_cpuid_feature_leaf != nullptr && CPU_FEATURE_ACTIVE(SSE4_2); }
 
-void mark(Slot& slot, bool passing) {
-    const bool watched = !passing || slot.nr >= 512 || is_special(slot.nr);
+void mark(Slot& slot) {
+    const bool watched = !can_pass || slot.nr >= 512 || is_special(slot.nr);
     slot.entry_busy = watched || process.hooks->wants_entry(slot.nr);
     slot.exit_busy = watched || process.hooks->wants_exit(slot.nr);
 }
@@ -55,7 +61,7 @@ void fill(Slot& slot, u64 after, u32 nr, u64 start) {
     slot.nr = nr;
     slot.start = start;
     slot.filled = true;
-    mark(slot, can_pass());
+    mark(slot);
 }
 
 Slot* find(u64 after, u32 nr, u32& at) {
@@ -285,14 +291,16 @@ Slot* slot_for(u64 after, u32 nr) {
 }
 
 void mark_quiet() {
-    const bool passing = can_pass();
     for (u32 i = 0; i < next_slot.load(); ++i)
-        if (anybpf_slots[i].filled) mark(anybpf_slots[i], passing);
+        if (anybpf_slots[i].filled) mark(anybpf_slots[i]);
     anybpf_epoch = &process.hooks->epoch();
     __atomic_store_n(&anybpf_seen, process.hooks->seen() & 0xffffffff, __ATOMIC_RELEASE);
 }
 
-void find_libraries() { dl_iterate_phdr(visit, nullptr); }
+void find_libraries() {
+    can_pass = loader_knows_crc32();
+    dl_iterate_phdr(visit, nullptr);
+}
 
 void warm(u64 after) {
     if (process.threaded || process.sealed || library_count == 0) return;

@@ -6,7 +6,6 @@
 // laid out, before anybody has read it.
 #include <link.h>
 #include <sys/auxv.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
@@ -39,7 +38,7 @@ u64 parse_number(std::string_view text, u32 base) {
     return value;
 }
 
-// tree[,nr,blocked,ignored]:root
+// tree[,nr,blocked,ignored,files]:root
 void parse(std::string_view value, Settings& settings) {
     const auto colon = value.find(':');
     if (colon == std::string_view::npos) return;
@@ -47,7 +46,7 @@ void parse(std::string_view value, Settings& settings) {
     const std::string_view root = value.substr(colon + 1);
     if (root.empty() || root.size() >= process.root.size()) return;
     std::memcpy(process.root.data(), root.data(), root.size());
-    std::array<std::string_view, 4> fields{};
+    std::array<std::string_view, 8> fields{};
     u32 count = 0;
     while (count < fields.size()) {
         const auto comma = numbers.find(',');
@@ -57,10 +56,12 @@ void parse(std::string_view value, Settings& settings) {
     }
     settings.present = true;
     settings.tree = static_cast<u32>(parse_number(fields[0], 10));
-    if (count < 4) return;
+    if (count < fields.size()) return;
     settings.nr = parse_number(fields[1], 10);
     settings.blocked = parse_number(fields[2], 16);
     settings.ignored = parse_number(fields[3], 16);
+    process.agent_file = {parse_number(fields[4], 10), parse_number(fields[5], 10)};
+    process.root_file = {parse_number(fields[6], 10), parse_number(fields[7], 10)};
 }
 
 // Takes our entries out. The array lies directly below the auxiliary vector, which some programs find by walking over
@@ -129,14 +130,6 @@ int find_self(dl_phdr_info* info, std::size_t, void* unused) {
     return 0;
 }
 
-bool identify(const char* path, u64& device, u64& inode) {
-    struct stat file{};
-    if (raw(SYS_newfstatat, -100, path, &file, 0) != 0) return false;
-    device = file.st_dev;
-    inode = file.st_ino;
-    return true;
-}
-
 // What is zero at first and written by every exec, in one call instead of by a fault a page: all up to the first slots.
 void populate_zeros() {
     const u64 begin = reinterpret_cast<u64>(__bss_start) & ~4095ULL, end = reinterpret_cast<u64>(anybpf_slots) + 4096;
@@ -144,16 +137,15 @@ void populate_zeros() {
 }
 
 void start(char** argv, char** environment) {
+    populate_zeros();
     dl_iterate_phdr(find_self, nullptr);
     Settings settings;
     clean_environment(environment, settings);
     if (!settings.present || process.agent_path[0] != '/') return;
-    if (!identify(process.agent_path.data(), process.agent_device, process.agent_inode) ||
-        !identify(process.root.data(), process.root_device, process.root_inode))
+    if (process.root_file == FileId{} &&
+        (!identify(process.agent_path.data(), process.agent_file) || !identify(process.root.data(), process.root_file)))
         return;
-    process.pid = static_cast<u32>(raw(SYS_getpid));
     process.tree = settings.tree;
-    populate_zeros();
     ThreadState* const state = make_first_state();
     if (state == nullptr) return;
     auto hooks = hooks::SyscallHooks::open(process.root.data(), settings.tree, anybpf_raw);

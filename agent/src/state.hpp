@@ -113,6 +113,9 @@ struct ThreadState {
     u64 other_tls;
     u64 exec_memory, exec_size;
 
+    // Raw, so that this struct keeps a layout that entry_raw.S can count on; all zero is its value at birth.
+    alignas(hooks::SyscallThread) std::byte thread_memory[sizeof(hooks::SyscallThread)];
+
     ThreadState* parent;     // the thread whose memory this vfork child borrows
     ThreadState* spare;      // kept for the next vfork
     ThreadState* following;  // every state there is, for reuse
@@ -123,8 +126,6 @@ struct ThreadState {
     u32 held_count;  // our signals, sent while the guest had them blocked
     std::array<siginfo_t, 4> held;
     std::array<u64, 3> robust_list;  // for a thread whose C library has not registered one
-    // Raw, so that this struct keeps a layout that entry_raw.S can count on; all zero is its value at birth.
-    alignas(hooks::SyscallThread) std::byte thread_memory[sizeof(hooks::SyscallThread)];
     hooks::SyscallThread& thread() { return *reinterpret_cast<hooks::SyscallThread*>(thread_memory); }
 };
 
@@ -136,14 +137,18 @@ struct Tls {
     u64 flags;
 };
 
+struct FileId {
+    u64 device = 0, inode = 0;
+    bool operator==(const FileId&) const = default;
+};
+
 struct Process {
     hooks::SyscallHooks* hooks = nullptr;
     bool sealed = false;    // a seccomp filter may be in force: no system call of our own any more
     bool threaded = false;  // a second thread was made, once
-    u32 pid = 0;
     u32 tree = 0;
     u64 text_begin = 0, text_end = 0;  // of the agent
-    u64 agent_device = 0, agent_inode = 0, root_device = 0, root_inode = 0;
+    FileId agent_file, root_file;
     std::array<char, 512> agent_path{}, root{};
     std::atomic<ThreadState*> states{nullptr};
     std::atomic<u32> refresh_lock{0}, slot_lock{0}, fork_lock{0};
@@ -192,15 +197,16 @@ i64 set_altstack(ThreadState* state);
 SignalSet ignored_signals(const ThreadState* state);
 
 // exec_raw.cpp
+bool identify(const char* path, FileId& id);  // false: it cannot be reached
 void before_exec(ThreadState* state);
 void after_exec(ThreadState* state);
 
 // calls_raw.cpp
-void interrupted_before(ThreadState* state, SyscallRegisters& registers);   // the call did not happen
-ThreadState* settle_exit(ThreadState* owner, SyscallRegisters& registers);  // finish it, report its exit
-void report_enter(ThreadState* state, const SyscallRegisters& registers, u32 nr);
-void report_exit(ThreadState* state, const SyscallRegisters& registers, u32 nr);
-void refresh_if_stale();
+void interrupted_before(ThreadState* state, SyscallRegisters& registers);                // the call did not happen
+[[gnu::hot]] ThreadState* settle_exit(ThreadState* owner, SyscallRegisters& registers);  // finish it, report its exit
+[[gnu::hot]] void report_enter(ThreadState* state, const SyscallRegisters& registers, u32 nr);
+[[gnu::hot]] void report_exit(ThreadState* state, const SyscallRegisters& registers, u32 nr);
+[[gnu::hot]] void refresh_if_stale();
 bool is_special(u32 nr);  // a call that the agent takes part in
 
 // Copies without ever faulting: false when the guest's memory is not there.

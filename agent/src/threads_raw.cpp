@@ -7,6 +7,7 @@
 //   anything else   that shares memory cannot be told from its parent: marked in its gs selector and not traced
 // Safe because thread-local memory of another thread is written only where it is the C library's by its own marks, and
 // before that thread exists.
+#include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -18,7 +19,7 @@ namespace anybpf::agent {
 namespace {
 
 constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000, clone_sighand = 0x800, clone_settls = 0x80000;
-constexpr u64 guard_size = 4096, stack_size = 256 * 1024;
+constexpr u64 guard_size = 4096, stack_size = 256 * 1024, stack_used = 2 * 4096;  // used: by a signal
 constexpr u64 state_size = (sizeof(ThreadState) + 4095) & ~4095ULL;
 constexpr u32 alien_clone = 0x33;
 constexpr long set_dispatch = 59;
@@ -58,21 +59,21 @@ void reset(ThreadState* state) {
 // A run of a program is announced through the thread's robust list, which the kernel forgets at every clone. The C
 // library registers its own soon; until then, and where it does not (vfork), the one that this memory had before
 // serves: the kernel acts only on what carries the dying thread's own id.
-void register_robust_list(ThreadState* state, const robust_list_head* known) {
-    u64 registered = 0, size = 0;
-    if (process.sealed || (raw(SYS_get_robust_list, 0, &registered, &size) == 0 && registered != 0)) return;
-    const auto itself = reinterpret_cast<u64>(&state->robust_list);
-    state->robust_list = {itself, 0, 0};
-    raw(SYS_set_robust_list, known != nullptr ? reinterpret_cast<u64>(known) : itself, sizeof(state->robust_list));
+void introduce(ThreadState* state, robust_list_head* known) {
+    static_assert(sizeof(state->robust_list) == sizeof(robust_list_head));
+    auto* list = known != nullptr ? known : reinterpret_cast<robust_list_head*>(&state->robust_list);
+    process.hooks->attach_thread(state->thread(), process.sealed ? nullptr : list);
 }
 
-// guard | stack | state | room for something else
-ThreadState* map_state(u64 room) {
+// guard | stack | state | room for something else. The pages from `used` before the state to `used_behind` after it are
+// made in one call instead of by a fault each.
+ThreadState* map_state(u64 room, u64 used, u64 used_behind) {
     const long at = raw(SYS_mmap, 0, guard_size + stack_size + state_size + room, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at < 0) return nullptr;
     raw(SYS_mprotect, at, guard_size, PROT_NONE);
     const u64 base = static_cast<u64>(at) + guard_size;
+    raw(SYS_madvise, base + stack_size - used, used + state_size + used_behind, madvise_populate_write);
     auto* state = reinterpret_cast<ThreadState*>(base + stack_size);
     state->stack_base = base;
     state->stack_size = stack_size;
@@ -93,7 +94,6 @@ void leave_locks() {
 
 void fork_child(ThreadState* state) {
     leave_locks();
-    process.pid = static_cast<u32>(raw(SYS_getpid));
     for (ThreadState* each = process.states.load(); each != nullptr; each = each->following)
         if (each != state) each->in_use.store(0);
     if (state->spare != nullptr) state->spare->in_use.store(1);
@@ -102,8 +102,7 @@ void fork_child(ThreadState* state) {
     state->parent = nullptr;
     state->held_count = 0;
     state->armed = arm(state);
-    register_robust_list(state, state->thread().vcpu.robust);
-    process.hooks->attach_thread(state->thread());
+    introduce(state, state->thread().vcpu.robust);
 }
 
 }  // namespace
@@ -122,18 +121,14 @@ ThreadState* make_state() {
             return each;
         }
     }
-    return process.sealed ? nullptr : map_state(0);
+    return process.sealed ? nullptr : map_state(0, stack_used, 0);
 }
 
-// Every exec pays for this: one mapping for the state and the first of the heap, whose pages, with those of the stack
-// which a signal uses, are made in one call instead of by a fault each.
+// Every exec pays for this: one mapping for the state and the first of the heap.
 ThreadState* make_first_state() {
-    constexpr u64 heap_size = 1 << 16, heap_used = 4 * 4096, stack_used = 2 * 4096;
-    ThreadState* const state = map_state(heap_size);
-    if (state == nullptr) return nullptr;
-    const u64 begin = reinterpret_cast<u64>(state), heap = begin + state_size;
-    raw(SYS_madvise, begin - stack_used, stack_used + state_size + heap_used, madvise_populate_write);
-    give_heap(reinterpret_cast<char*>(heap), heap_size);
+    constexpr u64 heap_size = 1 << 16, heap_used = 4 * 4096;
+    ThreadState* const state = map_state(heap_size, stack_used, heap_used);
+    if (state != nullptr) give_heap(reinterpret_cast<char*>(state) + state_size, heap_size);
     return state;
 }
 
@@ -149,10 +144,9 @@ bool arm(ThreadState* state) {
 void birth(ThreadState* state) {
     const AltStack stack{.base = state->stack_base, .flags = 0, .size = state->stack_size};
     raw(SYS_sigaltstack, &stack, 0);
-    register_robust_list(state, state->parent != nullptr ? state->parent->thread().vcpu.robust : nullptr);
     state->born = true;
     state->armed = arm(state);
-    process.hooks->attach_thread(state->thread());
+    introduce(state, state->parent != nullptr ? state->parent->thread().vcpu.robust : nullptr);
 }
 
 // The last moment at which text can be patched at leisure.

@@ -112,7 +112,7 @@ bool packet_bytes(abi::Run& run, u64 offset, u32 size, u64& r0) {
 #else
 #define ANYBPF_ONE_COPY __attribute__((noinline, noclone, optimize("no-gcse")))
 #endif
-ANYBPF_ONE_COPY u64 execute(State* state, const Slot* pc, const std::array<u64, 5>& arguments) {
+[[gnu::hot]] ANYBPF_ONE_COPY u64 execute(State* state, const Slot* pc, const std::array<u64, 5>& arguments) {
     if (state == nullptr) {
         // Distances need no relocation.
         static const i32 distances[] = {

@@ -2,7 +2,6 @@
 // An event passes: table lookup, guard, virtual CPU, then for each program its view of the event and the run.
 #include "anybpf/hooks/syscall.hpp"
 
-#include <sched.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 
@@ -43,7 +42,7 @@ class Hooks final : public SyscallHooks, private helpers::Host {
     Hooks(kernel::Root root, maps::VcpuTable vcpus, u32 tree, RawSyscall raw, bool believe)
         : root_(std::move(root)), vcpus_(vcpus), tree_(tree), system_(raw), loader_(root_, believe) {}
 
-    bool stale() const override {
+    [[gnu::hot]] bool stale() const override {
         return root_.epoch() != seen_.load(std::memory_order_relaxed) ||
                (root_.supervisor_dead(tree_) && !orphaned_.load(std::memory_order_relaxed));
     }
@@ -52,20 +51,24 @@ class Hooks final : public SyscallHooks, private helpers::Host {
     void refresh() override;
     bool orphaned() const override { return orphaned_.load(std::memory_order_relaxed); }
 
-    void attach_thread(SyscallThread& thread) override;
+    void attach_thread(SyscallThread& thread, robust_list_head* own) override;
     void comm_changed(SyscallThread& thread) override { system_.read_comm(thread.task); }
     void ids_changed(SyscallThread& thread) override { system_.read_ids(thread.task); }
 
-    bool wants_entry(u32 number) const override {
+    [[gnu::hot]] bool wants_entry(u32 number) const override {
         const Table& table = *table_.load(std::memory_order_acquire);
         return Table::range(table.enter, number).count != 0;
     }
-    bool wants_exit(u32 number) const override {
+    [[gnu::hot]] bool wants_exit(u32 number) const override {
         const Table& table = *table_.load(std::memory_order_acquire);
         return Table::range(table.exit, number).count != 0;
     }
-    void enter(SyscallThread& thread, const SyscallRegisters& user) override { run_all<true>(thread, user); }
-    void exit(SyscallThread& thread, const SyscallRegisters& user) override { run_all<false>(thread, user); }
+    [[gnu::hot]] void enter(SyscallThread& thread, const SyscallRegisters& user) override {
+        run_all<true>(thread, user);
+    }
+    [[gnu::hot]] void exit(SyscallThread& thread, const SyscallRegisters& user) override {
+        run_all<false>(thread, user);
+    }
     u64 missed() const override { return missed_.load(std::memory_order_relaxed); }
     const std::string& problem() const override { return loader_.problem(); }
 
@@ -77,7 +80,7 @@ class Hooks final : public SyscallHooks, private helpers::Host {
         SyscallRegisters function;  // of the kernel's function
     };
     template <bool entry>
-    void run_all(SyscallThread& thread, const SyscallRegisters& user);
+    [[gnu::hot]] void run_all(SyscallThread& thread, const SyscallRegisters& user);
     template <bool entry>
     static void* view_of(const Attached& attached, const SyscallRegisters& user, u32 tid, Views& views);
     static const void* tail_target(abi::Run& run, u64 map, u32 index);
@@ -91,6 +94,7 @@ class Hooks final : public SyscallHooks, private helpers::Host {
     maps::VcpuTable vcpus_;
     const u32 tree_;
     const System system_;
+    const abi::HelperBodies& bodies_ = helpers::bodies();
     Loader loader_;
     // Mapped with the first program that prints: an exec should not pay for what it does not use.
     kernel::MappedMap trace_;
@@ -123,11 +127,12 @@ void Hooks::refresh() {
     seen_.store(epoch, std::memory_order_relaxed);
 }
 
-void Hooks::attach_thread(SyscallThread& thread) {
+void Hooks::attach_thread(SyscallThread& thread, robust_list_head* own) {
     thread.running = false;
-    thread.vcpu = maps::VcpuThread::current();
+    thread.vcpu = maps::VcpuThread::current(own);
     thread.task.forget();
-    system_.read_pids(thread.task);
+    thread.task.tid = thread.vcpu.tid;
+    system_.read_pid(thread.task);
     system_.read_comm(thread.task);
     system_.read_ids(thread.task);
 }
@@ -185,9 +190,9 @@ void Hooks::run_all(SyscallThread& thread, const SyscallRegisters& user) {
         helpers::Environment environment{&thread.task, this, trace};
         HookRun run;
         run.vcpu = claim->slot;
-        run.cpu = static_cast<u32>(::sched_getcpu());
+        run.cpu = maps::current_cpu();
         run.environment = &environment;
-        run.helpers = &helpers::bodies();
+        run.helpers = &bodies_;
         run.tail_target = tail_target;
         run.table = &table;
         for (const auto& attached : programs) {

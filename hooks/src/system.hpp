@@ -11,8 +11,8 @@ class System {
   public:
     explicit System(RawSyscall raw);
 
-    void read_pids(helpers::Thread& thread) const;  // pid and tid
-    void read_ids(helpers::Thread& thread) const;   // uid and gid
+    void read_pid(helpers::Thread& thread) const;
+    void read_ids(helpers::Thread& thread) const;  // uid and gid
     void read_comm(helpers::Thread& thread) const;
     // Writes a byte to the FIFO, if anything can be written; a reader that sleeps there wakes.
     void wake(const std::string& fifo) const;

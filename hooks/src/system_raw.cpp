@@ -30,10 +30,7 @@ i64 System::call(i64 number, u64 a, u64 b, u64 c, u64 d) const {
     return raw_(number, static_cast<long>(a), static_cast<long>(b), static_cast<long>(c), static_cast<long>(d), 0, 0);
 }
 
-void System::read_pids(helpers::Thread& thread) const {
-    thread.pid = static_cast<u32>(call(SYS_getpid, 0, 0, 0, 0));
-    thread.tid = static_cast<u32>(call(SYS_gettid, 0, 0, 0, 0));
-}
+void System::read_pid(helpers::Thread& thread) const { thread.pid = static_cast<u32>(call(SYS_getpid, 0, 0, 0, 0)); }
 
 void System::read_ids(helpers::Thread& thread) const {
     thread.uid = static_cast<u32>(call(SYS_getuid, 0, 0, 0, 0));

@@ -2,9 +2,10 @@
 // The root directory: its page, the table of ids, births, handles, and collection. The protocols are those of DESIGN
 // decision 2; each function says what may happen to it when its process is killed in between.
 //
-// Raw here: the page is used in place as RootPage. Safe because a page that fails the checks of open_page (size, magic,
-// offsets) is refused, all its fields are atomics or written before the page gets its name, and its size never changes.
-// A robust mutex of glibc lies in each tree line; nobody but supervise() and abandon() treats it as one.
+// Raw here: the page is used in place as RootPage and ObjectTable. Safe because a page that fails the checks of
+// open_page (size, magic, offsets) is refused, all its fields are atomics or written before the page gets its name, and
+// its size never changes. A robust mutex of glibc lies in each tree line; nobody but supervise() and abandon() treats
+// it as one.
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -33,7 +34,8 @@ static_assert(sizeof(pthread_mutex_t) <= offsetof(Tree, generation));
 constexpr u32 trace_bytes = 256 << 10;
 constexpr std::size_t page_header = (sizeof(RootPage) + 127) / 128 * 128;  // the table wants this alignment
 
-std::size_t page_bytes() { return page_header + maps::VcpuTable::bytes(maps::VcpuTable::default_slots); }
+std::size_t vcpu_bytes() { return maps::VcpuTable::bytes(maps::VcpuTable::default_slots); }
+std::size_t page_bytes() { return page_header + vcpu_bytes() + sizeof(ObjectTable); }
 
 bool on_tmpfs(const std::string& path) {
     struct statfs info;
@@ -211,14 +213,17 @@ Result<Root> Root::open_page(std::string path, bool holder, bool create) {
         root.device_ = info.st_dev;
         root.page_inode_ = info.st_ino;
         root.path_ = path;
-        RootPage* page = make ? new (root.page_.data()) RootPage{} : &root.page();
+        auto* page = reinterpret_cast<RootPage*>(root.page_.data());
+        if (make) new (page) RootPage{};
+        root.shared_ = page;
         if (make) {
             page->magic = root_magic;
             page->version = files_version;
             if (::getrandom(&page->root, sizeof(page->root), 0) != sizeof(page->root)) return fail_errno("getrandom");
             page->vcpu_offset = page_header;
-            page->vcpu_bytes = static_cast<u32>(page_bytes() - page_header);
-            maps::VcpuTable::format(root.page_.bytes().subspan(page_header), maps::VcpuTable::default_slots);
+            page->vcpu_bytes = static_cast<u32>(vcpu_bytes());
+            maps::VcpuTable::format(root.page_.bytes().subspan(page_header, vcpu_bytes()),
+                                    maps::VcpuTable::default_slots);
             pthread_mutexattr_t robust;
             ::pthread_mutexattr_init(&robust);
             ::pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
@@ -232,7 +237,7 @@ Result<Root> Root::open_page(std::string path, bool holder, bool create) {
             }
         }
         if (page->magic != root_magic || page->version != files_version || page->vcpu_offset != page_header ||
-            page->vcpu_bytes != page_bytes() - page_header)
+            page->vcpu_bytes != vcpu_bytes())
             return fail(Errc::malformed, page_path + " is not a root's page of this version");
         if (holder) {
             // From here the mapping keeps the lock: close_range() in the host's program cannot take it away.
@@ -267,6 +272,7 @@ Result<> Root::make_trace() {
 Root::Root(Root&& other) noexcept
     : path_(std::move(other.path_)),
       page_(std::move(other.page_)),
+      shared_(other.shared_),
       device_(other.device_),
       page_inode_(other.page_inode_),
       holder_(std::exchange(other.holder_, 0)),
@@ -290,9 +296,13 @@ Root::~Root() {
     remove_page();
 }
 
-RootPage& Root::page() const { return *reinterpret_cast<RootPage*>(page_.data()); }
+ObjectTable& Root::objects() const {
+    return *reinterpret_cast<ObjectTable*>(page_.data() + page_header + vcpu_bytes());
+}
 
-Result<maps::VcpuTable> Root::vcpus() const { return maps::VcpuTable::open(page_.bytes().subspan(page_header)); }
+Result<maps::VcpuTable> Root::vcpus() const {
+    return maps::VcpuTable::open(page_.bytes().subspan(page_header, vcpu_bytes()));
+}
 
 // ------------------------------------------------------------------------------------------------------- trees
 
@@ -345,7 +355,7 @@ u32 Root::next_id(ObjectKind kind, u32 after) const {
     u64 best = 0;
     const u32 used = std::min(page().objects_used.load(std::memory_order_acquire), max_objects);
     for (u32 i = 0; i < used; ++i) {
-        const u64 word = page().objects[i].load(std::memory_order_acquire);
+        const u64 word = objects()[i].load(std::memory_order_acquire);
         if (word > low && word <= high && (best == 0 || word < best)) best = word;
     }
     return static_cast<u32>(best);
@@ -355,7 +365,7 @@ std::vector<u32> Root::ids(ObjectKind kind) const {
     std::vector<u32> found;
     const u32 used = std::min(page().objects_used.load(std::memory_order_acquire), max_objects);
     for (u32 i = 0; i < used; ++i) {
-        const u64 word = page().objects[i].load(std::memory_order_acquire);
+        const u64 word = objects()[i].load(std::memory_order_acquire);
         if (word >> 32 == u64{static_cast<u32>(kind)} + 1) found.push_back(static_cast<u32>(word));
     }
     std::sort(found.begin(), found.end());
@@ -366,8 +376,8 @@ bool Root::enter_table(ObjectId object) {
     auto& used = page().objects_used;
     for (u32 i = 0; i < max_objects; ++i) {
         u64 free = 0;
-        if (page().objects[i].load(std::memory_order_relaxed) != 0 ||
-            !page().objects[i].compare_exchange_strong(free, table_word(object)))
+        if (objects()[i].load(std::memory_order_relaxed) != 0 ||
+            !objects()[i].compare_exchange_strong(free, table_word(object)))
             continue;
         u32 before = used.load();
         while (before <= i && !used.compare_exchange_weak(before, i + 1)) {
@@ -381,7 +391,7 @@ void Root::leave_table(ObjectId object) {
     const u32 used = std::min(page().objects_used.load(), max_objects);
     for (u32 i = 0; i < used; ++i) {
         u64 word = table_word(object);
-        if (page().objects[i].compare_exchange_strong(word, 0)) return;
+        if (objects()[i].compare_exchange_strong(word, 0)) return;
     }
 }
 

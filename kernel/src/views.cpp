@@ -184,12 +184,18 @@ Result<std::vector<std::byte>> Root::read_btf(u32 id) const {
 
 std::vector<Attachment> Root::attachments() const {
     std::vector<Attachment> found;
-    for (const u32 id : ids(ObjectKind::link))
-        if (auto link = open_link(id); link && link->kind != HookKind::none && link->prog_id != 0)
-            found.push_back(std::move(*link));
-    for (const u32 id : ids(ObjectKind::event))
+    std::vector<u32> linked;  // events: they need not be opened
+    for (const u32 id : ids(ObjectKind::link)) {
+        auto link = open_link(id);
+        if (!link) continue;
+        linked.push_back(link->event_id);
+        if (link->kind != HookKind::none && link->prog_id != 0) found.push_back(std::move(*link));
+    }
+    for (const u32 id : ids(ObjectKind::event)) {
+        if (std::ranges::find(linked, id) != linked.end()) continue;
         if (auto event = open_event(id); event && event->prog_id != 0 && event->attached == 0)
             found.push_back(std::move(*event));
+    }
     return found;
 }
 

@@ -37,7 +37,9 @@ static_assert(sizeof(TableHeader) == 128);
 
 using Pending = std::atomic_ref<robust_list*>;
 
-u32 preferred_cpu() {
+}  // namespace
+
+u32 current_cpu() {
     constexpr std::ptrdiff_t cpu_id_offset = 4;  // struct rseq: cpu_id_start, cpu_id
     if (&__rseq_size != nullptr && __rseq_size != 0) {
         const auto* thread = static_cast<const std::byte*>(__builtin_thread_pointer());
@@ -48,7 +50,6 @@ u32 preferred_cpu() {
     const int cpu = ::sched_getcpu();
     return cpu < 0 ? 0 : static_cast<u32>(cpu);
 }
-}  // namespace
 
 VcpuThread VcpuThread::current(robust_list_head* own) {
     VcpuThread thread;
@@ -100,7 +101,7 @@ u64 VcpuTable::claim(const VcpuThread& thread) {
     robust_list* const outer = pending.load(std::memory_order_relaxed);
     if (holds(thread, outer)) return nothing;
 
-    u32 at = preferred_cpu();
+    u32 at = current_cpu();
     if (at >= count_) at %= count_;
     for (u32 tried = 0; tried < count_; ++tried, at = at + 1 == count_ ? 0 : at + 1) {
         Slot& slot = slots_[at];

@@ -62,7 +62,7 @@ struct Run {
         void* ring;
     };
     u32 reservation_count = 0;
-    std::array<Reservation, 8> reservations{};
+    std::array<Reservation, 8> reservations;
 };
 
 // The 1, 2 or 4 bytes of the packet at the offset as a number in host order, or nothing where it has none there.

@@ -28,12 +28,12 @@ struct Error {
 template <class T = void>
 using Result = tl::expected<T, Error>;
 
-inline tl::unexpected<Error> fail(Errc code, std::string message, int sys_errno = 0) {
+[[gnu::cold]] inline tl::unexpected<Error> fail(Errc code, std::string message, int sys_errno = 0) {
     return tl::make_unexpected(Error{code, std::move(message), sys_errno});
 }
 
 // For a system call that has just failed: what was tried, on which object; reads errno.
-tl::unexpected<Error> fail_errno(std::string_view what, std::string_view object = {});
+[[gnu::cold]] tl::unexpected<Error> fail_errno(std::string_view what, std::string_view object = {});
 
 }  // namespace anybpf
 

@@ -34,7 +34,7 @@ struct Interpreter {
     // Runs to the end; r1 = run.context, r2 = second. Uses a stack area of its own on the caller's stack (8 frames);
     // does not allocate, does not make system calls, is async-signal-safe. What a verified program cannot do (a ninth
     // frame, a call of nothing) ends the run with 0 and sets run.gave_up.
-    static u64 run(const Executable& executable, abi::Run& run, u64 second = 0);
+    [[gnu::hot]] static u64 run(const Executable& executable, abi::Run& run, u64 second = 0);
 };
 
 }  // namespace anybpf::engine

@@ -50,8 +50,8 @@ class SyscallHooks {
     // The supervisor of this tree died: nothing will be attached again, and refresh() has dropped all links.
     virtual bool orphaned() const = 0;
 
-    // At birth, after fork in the child, and after exec; on the thread itself.
-    virtual void attach_thread(SyscallThread& thread) = 0;
+    // At birth, after fork in the child, and after exec; on the thread itself. own: as for VcpuThread::current.
+    virtual void attach_thread(SyscallThread& thread, robust_list_head* own = nullptr) = 0;
     // After prctl(PR_SET_NAME), and where another thread wrote it.
     virtual void comm_changed(SyscallThread& thread) = 0;
     // After calls that set user or group ids.

@@ -3,7 +3,7 @@
 // memory is a file format: fixed-width fields, no pointers, every offset checked by its reader (docs/formats/root.md).
 //
 // clang-format off
-//   page                  RootPage, then the table of virtual CPUs (maps/vcpu.hpp)
+//   page                  RootPage, the table of virtual CPUs (maps/vcpu.hpp), and the table of objects
 //   trace  trace.wake     a RINGBUF map of TraceRecord: what bpf_trace_printk wrote
 //   notices-<tree>        text: images that the agents of a tree could not follow (PID, reason and path, parted by tabs)
 //   map-<id>              a map (docs/formats/map.md)
@@ -36,7 +36,7 @@ namespace anybpf::kernel {
 
 constexpr u32 root_magic = 0x74726261, program_magic = 0x70726261, link_magic = 0x6c726261,
               object_magic = 0x6f726261;  // "abrt" "abrp" "abrl" "abro"
-constexpr u16 files_version = 1;          // of the page and of links
+constexpr u16 files_version = 2;          // of the page and of links
 constexpr u16 program_version = 2;        // of programs: moves on with engine/ops.def, too
 constexpr u32 max_trees = 64;
 
@@ -66,10 +66,12 @@ struct RootPage {
     std::array<std::atomic<u32>, object_kinds> last_id;  // ids are never used twice
     u32 vcpu_offset;                                     // of the VcpuTable in this file
     u32 vcpu_bytes;
-    std::atomic<u32> objects_used;                      // objects[] is free from here on
-    std::array<Tree, max_trees> trees;                  // index 0 is not used: tree 0 means every process of the root
-    std::array<std::atomic<u64>, max_objects> objects;  // (kind + 1) << 32 | id of the living; 0: free
+    std::atomic<u32> objects_used;      // the table of objects is free from here on
+    std::array<Tree, max_trees> trees;  // index 0 is not used: tree 0 means every process of the root
 };
+// Last in the file, so that what every traced process reads lies together: (kind + 1) << 32 | id of the living; 0:
+// free.
+using ObjectTable = std::array<std::atomic<u64>, max_objects>;
 static_assert(std::atomic<u64>::is_always_lock_free && std::atomic<u32>::is_always_lock_free);
 
 struct ObjectTrailer {
@@ -141,7 +143,7 @@ struct LinkFile {
     std::array<char, 128> target;  // as the user named it, for listings: "raw_syscalls:sys_enter", "__x64_sys_openat"
 };
 
-static_assert(offsetof(RootPage, objects) == 3128 && sizeof(RootPage) == 265272);
+static_assert(offsetof(RootPage, trees) == 56 && sizeof(RootPage) == 3128);
 static_assert(offsetof(ProgramFile, map_count) == 96 && offsetof(ProgramFile, lowered_offset) == 140 &&
               sizeof(ProgramFile) == 168);
 static_assert(offsetof(LinkFile, cookie) == 48 && offsetof(LinkFile, target) == 72 && sizeof(LinkFile) == 200);

@@ -116,8 +116,8 @@ class Root {
     // The calling thread supervises a new tree until it ends or calls abandon(); use a thread that lives as long as the
     // process. EBUSY when all lines are taken.
     Result<u32> supervise();
-    void abandon(u32 tree);                // on the same thread
-    bool supervisor_dead(u32 tree) const;  // never for tree 0
+    void abandon(u32 tree);                             // on the same thread
+    [[gnu::hot]] bool supervisor_dead(u32 tree) const;  // never for tree 0
     // Where agents of the tree append a line for each image that they cannot follow: pid, reason, path, parted by tabs.
     // Made by supervise(), gone with the supervisor.
     std::string notices_path(u32 tree) const;
@@ -192,7 +192,8 @@ class Root {
     static Result<Root> open_page(std::string path, bool holder, bool create);
     Result<> make_trace();
     Result<Fd> unnamed_file(const std::string& directory, ObjectId object, std::size_t contents) const;
-    RootPage& page() const;
+    RootPage& page() const { return *shared_; }
+    ObjectTable& objects() const;
     bool enter_table(ObjectId object);
     void leave_table(ObjectId object);
     bool collect_file(ObjectId object);
@@ -202,6 +203,7 @@ class Root {
 
     std::string path_;
     Mapping page_;
+    RootPage* shared_ = nullptr;  // page_ begins with it
     u64 device_ = 0;
     u64 page_inode_ = 0;
     i32 holder_ = 0;  // process id; 0: a guest. A forked child is no holder

@@ -35,6 +35,8 @@ struct VcpuThread {
     mutable robust_list* outer_ = nullptr;  // what list_op_pending held before the claim
 };
 
+[[gnu::hot]] u32 current_cpu();  // the real one, of the moment
+
 class VcpuTable {
   public:
     static constexpr u32 default_slots = 64;
@@ -57,7 +59,7 @@ class VcpuTable {
         if (claimed == nothing) return std::nullopt;
         return Claim{static_cast<u32>(claimed), claimed >> 32 != 0};
     }
-    void release(const VcpuThread& thread, u32 slot);
+    [[gnu::hot]] void release(const VcpuThread& thread, u32 slot);
     // Marked by the kernel as dead, or owned by nobody.
     bool owner_dead(u32 slot) const;
 
@@ -72,7 +74,7 @@ class VcpuTable {
     struct Slot;
     // The slot, with bit 32 where its owner died: a number, since it returns in a register.
     static constexpr u64 nothing = ~u64{0};
-    u64 claim(const VcpuThread& thread);
+    [[gnu::hot]] u64 claim(const VcpuThread& thread);
     VcpuTable(Slot* slots, u32 count) : slots_(slots), count_(count) {}
     bool holds(const VcpuThread& thread, const robust_list* pending) const;
 
