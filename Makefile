@@ -10,7 +10,7 @@ ANYBPF := $(BUILD)/cli/anybpf
 help:
 	@echo "make run      build, and watch execsnoop over a real command tree"
 	@echo "make test     build, and run every test"
-	@echo "make bench    measure beside strace and the kernel's own BPF; rewrites docs/performance.md's table"
+	@echo "make bench    measure beside strace, C and the kernel's own BPF; rewrites docs/performance.md's tables"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (60) each"
 	@echo "make format   clang-format over the sources        make lint    formatting, clang-tidy, licences, headers alone"
 	@echo "make install  the release build, into PREFIX (/usr/local)"
@@ -32,6 +32,7 @@ bench:
 	@test -f build/release/build.ninja || cmake --preset release -DANYBPF_TESTS=OFF
 	cmake --build build/release
 	bench/run build/release docs/performance.md
+	build/release/bench/bench_engines | bench/publish docs/performance.md bench_engines
 
 FUZZ_SECONDS ?= 60
 fuzz:

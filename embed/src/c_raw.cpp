@@ -121,4 +121,8 @@ int anybpf_run(const anybpf_program* program, const void* context, size_t size, 
 int anybpf_filter(const anybpf_program* program, const void* packet, size_t size, uint64_t* result) {
     return result_of(program->program.filter(bytes(packet, size)), result);
 }
+int anybpf_tier_up(const anybpf_program* program, const char* engine) {
+    const auto done = program->program.tier_up(text(engine, "llvm"));
+    return done ? 0 : c_failure(done.error());
+}
 void anybpf_program_free(anybpf_program* program) { delete program; }

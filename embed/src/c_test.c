@@ -49,6 +49,8 @@ int c_interface(const char *root) {
     MUST(anybpf_filter(program, "\1\2\3", 3, &result) == 0 && result == 42);
     MUST(anybpf_filter(program, "\1", 1, &result) == 0 && result == 0);
     MUST(anybpf_run(program, "\1", 1, &result) == -EINVAL);
+    MUST(anybpf_tier_up(program, "warp") < 0);
+    MUST(anybpf_tier_up(program, "interp") == 0);
     anybpf_map_free(one);
     anybpf_close(machine); /* what is left keeps it */
     MUST(anybpf_filter(program, "\1\2\3", 3, &result) == 0 && result == 42);

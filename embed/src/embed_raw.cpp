@@ -89,15 +89,31 @@ Result<long> State::call(uapi::Command command, Attributes& attributes, std::str
 
 // --------------------------------------------------------------------------------------------------------- the machine
 
+namespace {
+
+Result<const engine::AnyEngine*> engine_row(std::string_view name) {
+    const auto row = std::ranges::find(engine_rows, name, &engine::AnyEngine::name);
+    if (row != engine_rows.end()) return &*row;
+    return fail(Errc::not_found,
+                fmt::format("there is no engine '{}' in this build; there are: {}", name, fmt::join(engines(), ", ")));
+}
+
+}  // namespace
+
 Result<Machine> Machine::open(const Options& options) {
-    const auto row = std::ranges::find(engine_rows, options.engine, &engine::AnyEngine::name);
-    if (row == engine_rows.end())
-        return fail(Errc::not_found, fmt::format("there is no engine '{}' in this build; there are: {}", options.engine,
-                                                 fmt::join(engines(), ", ")));
     auto state = std::make_shared<State>();
+    state->first_engine = ANYBPF_TRY(engine_row(options.engine));
     state->kernel = ANYBPF_TRY(kernel::Kernel::open(options.root));
-    state->runner = ANYBPF_TRY(kernel::Runner::make(*state->kernel, *row));
+    ANYBPF_TRY(state->runner(*state->first_engine));
     return Machine(std::move(state));
+}
+
+Result<kernel::Runner*> State::runner(const engine::AnyEngine& row) {
+    return runners.with([&](auto& known) -> Result<kernel::Runner*> {
+        auto& runner = known[&row];
+        if (!runner) runner = ANYBPF_TRY(kernel::Runner::make(*kernel, row));
+        return runner.get();
+    });
 }
 
 Result<Map> Machine::create_map(const MapSpec& spec) const {
@@ -161,12 +177,12 @@ Result<Program> State::program(Fd fd) {
     if (!object || object->kind != kernel::ObjectKind::prog)
         return fail(Errc::invalid_argument, "not a program", EINVAL);
     const auto opened = ANYBPF_TRY(kernel->root().open_program(object->id));
-    auto bound = ANYBPF_TRY(runner->bind(opened));
     Program program;
+    program.code_ = std::make_shared<Code>();
+    ANYBPF_TRY(program.code_->use(*this, opened, *first_engine));
     program.name_ = opened.name;
     program.type_ = opened.type;
     program.context_bytes_ = opened.context_bytes;
-    program.bound_ = std::move(bound);
     program.handle_ = Handle(shared_from_this(), std::move(fd));
     return program;
 }
@@ -276,13 +292,37 @@ Result<bool> Map::wait(std::chrono::milliseconds longest) const {
 
 namespace {
 
-Result<u64> run_bound(State& state, const void* bound, const kernel::Runner::Input& input) {
-    const kernel::Runner::Cpu cpu(*state.runner);
+// With what runs it on a virtual CPU of this thread's.
+template <class F>
+Result<> run_series(const Code& code, F&& runs) {
+    const Code::Version& version = *code.current.load(std::memory_order_acquire);
+    const kernel::Runner::Cpu cpu(*version.runner);
     if (!cpu.valid()) return fail(Errc::busy, "all virtual CPUs are taken", EBUSY);
-    return state.runner->run(*static_cast<const kernel::BoundProgram*>(bound), input, cpu);
+    kernel::Runner::Series series(*version.runner, *version.bound, cpu);
+    runs(series);
+    return {};
 }
 
 }  // namespace
+
+Result<> Code::use(State& state, const kernel::ProgramObject& program, const engine::AnyEngine& row) {
+    auto* const runner = ANYBPF_TRY(state.runner(row));
+    return versions.with([&](auto& all) -> Result<> {
+        auto version = std::ranges::find(all, &row, &Version::engine);
+        if (version == all.end()) version = all.insert(all.end(), {&row, runner, ANYBPF_TRY(runner->bind(program))});
+        current.store(&*version, std::memory_order_release);
+        return {};
+    });
+}
+
+Result<> Program::tier_up(std::string_view engine) const {
+    const auto* const row = ANYBPF_TRY(engine_row(engine));
+    const auto object = handle_.state().kernel->owns(fd());
+    if (!object) return fail(Errc::invalid_argument, "not a program", EINVAL);
+    return code_->use(handle_.state(), ANYBPF_TRY(handle_.state().kernel->root().open_program(object->id)), *row);
+}
+
+std::string_view Program::engine() const { return code_->current.load(std::memory_order_acquire)->engine->name; }
 
 Result<u64> Program::run(std::span<const std::byte> context) const {
     if (type_ == abi::ProgType::socket_filter)
@@ -292,17 +332,31 @@ Result<u64> Program::run(std::span<const std::byte> context) const {
                     fmt::format("program '{}' reads {} bytes of context, and there are {}", name_, context_bytes_,
                                 context.size()),
                     EINVAL);
-    return run_bound(handle_.state(), bound_.get(), {.context = const_cast<std::byte*>(context.data()), .packet = {}});
+    u64 result = 0;
+    ANYBPF_TRY(run_series(*code_, [&](auto& series) {
+        result = series.run({.context = const_cast<std::byte*>(context.data()), .packet = {}});
+    }));
+    return result;
 }
 
-Result<u64> Program::filter(std::span<const std::byte> packet) const {
+Result<u64> Program::filter(Packet packet) const {
+    u64 verdict = 0;
+    ANYBPF_TRY(filter(std::span(&packet, 1), std::span(&verdict, 1)));
+    return verdict;
+}
+
+Result<> Program::filter(std::span<const Packet> packets, std::span<u64> verdicts) const {
     if (type_ != abi::ProgType::socket_filter)
         return fail(Errc::invalid_argument, fmt::format("program '{}' is no socket filter", name_), EINVAL);
+    if (verdicts.size() < packets.size()) return fail(Errc::invalid_argument, "more packets than verdicts", EINVAL);
     constexpr u32 sk_buff_bytes = 192, ethernet_header = 14;
     std::array<u32, sk_buff_bytes / sizeof(u32)> context{};
-    context[0] = static_cast<u32>(packet.size());  // __sk_buff.len
-    return run_bound(handle_.state(), bound_.get(),
-                     {.context = context.data(), .packet = {.bytes = packet, .first = 0, .network = ethernet_header}});
+    return run_series(*code_, [&](auto& series) {
+        for (std::size_t i = 0; i < packets.size(); ++i) {
+            context[0] = static_cast<u32>(packets[i].size());  // __sk_buff.len
+            verdicts[i] = series.run({.context = context.data(), .packet = {packets[i], 0, ethernet_header}});
+        }
+    });
 }
 
 }  // namespace anybpf::embed

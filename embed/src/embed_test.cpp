@@ -62,6 +62,16 @@ TEST_F(Embed, FiltersPackets) {
     EXPECT_FALSE(program->run(as_bytes(packet)).has_value());
 }
 
+TEST_F(Embed, FiltersManyPacketsAtOnce) {
+    const Program program = machine().load({.name = "length", .insns = code("r0 = *(u32 *)(r1 + 0)\nexit")}).value();
+    const std::array<u8, 60> bytes{};
+    const auto packets = std::to_array<Program::Packet>({as_bytes(bytes), {}, as_bytes(bytes).first(14)});
+    std::array<u64, 3> verdicts{};
+    EXPECT_TRUE(program.filter(packets, verdicts).has_value());
+    EXPECT_EQ(verdicts, (std::array<u64, 3>{60, 0, 14}));
+    EXPECT_FALSE(program.filter(packets, std::span(verdicts).first(2)).has_value());
+}
+
 TEST_F(Embed, RunsOnRecordsOfTheHost) {
     struct Order {
         u64 hidden;
@@ -312,6 +322,30 @@ TEST_F(Embed, EnginesAreChosenByName) {
     }
     EXPECT_EQ(Machine::open({.root = root_, .engine = "warp"}).error().code, Errc::not_found);
     EXPECT_FALSE(Machine::open({.root = "/proc/self"}).has_value());
+}
+
+TEST_F(Embed, TiersUp) {
+    const Machine machine = this->machine();
+    const Map count = machine.create_map({"count", abi::MapType::array, 4, 8, 1}).value();
+    auto insns = code("r1 = map[fd:0][0]+0 ll\nr2 = 1\nr0 = 1\nlock *(u64 *)(r1 + 0) += r2\nexit");
+    insns[0].imm = count.fd();
+    const Program program = machine.load({.name = "p", .type = abi::ProgType::raw_tracepoint, .insns = insns}).value();
+    EXPECT_EQ(program.engine(), "jit");
+    EXPECT_FALSE(program.tier_up("warp").has_value());
+    u64 runs = 0;
+    std::atomic<bool> done = false;
+    {
+        const std::jthread runner([&] {
+            for (; !done; ++runs) EXPECT_EQ(program.run({}).value(), 1U);
+        });
+        for (const std::string_view name : engines())
+            if (name != engine::Llvm::name || engine::Llvm::available()) {
+                EXPECT_TRUE(program.tier_up(name).has_value()) << name;
+                EXPECT_EQ(program.engine(), name);
+            }
+        done = true;
+    }
+    EXPECT_EQ(count.get<u64>(u32{0}).value(), runs);
 }
 
 TEST_F(Embed, ForC) { EXPECT_EQ(c_interface(root_.c_str()), 0); }

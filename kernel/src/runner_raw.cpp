@@ -162,20 +162,27 @@ Runner::Cpu::~Cpu() {
     if (valid()) runner_.host_->vcpus.release(self().vcpu, static_cast<u32>(slot_));
 }
 
-u64 Runner::run(const BoundProgram& program, const Input& input, const Cpu& cpu) {
-    helpers::Environment environment{
-        .thread = &self().thread, .host = host_.get(), .trace = host_->trace ? host_->trace->map.get() : nullptr};
-    abi::Run run;
-    run.context = input.context;
-    run.packet = input.packet;
-    run.vcpu = static_cast<u32>(cpu.slot_);
-    run.cpu = static_cast<u32>(std::max(0, ::sched_getcpu()));
-    run.environment = &environment;
-    run.helpers = &helpers::bodies();
-    run.tail_target = Host::tail_target;
+Runner::Series::Series(Runner& runner, const BoundProgram& program, const Cpu& cpu)
+    : engine_(runner.host_->engine),
+      executable_(program.executable.get()),
+      environment_{.thread = &self().thread,
+                   .host = runner.host_.get(),
+                   .trace = runner.host_->trace ? runner.host_->trace->map.get() : nullptr} {
+    run_.vcpu = static_cast<u32>(cpu.slot_);
+    run_.environment = &environment_;
+    run_.helpers = &helpers::bodies();
+    run_.tail_target = Host::tail_target;
     if (cpu.owner_died_)
-        for (const auto& mapped : program.maps) mapped->map->recover(run.vcpu);
-    return host_->engine.run(program.executable.get(), run, 0);
+        for (const auto& mapped : program.maps) mapped->map->recover(run_.vcpu);
+}
+
+u64 Runner::Series::run(const Input& input) {
+    run_.context = input.context;
+    run_.packet = input.packet;
+    run_.cpu = static_cast<u32>(std::max(0, ::sched_getcpu()));
+    run_.gave_up = false;
+    run_.reservation_count = 0;
+    return engine_.run(executable_, run_, 0);
 }
 
 }  // namespace anybpf::kernel

@@ -76,9 +76,10 @@ Result<long> Kernel::State::prog_test_run(const Attr& attr) {
     Runner::Input input{.context = context.data(), .packet = {}};
     if (packet) input.packet = {.bytes = data, .first = ethernet_header, .network = ethernet_header};
     const u32 repeat = std::max(in.repeat, 1U);
+    Runner::Series series(*runner, *bound, cpu);
     u64 result = 0;
     const u64 start = now_ns();
-    for (u32 i = 0; i < repeat; ++i) result = runner->run(*bound, input, cpu);
+    for (u32 i = 0; i < repeat; ++i) result = series.run(input);
     const u64 each = (now_ns() - start) / repeat;
 
     ANYBPF_TRY(attr.put(offsetof(uapi::TestRun, retval), static_cast<u32>(result)));

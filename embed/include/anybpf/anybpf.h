@@ -73,6 +73,9 @@ anybpf_program *anybpf_load(anybpf_machine *machine, const char *name, enum anyb
  * what the program returned in *result. */
 int anybpf_run(const anybpf_program *program, const void *context, size_t size, uint64_t *result);
 int anybpf_filter(const anybpf_program *program, const void *packet, size_t size, uint64_t *result);
+/* Compiles the program once more, by another engine (NULL: "llvm", for programs that run often or long); all later runs use
+ * that code, and runs may go on meanwhile. 0; when it fails, everything stays as it was. */
+int anybpf_tier_up(const anybpf_program *program, const char *engine);
 void anybpf_program_free(anybpf_program *program);
 
 #ifdef __cplusplus

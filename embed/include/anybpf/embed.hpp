@@ -55,6 +55,7 @@ struct ProgramSpec {
 };
 
 struct State;
+struct Code;
 
 // A descriptor of an object; what nobody holds any more goes with it. For Map and Program.
 class Handle {
@@ -143,11 +144,22 @@ class Program {
     Result<u64> run(std::span<const std::byte> context) const;
     // The same of a socket filter on a packet, from its link-layer header on. A filter returns how many bytes to keep.
     Result<u64> filter(std::span<const std::byte> packet) const;
+    // The same of many packets in a row, for less each: verdicts[i] is that of packets[i]. Fails when there are fewer
+    // verdicts than packets.
+    using Packet = std::span<const std::byte>;
+    Result<> filter(std::span<const Packet> packets, std::span<u64> verdicts) const;
+
+    // Compiles the program once more, by another engine; all later runs, by whichever handle's thread, use that code.
+    // For programs that run often or long: "llvm" takes milliseconds, and its code is as fast as C. Runs may go on
+    // meanwhile, so a thread in the background may do it. Programs that it tail-calls are compiled by that engine when
+    // they are first called. When it fails, everything stays as it was.
+    Result<> tier_up(std::string_view engine = "llvm") const;
+    std::string_view engine() const;  // whose code runs use
 
   private:
     friend struct State;
     Handle handle_;
-    std::shared_ptr<const void> bound_;
+    std::shared_ptr<Code> code_;
     std::string name_;
     abi::ProgType type_{};
     u32 context_bytes_ = 0;

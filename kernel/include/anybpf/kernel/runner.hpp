@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "anybpf/engine/any.hpp"
+#include "anybpf/helpers/environment.hpp"
 #include "anybpf/kernel/kernel.hpp"
 
 namespace anybpf::kernel {
@@ -48,8 +49,21 @@ class Runner {
         i32 slot_ = -1;
         bool owner_died_ = false;
     };
-    // What the program returns; the machine's CPU is valid.
-    u64 run(const BoundProgram& program, const Input& input, const Cpu& cpu);
+    // Runs of a program in a row, which share what a run needs of the thread. Program and CPU, which is valid, stay as
+    // long.
+    class Series {
+      public:
+        Series(Runner& runner, const BoundProgram& program, const Cpu& cpu);
+        Series(const Series&) = delete;
+        Series& operator=(const Series&) = delete;
+        u64 run(const Input& input);  // what the program returns
+
+      private:
+        const engine::AnyEngine& engine_;
+        const void* executable_;
+        helpers::Environment environment_;
+        abi::Run run_;
+    };
 
   private:
     struct Host;
