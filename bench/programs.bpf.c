@@ -30,6 +30,7 @@ PROGRAM(log2_int) {
     return sum;
 }
 
+/* Of more values than a processor remembers the order of. */
 #define CASE(n)                                                      \
     case n:                                                          \
         sum = (n) % 3 ? sum * ((n) | 1) + i : (sum ^ (n)) - (i << ((n) & 7)); \
@@ -39,8 +40,8 @@ PROGRAM(log2_int) {
 
 static long switch_step(u32 part, void *ctx) {
     u32 sum = *(u32 *)ctx;
-    if (part >= NUMBERS / 16) return 1;
-    for (u32 i = 0; i < 16; ++i) switch (numbers[part * 16 + i] & 63) {
+    if (part >= TEXT_BYTES / 16) return 1;
+    for (u32 i = 0; i < 16; ++i) switch (text_a[part * 16 + i] & 63) {
             CASES_16(0) CASES_16(16) CASES_16(32) CASES_16(48)
         }
     *(u32 *)ctx = sum;
@@ -48,7 +49,7 @@ static long switch_step(u32 part, void *ctx) {
 }
 PROGRAM(switch) {
     u32 sum = 0;
-    bpf_loop(NUMBERS / 16, switch_step, &sum, 0);
+    bpf_loop(TEXT_BYTES / 16, switch_step, &sum, 0);
     return sum;
 }
 

@@ -2,6 +2,7 @@
 // Where a program leaves its subprogram: helpers, or what stands for them; subprograms; other programs.
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 
 #include "anybpf/abi/helper.hpp"
 #include "lifting.hpp"
@@ -56,22 +57,24 @@ void Lifting::call_helper(Value body) {
 // Where the value lies, as abi::ArrayPlace says; a host does its lookups itself.
 void Lifting::lookup_array(const LoweredInsn& insn) {
     const auto map = static_cast<u32>(insn.imm);
-    const Value key = address(insn.src, 0, 4);
     if (surroundings_.exported != nullptr) {
-        const Value none = u_.number(0), key_number = LLVMBuildPtrToInt(u_.at, key, u_.i64, "");
+        const Value none = u_.number(0), key = LLVMBuildPtrToInt(u_.at, address(insn.src, 0), u_.i64, "");
         const Value body = helper_body(static_cast<u32>(abi::HelperId::map_lookup_elem));
-        return set(insn.dst, call(body, {map_address(map), key_number, none, none, none}));
+        return set(insn.dst, call(body, {map_address(map), key, none, none, none}));
     }
     const abi::ArrayPlace& place = program_.arrays[map];
-    const Value index = LLVMBuildZExt(u_.at, load(insn.src, 0, 32), u_.i64, "");
+    const Value key = LLVMBuildFreeze(u_.at, load(insn.src, 0, 32), "");
+    const Value index = LLVMBuildZExt(u_.at, key, u_.i64, "");
     const Value inside = LLVMBuildICmp(u_.at, LLVMIntULT, index, u_.number(place.entries), "");
-    Value found = LLVMBuildMul(u_.at, index, u_.number(place.stride), "");
-    found = LLVMBuildAdd(u_.at, found, u_.number(std::bit_cast<u64>(place.values)), "");
+    Value distance = LLVMBuildMul(u_.at, index, u_.number(place.stride), "");
     if (place.block != 0) {
         const Value vcpu = LLVMBuildZExt(u_.at, u_.constant_field(u_.i32, run_, u_.layout.vcpu), u_.i64, "");
-        found = LLVMBuildAdd(u_.at, found, LLVMBuildMul(u_.at, vcpu, u_.number(place.block), ""), "");
+        distance = LLVMBuildAdd(u_.at, distance, LLVMBuildMul(u_.at, vcpu, u_.number(place.block), ""), "");
     }
-    set(insn.dst, LLVMBuildSelect(u_.at, inside, found, u_.number(0), ""));
+    const Value found = offset(surroundings_.map_values[map], distance);
+    const Value value = LLVMBuildSelect(u_.at, inside, found, u_.null(), "");
+    if (program_.proved != 0) return set_pointer(insn.dst, first_map + map, value);
+    set(insn.dst, LLVMBuildPtrToInt(u_.at, value, u_.i64, ""));
 }
 
 // What a host is asked for by a helper without arguments, and an abi::Run has in it.
@@ -119,19 +122,64 @@ std::array<Value, 14> Lifting::arguments(Value depth, std::optional<Value> index
 void Lifting::entered(Value result) {
     give_up_if(LLVMBuildNot(u_.at, LLVMBuildExtractValue(u_.at, result, 6, ""), ""));
     for (u32 r = 0; r <= 5; ++r) set(r, LLVMBuildExtractValue(u_.at, result, r, ""));
-    set(frame, frame_pointer_);
-    in_frame_[frame] = 0;
+    if (program_.proved == 0) set(frame, frame_pointer_);
+}
+
+Value Lifting::subprogram(u32 first) const {
+    const auto* const end = program_.subprograms + program_.subprogram_count;
+    const auto* const found =
+        std::ranges::lower_bound(program_.subprograms, end, first, {}, &program::LoweredSubprogram::first);
+    return subprograms_.functions[static_cast<u64>(found - program_.subprograms)];
 }
 
 void Lifting::call_local(u32 first) {
     const Value depth = deeper();
     give_up_if(LLVMBuildICmp(u_.at, LLVMIntEQ, depth, u_.number32(abi::max_frames), ""));
-    const auto* const end = program_.subprograms + program_.subprogram_count;
-    const auto* const found =
-        std::ranges::lower_bound(program_.subprograms, end, first, {}, &program::LoweredSubprogram::first);
     auto all = arguments(depth, {});
-    entered(u_.call(u_.subprogram, subprograms_.functions[static_cast<u64>(found - program_.subprograms)], all.data(),
-                    all.size() - 1));
+    entered(u_.call(u_.subprogram, subprogram(first), all.data(), all.size() - 1));
+}
+
+// bpf_loop: what the helper does, around a direct call.
+void Lifting::loop(u32 first) {
+    const Value depth = deeper();
+    give_up_if(LLVMBuildICmp(u_.at, LLVMIntEQ, depth, u_.number32(abi::max_frames), ""));
+    LLVMBasicBlockRef again = u_.block(function_), more = u_.block(function_), end = u_.block(function_);
+    const Value zero = u_.number32(0), count = low(1), context = get(3);
+    const Value flags = LLVMBuildICmp(u_.at, LLVMIntNE, get(4), u_.number(0), "");
+    const Value many = LLVMBuildICmp(u_.at, LLVMIntUGT, count, u_.number32(abi::max_loop_iterations), "");
+    Value refused = LLVMBuildSelect(u_.at, many, u_.number(static_cast<u64>(i64{-E2BIG})), u_.number(0), "");
+    refused = LLVMBuildSelect(u_.at, flags, u_.number(static_cast<u64>(i64{-EINVAL})), refused, "");
+    Value none = LLVMBuildICmp(u_.at, LLVMIntEQ, count, zero, "");
+    none = LLVMBuildOr(u_.at, LLVMBuildOr(u_.at, none, many, ""), flags, "");
+    LLVMBasicBlockRef start = LLVMGetInsertBlock(u_.at);
+    LLVMBuildCondBr(u_.at, none, end, again);
+
+    LLVMPositionBuilderAtEnd(u_.at, again);
+    Value i = LLVMBuildPhi(u_.at, u_.i32, "i");
+    auto all = arguments(depth, {});
+    for (u32 r = 1; r <= 5; ++r) all[3 + r] = u_.number(0);
+    all[3 + 1] = LLVMBuildZExt(u_.at, i, u_.i64, "");
+    all[3 + 2] = context;
+    const Value result = u_.call(u_.subprogram, subprogram(first), all.data(), all.size() - 1);
+    give_up_if(LLVMBuildNot(u_.at, LLVMBuildExtractValue(u_.at, result, 6, ""), ""));
+    const Value made = LLVMBuildAdd(u_.at, i, u_.number32(1), "");
+    const Value made_so_far = LLVMBuildZExt(u_.at, made, u_.i64, "");
+    const Value r0 = LLVMBuildExtractValue(u_.at, result, 0, "");
+    LLVMBasicBlockRef asked = LLVMGetInsertBlock(u_.at);
+    LLVMBuildCondBr(u_.at, LLVMBuildICmp(u_.at, LLVMIntNE, r0, u_.number(0), ""), end, more);
+    LLVMPositionBuilderAtEnd(u_.at, more);
+    LLVMBuildCondBr(u_.at, LLVMBuildICmp(u_.at, LLVMIntULT, made, count, ""), again, end);
+    std::array<Value, 2> values{zero, made};
+    std::array<LLVMBasicBlockRef, 2> blocks{start, more};
+    LLVMAddIncoming(i, values.data(), blocks.data(), values.size());
+
+    LLVMPositionBuilderAtEnd(u_.at, end);
+    const Value iterations = LLVMBuildPhi(u_.at, u_.i64, "");
+    std::array<Value, 3> outcomes{refused, made_so_far, made_so_far};
+    std::array<LLVMBasicBlockRef, 3> from{start, asked, more};
+    LLVMAddIncoming(iterations, outcomes.data(), from.data(), outcomes.size());
+    set(0, iterations);
+    for (u32 r = 1; r <= 5; ++r) set(r, u_.number(0));
 }
 
 // A subprogram, or a helper by its number.
@@ -155,7 +203,6 @@ void Lifting::callx(u32 r) {
     LLVMBuildBr(u_.at, next);
 
     LLVMPositionBuilderAtEnd(u_.at, next);
-    in_frame_.fill({});
 }
 
 // In the same frame: what the other program returns, this subprogram returns.

@@ -17,20 +17,26 @@ Lifting::Lifting(Unit& unit, const Program& program, const Surroundings& surroun
       function_(subprograms.functions[index]),
       run_(LLVMGetParam(function_, 0)),
       state_(LLVMGetParam(function_, 1)),
-      depth_(LLVMGetParam(function_, 2)) {}
+      depth_(LLVMGetParam(function_, 2)),
+      analysis_(program, body) {
+    analysis_.run(subprogram_.first);
+}
 
 // The entry block: registers get what the caller hands over, and the frame its place.
 void Lifting::start() {
     LLVMPositionBuilderAtEnd(u_.at, u_.block(function_, "entry"));
     stack_ = LLVMBuildAlloca(u_.at, LLVMArrayType2(u_.i8, stack_bytes_), "stack");
     LLVMSetAlignment(stack_, 16);
-    frame_pointer_ = LLVMBuildPtrToInt(u_.at, u_.field_address(stack_, stack_bytes_), u_.i64, "frame");
+    const Value end = u_.field_address(stack_, stack_bytes_);
+    frame_pointer_ = LLVMBuildPtrToInt(u_.at, end, u_.i64, "frame");
     for (u32 r = 0; r < registers; ++r) {
         const std::string name = "r" + std::to_string(r);
         variables_[r] = LLVMBuildAlloca(u_.at, u_.i64, name.c_str());
+        pointers_[r] = LLVMBuildAlloca(u_.at, u_.pointer, name.c_str());
     }
     for (u32 r = 0; r < frame; ++r) LLVMBuildStore(u_.at, LLVMGetParam(function_, 3 + r), variables_[r]);
     LLVMBuildStore(u_.at, frame_pointer_, variables_[frame]);
+    LLVMBuildStore(u_.at, end, pointers_[frame]);
 }
 
 LLVMBasicBlockRef Lifting::block_of(u32 insn) const {
@@ -42,9 +48,8 @@ void Lifting::start_block(u32 insn) {
     if (open_) LLVMBuildBr(u_.at, block);
     LLVMPositionBuilderAtEnd(u_.at, block);
     open_ = true;
-    in_frame_.fill({});
-    // The verifier lets no program write r10.
-    if (program_.proved != 0) in_frame_[frame] = 0;
+    bases_ = analysis_.before(insn);
+    loaded_.fill({});
 }
 
 void Lifting::lift() {
@@ -55,10 +60,14 @@ void Lifting::lift() {
     LLVMBuildBr(u_.at, block_of(subprogram_.first));
     for (const u32 at : body_.insns()) {
         if (body_.leads(at)) start_block(at);
-        if (at == program_.insn_count)
+        if (at == program_.insn_count) {
             exit(u_.number(0), false, false);
-        else
-            insn(at);
+            continue;
+        }
+        Bases behind = bases_;
+        BaseAnalysis::step(program_, at, behind);
+        insn(at);
+        bases_ = behind;
     }
     if (give_up_ != nullptr) {
         LLVMPositionBuilderAtEnd(u_.at, give_up_);
@@ -79,8 +88,8 @@ void Lifting::insn(u32 at) {
     const u32 dst = insn.dst, src = insn.src;
     const Value imm = u_.number(static_cast<u64>(insn.imm)), imm32 = u_.number32(static_cast<u32>(insn.imm));
     const Op op{insn.op};
-    if (op == Op::mov64_reg || op == Op::add64_imm) return track_alu(insn, op);
-    if (op == Op::mov64_imm) return set(dst, immediate(at));
+    if (pointer_alu(insn, op)) return;
+    if (op == Op::mov64_imm) return immediate(at);
     switch (op) {
 #define ANYBPF_ALU(name, code, off, symbol, mnemonic, form)      \
     case Op::name##64_imm:                                       \
@@ -109,18 +118,18 @@ void Lifting::insn(u32 at) {
         return jump(at, compare(JumpOp::name, low(dst), imm32));    \
     case Op::name##32_reg:                                          \
         return jump(at, compare(JumpOp::name, low(dst), low(src)));
-#define ANYBPF_WIDTH(name, code, bytes, text, suffix)             \
-    case Op::load_##name:                                         \
-        return set_zext(dst, load(src, insn.off, (bytes) * 8));   \
-    case Op::load_sx_##name:                                      \
-        return set_sext(dst, load(src, insn.off, (bytes) * 8));   \
-    case Op::store_imm_##name:                                    \
-        return store(dst, insn.off, (bytes) * 8, imm);            \
-    case Op::store_##name:                                        \
-        return store(dst, insn.off, (bytes) * 8, get(src));       \
-    case Op::load_acquire_##name:                                 \
-        return atomic(AtomicOp::load_acquire, insn, (bytes) * 8); \
-    case Op::store_release_##name:                                \
+#define ANYBPF_WIDTH(name, code, bytes, text, suffix)                                                               \
+    case Op::load_##name:                                                                                           \
+        return load_to(dst, src, insn.off, (bytes) * 8);                                                            \
+    case Op::load_sx_##name:                                                                                        \
+        return set_sext(dst, LLVMBuildFreeze(u_.at, load(src, insn.off, (bytes) * 8), ""));                         \
+    case Op::store_imm_##name:                                                                                      \
+        return store(dst, insn.off, (bytes) * 8, imm);                                                              \
+    case Op::store_##name:                                                                                          \
+        return store(dst, insn.off, (bytes) * 8, loaded_[src].bits == (bytes) * 8 ? loaded_[src].value : get(src)); \
+    case Op::load_acquire_##name:                                                                                   \
+        return atomic(AtomicOp::load_acquire, insn, (bytes) * 8);                                                   \
+    case Op::store_release_##name:                                                                                  \
         return atomic(AtomicOp::store_release, insn, (bytes) * 8);
 #define ANYBPF_RMW(name)                         \
     case Op::atomic_##name##_word:               \
@@ -152,6 +161,8 @@ void Lifting::insn(u32 at) {
             return call_helper(helper_body(static_cast<u32>(insn.imm)));
         case Op::call_local:
             return call_local(static_cast<u32>(insn.imm));
+        case Op::loop:
+            return loop(static_cast<u32>(insn.imm));
         case Op::callx:
             return callx(dst);
         case Op::tail_call:

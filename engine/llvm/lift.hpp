@@ -19,12 +19,13 @@ namespace anybpf::engine::llvm {
 // How a program refers to itself and to its maps: in code for this process by addresses, else by symbols.
 struct Surroundings {
     LLVMValueRef self = nullptr;               // its Entry
-    const LLVMValueRef* map_values = nullptr;  // one per map, null where the object does not hold them
+    const LLVMValueRef* map_values = nullptr;  // one per map: what stands for its values; null where it has none
+    LLVMValueRef call_back = nullptr;          // abi::Run::call_back; null: one of the module's own
     const char* exported = nullptr;            // the function's name for an application; null: it has none
 };
 
 struct LiftedProgram {
-    LLVMValueRef run = nullptr, tail = nullptr, callback = nullptr;
+    LLVMValueRef run = nullptr, tail = nullptr, callback = nullptr;  // callback only where functions are called back
 };
 
 // The program has passed check(). Fails on code that would grow out of proportion.

@@ -14,6 +14,7 @@
 #include "anybpf/abi/types.hpp"
 #include "anybpf/engine/op.hpp"
 #include "anybpf/isa/decode.hpp"
+#include "bases.hpp"
 #include "lift.hpp"
 
 namespace anybpf::engine::llvm {
@@ -33,12 +34,25 @@ class Lifting {
     void lift();
 
   private:
-    // Registers. A write forgets that the register pointed into the frame.
-    Value get(u32 r) { return LLVMBuildLoad2(u_.at, u_.i64, variables_[r], ""); }
+    // Registers: a number, and where the base is known a pointer, too.
+    Value get(u32 r) {
+        if (bases_[r] == unknown) return LLVMBuildLoad2(u_.at, u_.i64, variables_[r], "");
+        return LLVMBuildPtrToInt(u_.at, pointer(r), u_.i64, "");
+    }
+    Value pointer(u32 r) {
+        if (bases_[r] == unknown) return LLVMBuildIntToPtr(u_.at, get(r), u_.pointer, "");
+        return LLVMBuildLoad2(u_.at, u_.pointer, pointers_[r], "");
+    }
     Value low(u32 r) { return LLVMBuildTrunc(u_.at, get(r), u_.i32, ""); }
     void set(u32 r, Value value) {
         LLVMBuildStore(u_.at, value, variables_[r]);
-        in_frame_[r].reset();
+        bases_[r] = unknown;
+        loaded_[r] = {};
+    }
+    void set_pointer(u32 r, Base base, Value value) {
+        set(r, LLVMBuildPtrToInt(u_.at, value, u_.i64, ""));
+        LLVMBuildStore(u_.at, value, pointers_[r]);
+        bases_[r] = base;
     }
     void set_zext(u32 r, Value value) { set(r, LLVMBuildZExt(u_.at, value, u_.i64, "")); }
     void set_sext(u32 r, Value value) { set(r, LLVMBuildSExt(u_.at, value, u_.i64, "")); }
@@ -54,11 +68,13 @@ class Lifting {
     Value compare(JumpOp op, Value a, Value b);
     Value constant(Value like, u64 value) const { return LLVMConstInt(LLVMTypeOf(like), value, true); }
     Value swap(Value value, u32 bits, bool reverse);
-    void track_alu(const LoweredInsn& insn, Op op);
-    Value immediate(u32 at);
+    bool pointer_alu(const LoweredInsn& insn, Op op);
+    void immediate(u32 at);
 
-    Value address(u32 base, i32 off, u32 bytes);
+    Value address(u32 base, i32 off);
+    Value offset(Value pointer, Value distance);
     Value load(u32 base, i32 off, u32 bits);
+    void load_to(u32 r, u32 base, i32 off, u32 bits);
     void store(u32 base, i32 off, u32 bits, Value value);
     void atomic(AtomicOp op, const LoweredInsn& insn, u32 bits);
 
@@ -70,7 +86,9 @@ class Lifting {
     void lookup_array(const LoweredInsn& insn);
     void run_field(u32 r, Op op);
     void packet_load(Value offset, u32 bytes);
+    Value subprogram(u32 first) const;
     void call_local(u32 first);
+    void loop(u32 first);
     void callx(u32 r);
     void tail_call();
     void entered(Value result);
@@ -88,9 +106,16 @@ class Lifting {
     u32 stack_bytes_;  // what the verifier found, or all that there may be
     Value function_, run_, state_, depth_, stack_ = nullptr, frame_pointer_ = nullptr;
     LLVMBasicBlockRef give_up_ = nullptr;
-    std::array<Value, registers> variables_{};
-    // Of registers that hold the frame pointer plus a number that is known here: that number.
-    std::array<std::optional<i64>, registers> in_frame_;
+    std::array<Value, registers> variables_{}, pointers_{};
+    BaseAnalysis analysis_;
+    Bases bases_{};
+    // Of registers that hold just what was loaded in this block: that, before it was frozen. A copy to memory need not
+    // know that it copies one value.
+    struct Loaded {
+        Value value = nullptr;
+        u32 bits = 0;
+    };
+    std::array<Loaded, registers> loaded_{};
     bool open_ = false;                      // the block has no end yet
     std::vector<LLVMBasicBlockRef> blocks_;  // one per instruction of the body; null where none starts
 };

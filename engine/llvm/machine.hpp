@@ -17,6 +17,8 @@ class Machine {
     Machine(Machine&& other) noexcept : machine_(std::exchange(other.machine_, nullptr)) {}
     ~Machine();
 
+    LLVMTargetMachineRef release() && { return std::exchange(machine_, nullptr); }
+
     void describe(Unit& unit) const;  // triple and data layout, before anything is lifted
     Result<> optimize(Unit& unit) const;
     // The caller disposes of it.

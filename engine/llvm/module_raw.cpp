@@ -9,9 +9,14 @@
 #include <llvm-c/LLJIT.h>
 
 #include <cstring>
+#include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "anybpf/abi/types.hpp"
+#include "anybpf/base/guarded.hpp"
+#include "anybpf/engine/op.hpp"
 #include "lift.hpp"
 #include "machine.hpp"
 
@@ -34,28 +39,103 @@ struct Code {
     }
 };
 
+// Symbols for the values of the program's maps, one per place in memory: LLVM knows that two of them do not meet.
+struct MapValues {
+    std::vector<LLVMValueRef> of_map;
+    std::map<u64, std::string> names;  // by address
+};
+MapValues declare_values(Unit& unit, const Program& program) {
+    MapValues all;
+    for (u64 i = 0; i < program.map_count; ++i) {
+        const u64 at = reinterpret_cast<u64>(program.arrays[i].values);
+        const std::string& name = all.names.try_emplace(at, "values." + std::to_string(i)).first->second;
+        LLVMValueRef known = LLVMGetNamedGlobal(unit.module, name.c_str());
+        if (known == nullptr && at != 0) known = LLVMAddGlobal(unit.module, LLVMArrayType2(unit.i8, 0), name.c_str());
+        all.of_map.push_back(at != 0 ? known : nullptr);
+    }
+    return all;
+}
+Result<> define_values(const MapValues& values, LLVMOrcLLJITRef jit) {
+    std::vector<LLVMOrcCSymbolMapPair> symbols;
+    for (const auto& [address, name] : values.names)
+        if (address != 0)
+            symbols.push_back(
+                {LLVMOrcLLJITMangleAndIntern(jit, name.c_str()), {address, {LLVMJITSymbolGenericFlagsExported, 0}}});
+    LLVMOrcMaterializationUnitRef unit = LLVMOrcAbsoluteSymbols(symbols.data(), symbols.size());
+    LLVMErrorRef error = LLVMOrcJITDylibDefine(LLVMOrcLLJITGetMainJITDylib(jit), unit);
+    if (error == nullptr) return {};
+    LLVMOrcDisposeMaterializationUnit(unit);
+    return failed("naming maps", error);
+}
+
+// abi::Run::call_back: what the state says is the program, in a new frame above the one whose helper call is under way.
+// Mirrored by program.cpp's make_call_back(), for code that has nothing of ours around it.
+struct State {
+    const Entry* program;
+    u32 depth, tail_calls, loops;
+};
+u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r5) {
+    using Callback = u64 (*)(abi::Run*, State*, u32, u32, u64, u64, u64, u64, u64);
+    State& state = *static_cast<State*>(run.engine);
+    const u32 depth = state.depth;
+    if (!is_function(function) || depth + 1 == abi::max_frames || state.program->callback == nullptr) return 0;
+    const auto callback = reinterpret_cast<Callback>(const_cast<void*>(state.program->callback));
+    const u64 r0 = callback(&run, &state, depth + 1, static_cast<u32>(function), r1, r2, r3, r4, r5);
+    state.depth = depth;
+    return r0;
+}
+
+// Machines that are not at work. The first use of one takes longer than a small program.
+Guarded<std::vector<Machine>>& idle_machines() {
+    static Guarded<std::vector<Machine>> machines;
+    return machines;
+}
+Result<Machine> native_machine() {
+    auto idle = idle_machines().with([](auto& machines) -> std::optional<Machine> {
+        if (machines.empty()) return {};
+        Machine last = std::move(machines.back());
+        machines.pop_back();
+        return last;
+    });
+    if (idle) return std::move(*idle);
+    return Machine::open("native");
+}
+
 Result<std::unique_ptr<Code>> compile_program(const Program& program, const RunLayout& layout, Entry& entry) {
     LLVMMemoryBufferRef object = nullptr;
+    MapValues values;
+    bool has_callback = false;
     {
-        const Machine machine = ANYBPF_TRY(Machine::open("native"));
+        Machine machine = ANYBPF_TRY(native_machine());
         Unit unit(layout);
         machine.describe(unit);
-        ANYBPF_TRY(lift(unit, program, {.self = unit.address(reinterpret_cast<u64>(&entry))}));
+        values = declare_values(unit, program);
+        const LiftedProgram lifted = ANYBPF_TRY(lift(unit, program,
+                                                     {.self = unit.address(reinterpret_cast<u64>(&entry)),
+                                                      .map_values = values.of_map.data(),
+                                                      .call_back = unit.address(reinterpret_cast<u64>(&call_back))}));
         ANYBPF_TRY(machine.optimize(unit));
         object = ANYBPF_TRY(machine.emit(unit, LLVMObjectFile));
+        has_callback = lifted.callback != nullptr;
+        idle_machines().with([&](auto& machines) { machines.push_back(std::move(machine)); });
     }
     auto code = std::make_unique<Code>();
-    if (LLVMErrorRef error = LLVMOrcCreateLLJIT(&code->jit, nullptr); error != nullptr) {
+    // It only links, so any machine will do; left to itself it would ask for this one's features, which takes long.
+    LLVMOrcLLJITBuilderRef builder = LLVMOrcCreateLLJITBuilder();
+    LLVMOrcLLJITBuilderSetJITTargetMachineBuilder(
+        builder, LLVMOrcJITTargetMachineBuilderCreateFromTargetMachine(ANYBPF_TRY(Machine::open("x86-64")).release()));
+    if (LLVMErrorRef error = LLVMOrcCreateLLJIT(&code->jit, builder); error != nullptr) {
         LLVMDisposeMemoryBuffer(object);
         return failed("making room for code", error);
     }
     LLVMOrcJITDylibRef library = LLVMOrcLLJITGetMainJITDylib(code->jit);
     if (LLVMErrorRef error = LLVMOrcLLJITAddObjectFile(code->jit, library, object); error != nullptr)
         return failed("linking", error);
+    ANYBPF_TRY(define_values(values, code->jit));
     const std::string name = program.name;
     entry.run = ANYBPF_TRY(code->address<decltype(entry.run)>((name + ".run").c_str()));
     entry.tail = ANYBPF_TRY(code->address<const void*>((name + ".tail").c_str()));
-    entry.callback = ANYBPF_TRY(code->address<const void*>((name + ".callback").c_str()));
+    if (has_callback) entry.callback = ANYBPF_TRY(code->address<const void*>((name + ".callback").c_str()));
     return code;
 }
 
@@ -83,9 +163,12 @@ Result<> lift_all(Unit& unit, const Build& build) {
         LLVMValueRef self = LLVMAddGlobal(unit.module, entry, (name + "_program").c_str());
         const LiftedProgram lifted =
             ANYBPF_TRY(lift(unit, program, {.self = self, .map_values = values.data(), .exported = name.c_str()}));
-        std::array<LLVMValueRef, 3> functions = {lifted.run, lifted.tail, lifted.callback};
+        std::array<LLVMValueRef, 3> functions = {lifted.run, lifted.tail, unit.null()};
         LLVMSetLinkage(lifted.tail, LLVMInternalLinkage);
-        LLVMSetLinkage(lifted.callback, LLVMInternalLinkage);
+        if (lifted.callback != nullptr) {
+            LLVMSetLinkage(lifted.callback, LLVMInternalLinkage);
+            functions[2] = lifted.callback;
+        }
         LLVMSetInitializer(self, LLVMConstStructInContext(unit.context, functions.data(), functions.size(), false));
         LLVMSetGlobalConstant(self, true);
     }

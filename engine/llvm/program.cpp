@@ -63,6 +63,9 @@ Value make_call_back(Unit& u) {
     LLVMPositionBuilderAtEnd(u.at, enter);
     Value program = u.get_state(state, StateField::program);
     Value code = u.constant_field(u.pointer, program, offsetof(Entry, callback));
+    LLVMBasicBlockRef known = u.block(function, "known");
+    LLVMBuildCondBr(u.at, LLVMBuildIsNull(u.at, code, ""), refuse, known);
+    LLVMPositionBuilderAtEnd(u.at, known);
     Value index = LLVMBuildTrunc(u.at, callee, u.i32, "");
     Value r0 = u.call(u.callback_type, code,
                       {run, state, deeper, index, parameter(function, 2), parameter(function, 3),
@@ -118,11 +121,8 @@ Value make_tail(Unit& u, const Program& program, Value first) {
 }
 
 Value make_callback(Unit& u, const Program& program, Value dispatch) {
+    if (dispatch == nullptr) return nullptr;
     Value function = set_up(u, std::string(program.name) + ".callback", u.callback_type, false);
-    if (dispatch == nullptr) {
-        LLVMBuildRet(u.at, u.number(0));
-        return function;
-    }
     std::array<Value, 14> all;
     all.fill(u.number(0));
     for (u32 i = 0; i < 4; ++i) all[i] = parameter(function, i);
@@ -151,7 +151,7 @@ Result<LiftedProgram> lift(Unit& unit, const Program& program, const Surrounding
             return fail(Errc::unsupported, "the subprograms share too much of their code");
         lift_subprogram(unit, program, surroundings, subprograms, i, body);
     }
-    Value call_back = make_call_back(unit);
+    Value call_back = surroundings.call_back != nullptr ? surroundings.call_back : make_call_back(unit);
     return LiftedProgram{.run = make_run(unit, program, surroundings, subprograms.functions[0], call_back),
                          .tail = make_tail(unit, program, subprograms.functions[0]),
                          .callback = make_callback(unit, program, subprograms.dispatch)};

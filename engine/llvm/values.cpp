@@ -98,28 +98,37 @@ Value Lifting::swap(Value value, u32 bits, bool reverse) {
     return u_.call(LLVMGlobalGetValueType(intrinsic), intrinsic, {narrow});
 }
 
-// A copy of the frame pointer, and what a constant is added to, stay known.
-void Lifting::track_alu(const LoweredInsn& insn, Op op) {
-    const std::optional<i64> dst = in_frame_[insn.dst], src = in_frame_[insn.src];
-    const Value a = get(insn.dst);
-    constexpr i64 far = 1 << 16;
-    if (op == Op::mov64_reg) {
-        set(insn.dst, get(insn.src));
-        in_frame_[insn.dst] = src;
-        return;
+// What makes a pointer of a pointer; false: numbers.
+bool Lifting::pointer_alu(const LoweredInsn& insn, Op op) {
+    const Base dst = bases_[insn.dst], src = bases_[insn.src];
+    if (op == Op::mov64_reg && src != unknown) {
+        set_pointer(insn.dst, src, pointer(insn.src));
+        return true;
     }
-    set(insn.dst, LLVMBuildAdd(u_.at, a, u_.number(static_cast<u64>(insn.imm)), ""));
-    if (dst && insn.imm > -far && insn.imm < far && *dst > -far && *dst < far) in_frame_[insn.dst] = *dst + insn.imm;
+    if (op == Op::add64_imm && dst != unknown) {
+        set_pointer(insn.dst, dst, offset(pointer(insn.dst), u_.number(static_cast<u64>(insn.imm))));
+        return true;
+    }
+    if (op != Op::add64_reg || (dst == unknown) == (src == unknown)) return false;
+    const u8 base = dst != unknown ? insn.dst : insn.src, other = dst != unknown ? insn.src : insn.dst;
+    set_pointer(insn.dst, bases_[base], offset(pointer(base), get(other)));
+    return true;
 }
 
-// What mov64_imm loads: a number, or in code without addresses what a map stands for.
-Value Lifting::immediate(u32 at) {
-    const auto* const end = program_.map_uses + program_.map_use_count;
-    const auto* const use = std::ranges::lower_bound(program_.map_uses, end, at, {}, &program::MapUse::insn);
-    if (use == end || use->insn != at) return u_.number(static_cast<u64>(program_.insns[at].imm));
-    if (use->value != 0)
-        return LLVMBuildPtrToInt(u_.at, u_.field_address(surroundings_.map_values[use->map], use->offset), u_.i64, "");
-    return map_address(use->map);
+// What mov64_imm loads: a number, or what a map stands for.
+void Lifting::immediate(u32 at) {
+    const u32 dst = program_.insns[at].dst;
+    const Value number = u_.number(static_cast<u64>(program_.insns[at].imm));
+    const program::MapUse* const use = map_use(program_, at);
+    if (use == nullptr) return set(dst, number);
+    const Value values = use->value != 0 ? surroundings_.map_values[use->map] : nullptr;
+    if (values != nullptr) {
+        const Value place = offset(values, u_.number(use->offset));
+        if (program_.proved != 0 && has_values(program_, use->map))
+            return set_pointer(dst, first_map + use->map, place);
+        return set(dst, LLVMBuildPtrToInt(u_.at, place, u_.i64, ""));
+    }
+    set(dst, surroundings_.exported != nullptr ? map_address(use->map) : number);
 }
 
 // What the host takes for the map.
@@ -128,28 +137,27 @@ Value Lifting::map_address(u32 map) {
     return LLVMBuildPtrToInt(u_.at, u_.constant_element(maps, u_.number(map)), u_.i64, "");
 }
 
-Value Lifting::address(u32 base, i32 off, u32 bytes) {
-    const i64 place = in_frame_[base].value_or(0) + off + stack_bytes_;
-    if (in_frame_[base] && place >= 0 && place + bytes <= stack_bytes_)
-        return u_.field_address(stack_, static_cast<u32>(place));
-    const Value start = LLVMBuildIntToPtr(u_.at, get(base), u_.pointer, "");
-    Value distance = u_.number(static_cast<u64>(i64{off}));
-    return LLVMBuildGEP2(u_.at, u_.i8, start, &distance, 1, "");
-}
+Value Lifting::offset(Value pointer, Value distance) { return LLVMBuildGEP2(u_.at, u_.i8, pointer, &distance, 1, ""); }
+Value Lifting::address(u32 base, i32 off) { return offset(pointer(base), u_.number(static_cast<u64>(i64{off}))); }
 
 Value Lifting::load(u32 base, i32 off, u32 bits) {
-    const Value loaded = LLVMBuildLoad2(u_.at, u_.integer(bits), address(base, off, bits / 8), "");
+    const Value loaded = LLVMBuildLoad2(u_.at, u_.integer(bits), address(base, off), "");
     LLVMSetAlignment(loaded, 1);
-    return LLVMBuildFreeze(u_.at, loaded, "");
+    return loaded;
+}
+void Lifting::load_to(u32 r, u32 base, i32 off, u32 bits) {
+    const Value loaded = load(base, off, bits);
+    set_zext(r, LLVMBuildFreeze(u_.at, loaded, ""));
+    loaded_[r] = {loaded, bits};
 }
 void Lifting::store(u32 base, i32 off, u32 bits, Value value) {
     const Value narrow = LLVMBuildTrunc(u_.at, value, u_.integer(bits), "");
-    LLVMSetAlignment(LLVMBuildStore(u_.at, narrow, address(base, off, bits / 8)), 1);
+    LLVMSetAlignment(LLVMBuildStore(u_.at, narrow, address(base, off)), 1);
 }
 
 void Lifting::atomic(AtomicOp op, const LoweredInsn& insn, u32 bits) {
     const Value operand = LLVMBuildTrunc(u_.at, get(insn.src), u_.integer(bits), "");
-    const Value place = address(insn.dst, insn.off, bits / 8);
+    const Value place = address(insn.dst, insn.off);
     const auto modify = [&](LLVMAtomicRMWBinOp how) {
         return LLVMBuildAtomicRMW(u_.at, how, place, operand, LLVMAtomicOrderingSequentiallyConsistent, false);
     };
@@ -184,7 +192,7 @@ void Lifting::atomic(AtomicOp op, const LoweredInsn& insn, u32 bits) {
             return set_zext(0, LLVMBuildExtractValue(u_.at, both, 0, ""));
         }
         case AtomicOp::load_acquire: {
-            const Value loaded = LLVMBuildLoad2(u_.at, u_.integer(bits), address(insn.src, insn.off, bits / 8), "");
+            const Value loaded = LLVMBuildLoad2(u_.at, u_.integer(bits), address(insn.src, insn.off), "");
             LLVMSetOrdering(loaded, LLVMAtomicOrderingAcquire);
             LLVMSetAlignment(loaded, bits / 8);
             return set_zext(insn.dst, loaded);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 
 #include "anybpf/engine/check.hpp"
 #include "anybpf/engine/jit.hpp"
@@ -223,7 +224,8 @@ TYPED_TEST(EngineTest, FunctionsMayRunIntoEachOther) {
 }
 
 // As lower() takes a program that the verifier has accepted, with every instruction reached.
-Lowered lower_accepted(std::string_view text, std::initializer_list<abi::MapType> maps) {
+Lowered lower_accepted(std::string_view text, std::initializer_list<abi::MapType> maps,
+                       std::initializer_list<program::Subprogram> more = {}) {
     program::Program program;
     program.insns = *isa::assemble(text);
     for (const abi::MapType type : maps) program.maps.emplace_back().type = type;
@@ -232,6 +234,7 @@ Lowered lower_accepted(std::string_view text, std::initializer_list<abi::MapType
     for (u32 pc = 0; pc < program.insns.size(); ++pc)
         if (isa::slots(program.insns[pc]) == 2) proof.insns[pc + 1].reached = false;
     proof.subprograms = {{.first = 0, .last = static_cast<u32>(program.insns.size()), .stack_bytes = 16}};
+    proof.subprograms.insert(proof.subprograms.end(), more);
     auto lowered = lower(program, proof);
     EXPECT_TRUE(lowered.has_value()) << (lowered ? "" : lowered.error().message);
     return lowered ? *lowered : Lowered{};
@@ -271,6 +274,35 @@ TYPED_TEST(EngineTest, FindsElementsOfArraysWithoutACall) {
                                 << index << " of " << entries << ", vcpu " << vcpu << ", " << use;
                         }
                 }
+}
+
+// A loop whose body is known is an operation; it does what the helper does, and keeps r6 to r9.
+TYPED_TEST(EngineTest, LoopsWithoutACall) {
+    const auto loops = [](i64 count, i64 stop, i64 flags) {
+        // Every step adds its number to a cell of the caller's; the one that reaches `stop` is the last.
+        const std::string text =
+            "r6 = 60\nr7 = 70\nr8 = 80\nr9 = " + std::to_string(stop) +
+            "\n*(u64 *)(r10 - 8) = 0\n*(u64 *)(r10 - 16) = r9\nr1 = " + std::to_string(count) +
+            "\nr2 = step ll\nr3 = r10\nr4 = " + std::to_string(flags) +
+            "\ncall 181\nr1 = *(u64 *)(r10 - 8)\nr1 <<= 32\nr0 += r1\nr0 += r6\nr0 -= r7\nr0 += r8\n"
+            "r0 += r9\nr0 -= r9\nexit\n"
+            "step: r6 = r1\nr7 = 1\nr8 = 2\nr3 = *(u64 *)(r2 - 8)\nr3 += r1\n*(u64 *)(r2 - 8) = r3\n"
+            "r3 = *(u64 *)(r2 - 16)\nr0 = 0\nif r3 != r6 goto +1\nr0 = 1\nexit";
+        const auto lowered = lower_accepted(text, {}, {{.first = 21, .last = 32, .stack_bytes = 0}});
+        EXPECT_TRUE(has(lowered, Op::loop));
+        EXPECT_FALSE(has(lowered, Op::call_helper));
+        const auto bound = TypeParam::bind(lowered, {});
+        EXPECT_TRUE(bound.has_value()) << bound.error().message;
+        abi::Run run;
+        return (bound ? TypeParam::run(**bound, run) : 0) - 70;
+    };
+    EXPECT_EQ(loops(0, 99, 0), 0U);
+    EXPECT_EQ(loops(1, 99, 0), 1U);
+    EXPECT_EQ(loops(10, 99, 0), 10 + (u64{45} << 32));
+    EXPECT_EQ(loops(10, 3, 0), 4 + (u64{6} << 32));
+    EXPECT_EQ(loops(10, 9, 0), 10 + (u64{45} << 32));
+    EXPECT_EQ(loops(10, 99, 1), static_cast<u64>(-EINVAL));
+    EXPECT_EQ(loops(abi::max_loop_iterations + 1, 99, 0), static_cast<u64>(-E2BIG));
 }
 
 TYPED_TEST(EngineTest, KnowsItsThread) {

@@ -6,6 +6,7 @@
 // and because bind() checked every index: a jump or call leads to a slot of the same program, a register number is
 // below 11, a frame is one of eight. What neither has proved (a callback's value, a helper without body) is checked
 // where it is used. Nothing here allocates or makes a system call, and all state is on the caller's stack.
+#include <cerrno>
 #include <cstring>
 
 #include "anybpf/abi/types.hpp"
@@ -238,6 +239,21 @@ op_call_local:
     state->callers[state->depth++] = {pc + 1, state->executable, r[6], r[7], r[8], r[9]};
     r[10] = state->frame_pointer();
     ANYBPF_JUMP_TO_TARGET;
+
+op_loop: {
+    const u32 count = static_cast<u32>(r[1]);
+    if (r[4] != 0 || count > abi::max_loop_iterations) {
+        r[0] = static_cast<u64>(i64{r[4] != 0 ? -EINVAL : -E2BIG});
+        ANYBPF_NEXT;
+    }
+    if (state->depth + 1 == abi::max_frames) goto give_up;
+    const Slot* const step = pointer<const Slot>(reinterpret_cast<u64>(pc) + static_cast<u64>(i64{pc->off}));
+    ++state->depth;
+    for (r[0] = 0; r[0] < count;)
+        if (execute(state, step, {r[0]++, r[3], 0, 0, 0}) != 0) break;
+    --state->depth;
+    ANYBPF_NEXT;
+}
 
 op_callx: {
     const u64 callee = r[pc->dst];

@@ -11,7 +11,7 @@
 
 namespace anybpf::engine::llvm {
 
-constexpr u32 module_version = 1;
+constexpr u32 module_version = 2;
 
 // Where an answer of unknown length goes: put is called with it, in one or more parts.
 struct Sink {
@@ -33,9 +33,10 @@ struct Program {
     u64 insn_count;
     const program::LoweredSubprogram* subprograms;
     u64 subprogram_count;
-    const program::MapUse* map_uses;  // none where the addresses are in the instructions
+    const program::MapUse* map_uses;  // in the order of instructions, which in code for this process hold the addresses
     u64 map_use_count;
-    const abi::ArrayPlace* arrays;   // of each map; not asked for ahead of time, where lookups are the host's
+    const abi::ArrayPlace* arrays;   // of each map; null ahead of time, where lookups are the host's
+    u64 map_count;
     const abi::HelperBody* helpers;  // by number, where calls may be bound to them; null: the run's own table is asked
     u32 proved;                      // program::Lowered::proved
 };

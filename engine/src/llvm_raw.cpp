@@ -109,6 +109,7 @@ llvm::Program describe(const char* name, const program::Lowered& lowered) {
             .map_uses = nullptr,
             .map_use_count = 0,
             .arrays = nullptr,
+            .map_count = 0,
             .helpers = nullptr,
             .proved = lowered.proved ? 1U : 0U};
 }
@@ -175,9 +176,14 @@ Result<std::shared_ptr<const LlvmExecutable>> Llvm::bind(const program::Lowered&
         insns[use.insn].imm = static_cast<i64>(address_of(maps[use.map], use));
     llvm::Program program = describe("program", lowered);
     program.insns = insns.data();
+    std::vector<program::MapUse> uses = lowered.map_uses;
+    std::ranges::sort(uses, {}, &program::MapUse::insn);
+    program.map_uses = uses.data();
+    program.map_use_count = uses.size();
     std::vector<abi::ArrayPlace> arrays;
     for (const BoundMap& map : maps) arrays.push_back(map.array);
     program.arrays = arrays.data();
+    program.map_count = arrays.size();
     if (helpers != nullptr) program.helpers = helpers->data();
     auto executable = std::make_shared<LlvmExecutable>();
     executable->module = *loaded();

@@ -144,7 +144,7 @@ class Lowering {
         return {};
     }
     void find_targets();
-    void find_lookups();
+    void find_known_arguments();
     [[nodiscard]] bool is_array(u32 map) const {
         return map < map_types_.size() &&
                (map_types_[map] == abi::MapType::array || map_types_[map] == abi::MapType::percpu_array);
@@ -167,7 +167,8 @@ class Lowering {
     std::vector<abi::MapType> map_types_;
     std::vector<bool> targets_;                // of jumps, and the starts of subprograms
     std::vector<std::optional<u32>> lookups_;  // calls that look up an element of the array with this index
-    std::vector<bool> unused_;                 // loads of maps for such calls alone
+    std::vector<std::optional<u32>> loops_;    // calls of bpf_loop with the subprogram that this instruction loads
+    std::vector<bool> unused_;                 // loads for such calls alone
     std::vector<Fate> fates_;
     std::vector<i32> place_;  // of each instruction in the result; of a dropped one, that of its successor; -1: none
     Lowered out_;
@@ -194,37 +195,54 @@ void Lowering::find_targets() {
     }
 }
 
-// Finds calls of map_lookup_elem that always get the same array: those with the load of the map before them on the same
-// straight line. The load goes, too, when nothing but the call looks at it.
-void Lowering::find_lookups() {
+// Finds calls that always get the same array to look into, or the same subprogram to loop over: those with the load of
+// it before them on the same straight line. The load goes, too, when nothing but the call looks at it.
+void Lowering::find_known_arguments() {
     lookups_.assign(insns_.size(), {});
+    loops_.assign(insns_.size(), {});
     unused_.assign(insns_.size(), false);
-    if (!contracts_ || map_types_.empty()) return;
+    if (!contracts_) return;
     find_targets();
     struct Load {
-        u32 pc, map;
+        u32 pc;
         bool used;
     };
-    std::optional<Load> r1;  // the map in it
+    std::optional<Load> map, function;  // in r1 and r2
+    const auto calls = [](const Insn& insn, const Form& form, abi::HelperId helper) {
+        return form.call == isa::CallKind::helper && static_cast<u32>(insn.imm) == static_cast<u32>(helper);
+    };
     for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc])) {
         const Insn& insn = insns_[pc];
         const Form form = isa::decode(insn).form;
-        if (targets_[pc] || !reached(pc)) r1.reset();
-        if (form.kind == Kind::wide && form.pseudo == isa::Pseudo::map_idx && insn.dst == 1) {
-            r1 = Load{pc, static_cast<u32>(insn.imm), false};
-        } else if (form.kind == Kind::call) {
-            const bool looks_up = form.call == isa::CallKind::helper &&
-                                  static_cast<u32>(insn.imm) == static_cast<u32>(abi::HelperId::map_lookup_elem);
-            if (looks_up && r1 && is_array(r1->map)) {
-                lookups_[pc] = r1->map;
-                unused_[r1->pc] = !r1->used;
+        if (targets_[pc] || !reached(pc)) map.reset(), function.reset();
+        if (form.kind == Kind::call) {
+            if (calls(insn, form, abi::HelperId::map_lookup_elem) && map) {
+                if (const auto index = static_cast<u32>(insns_[map->pc].imm); is_array(index)) {
+                    lookups_[pc] = index;
+                    unused_[map->pc] = !map->used;
+                }
             }
-            r1.reset();
-        } else if (form.kind == Kind::callx || insn.dst == 1) {
-            r1.reset();
-        } else if (r1 && (form.kind == Kind::jump || form.kind == Kind::may_goto || insn.src == 1)) {
-            r1->used = true;
+            if (calls(insn, form, abi::HelperId::loop) && function) {
+                loops_[pc] = function->pc;
+                unused_[function->pc] = !function->used;
+            }
         }
+        if (form.kind == Kind::call || form.kind == Kind::callx) {
+            map.reset();
+            function.reset();
+            continue;
+        }
+        const bool looks = form.kind == Kind::jump || form.kind == Kind::may_goto;
+        const auto follow = [&](std::optional<Load>& load, u8 reg, isa::Pseudo loads) {
+            if (form.kind == Kind::wide && form.pseudo == loads && insn.dst == reg)
+                load = Load{pc, false};
+            else if (!looks && insn.dst == reg)
+                load.reset();
+            else if (load && (looks || insn.src == reg))
+                load->used = true;
+        };
+        follow(map, 1, isa::Pseudo::map_idx);
+        follow(function, 2, isa::Pseudo::func);
     }
 }
 
@@ -236,7 +254,7 @@ Result<> Lowering::number() {
     place_.assign(insns_.size(), -1);
     starts_.assign(insns_.size(), false);
     for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc])) starts_[pc] = true;
-    find_lookups();
+    find_known_arguments();
     i32 next = 0;
     for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc])) {
         if (!proof_.insns[pc].reached) continue;
@@ -310,6 +328,11 @@ Result<LoweredInsn> Lowering::lower_call(u32 pc, const Form& form, LoweredInsn o
                 out.op = static_cast<u16>(Op::lookup_array);
                 out.src = 2;
                 out.imm = *map;
+                return out;
+            }
+            if (const std::optional<u32>& load = loops_[pc]) {
+                out.op = static_cast<u16>(Op::loop);
+                out.imm = out_.subprograms[ANYBPF_TRY(subprogram(*load, insns_[*load].imm))].first;
                 return out;
             }
             if (const auto cheap = cheap_helper(id)) {

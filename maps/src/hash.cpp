@@ -139,6 +139,10 @@ class Hash final : public Map {
     }
     // By a reader: the element, or no_element. Its version at the time is even and stands in *version.
     u32 find(const void* key, u32 hash, u32* version) const;
+    template <class Match>
+    u32 find(u32 hash, u32* version, Match&& match) const;
+    // The same of a key that is one word; programs have little else.
+    u32 find_word(u64 word) const;
     // By the holder of the bucket's lock: the element with this key, or this index, and the one before it in the chain.
     struct Found {
         u32 index = no_element, before = no_element;
@@ -199,21 +203,22 @@ constexpr u64 mix(u64 a, u64 b) {
     return static_cast<u64>(product) ^ static_cast<u64>(product >> 64);
 }
 
+constexpr u64 even_word = 0xd6e8feb86659fd93U, odd_word = 0xa0761d6478bd642fU;
+
 u32 Hash::hash_of(const void* key) const {
-    constexpr u64 even = 0xd6e8feb86659fd93U, odd = 0xa0761d6478bd642fU;
     const auto* bytes = static_cast<const std::byte*>(key);
     u64 hash = seed_;
     std::size_t size = spec_.key_size;
-    for (; size >= 16; size -= 16, bytes += 16) hash = mix(word_of(bytes, 8) ^ even, word_of(bytes + 8, 8) ^ hash);
+    for (; size >= 16; size -= 16, bytes += 16) hash = mix(word_of(bytes, 8) ^ even_word, word_of(bytes + 8, 8) ^ hash);
     if (size >= 8) {
-        hash = mix(word_of(bytes, 8) ^ even, hash ^ odd);
+        hash = mix(word_of(bytes, 8) ^ even_word, hash ^ odd_word);
         size -= 8;
         bytes += 8;
     }
     if (size == 4)  // by far the most frequent remainder
-        hash = mix(word_of(bytes, 4) ^ even, hash ^ odd);
+        hash = mix(word_of(bytes, 4) ^ even_word, hash ^ odd_word);
     else if (size != 0)
-        hash = mix(word_of(bytes, size) ^ even, hash ^ odd);
+        hash = mix(word_of(bytes, size) ^ even_word, hash ^ odd_word);
     return static_cast<u32>(hash ^ hash >> 32);
 }
 
@@ -254,6 +259,18 @@ void Hash::fill(u32 index, u32 hash, const void* key, const std::byte* values, u
 // --- chains
 
 u32 Hash::find(const void* key, u32 hash, u32* version) const {
+    return find(hash, version, [&](u32 index) { return key_matches(index, key); });
+}
+
+u32 Hash::find_word(u64 word) const {
+    const u64 hash = mix(word ^ even_word, seed_ ^ odd_word);  // as hash_of()
+    u32 version = 0;
+    return find(static_cast<u32>(hash ^ hash >> 32), &version,
+                [&](u32 index) { return load_word(key_of(index)) == word; });
+}
+
+template <class Match>
+u32 Hash::find(u32 hash, u32* version, Match&& match) const {
     const u32 bucket = hash & bucket_mask_;
     // An honest map needs more than one pass only while elements move under the reader.
     for (u64 steps = 0, bound = u64{elements_} + 65536; steps < bound;) {
@@ -263,7 +280,7 @@ u32 Hash::find(const void* key, u32 hash, u32* version) const {
             const Element& e = element(link);
             if (e.hash.load(std::memory_order_relaxed) == hash) {
                 *version = e.version.load(std::memory_order_acquire);
-                const bool matches = key_matches(link, key);
+                const bool matches = match(link);
                 std::atomic_thread_fence(std::memory_order_acquire);
                 if (matches && (*version & 1) == 0 && e.version.load(std::memory_order_relaxed) == *version)
                     return link;
@@ -516,8 +533,11 @@ int Hash::erase_locked(u32 bucket, u32 hash, const void* key, u32 vcpu) {
 // --- operations
 
 void* Hash::lookup(const void* key, u32 vcpu) {
-    u32 version;
-    const u32 index = find(key, hash_of(key), &version);
+    u32 version = 0;
+    const auto* bytes = static_cast<const std::byte*>(key);
+    const u32 index = spec_.key_size == 8   ? find_word(word_of(bytes, 8))
+                      : spec_.key_size == 4 ? find_word(word_of(bytes, 4))
+                                            : find(key, hash_of(key), &version);
     return index == no_element ? nullptr : value_of(index, vcpu);
 }
 

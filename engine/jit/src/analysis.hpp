@@ -16,13 +16,6 @@ namespace anybpf::engine {
 using Registers = u16;
 constexpr Registers only(unsigned reg) { return static_cast<Registers>(1U << reg); }
 
-// What an operation reads and writes, of the registers that its fields name and of r0.
-struct Operands {
-    bool reads_dst = false, writes_dst = false, reads_src = false, writes_src = false;
-    bool reads_r0 = false, writes_r0 = false;
-};
-Operands operands(Op op);
-
 // Whether the next instruction is never reached from this one.
 constexpr bool ends_flow(Op op) { return op == Op::exit || op == Op::jump; }
 
@@ -33,6 +26,7 @@ struct Function {
     bool calls_helpers = false;
     bool reads_run = false;        // abi::Run, other than in calls
     bool calls_functions = false;  // or makes tail calls
+    bool loops = false;
 };
 
 struct Analysis {

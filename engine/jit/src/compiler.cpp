@@ -152,14 +152,15 @@ void Compiler::begin_function(u32 index) {
 Compiler::Frame Compiler::frame_of(const Function& function) const {
     Frame frame;
     for (u8 reg = 6; reg < 10; ++reg)
-        if ((function.named & only(reg)) != 0)
+        if (((function.named | (function.loops ? loop_registers : 0)) & only(reg)) != 0)
             frame.saved[frame.saved_count++] = static_cast<u8>(machine_registers[reg]);
     const bool calls = function.calls_helpers || function.calls_functions;
     if (analysis_.leaf && (calls || function.reads_run))
         frame.saved[frame.saved_count++] = static_cast<u8>(run_register.id());
     frame.has_stack = (function.named & only(10)) != 0;
     frame.has_depth = function.calls_functions || (function.calls_helpers && analysis_.has_functions);
-    frame.area = (frame.has_stack ? function.stack_bytes : 0) + (frame.has_depth ? 8 : 0);
+    frame.area = (frame.has_stack ? function.stack_bytes : 0) + (frame.has_depth ? 8 : 0) +
+                 (function.loops ? 8 * loop_register_count : 0);
     const u32 whole = 8 + (frame.has_stack ? 8 : 0) + frame.area + 8 * frame.saved_count;
     if (calls && whole % 16 != 0) frame.area += 8;
     return frame;
@@ -298,6 +299,9 @@ u32 Compiler::instruction(u32 at) {
             return 0;
         case Op::call_local:
             call_local(static_cast<u32>(insn.imm));
+            return 0;
+        case Op::loop:
+            loop(static_cast<u32>(insn.imm));
             return 0;
         case Op::callx:
             callx(insn.dst);

@@ -77,13 +77,18 @@ class Compiler : asmjit::ErrorHandler {
     using LoweredInsn = program::LoweredInsn;
     using Label = asmjit::Label;
     // What a function keeps on the stack, from its return address downwards: the caller's rbp, where it has r10; BPF's
-    // stack, whose end is rbp; the depth of the frame, where it needs that; the registers that it saves.
+    // stack, whose end is rbp; what loops keep; the depth of the frame, where it needs that; the registers that it
+    // saves.
     struct Frame {
         bool has_stack = false, has_depth = false;
         u32 area = 0;  // bytes between rbp and the saved registers
         std::array<u8, 5> saved{};
         u32 saved_count = 0;
         x86::Mem depth() const { return x86::dword_ptr(x86::rsp, static_cast<i32>(8 * saved_count)); }
+        // Where a loop keeps the program's value of one of the registers it needs.
+        x86::Mem kept(u32 index) const {
+            return x86::qword_ptr(x86::rsp, static_cast<i32>(8 * (saved_count + 1 + index)));
+        }
     };
 
     void handleError(asmjit::Error error, const char* message, asmjit::BaseEmitter* origin) override;
@@ -138,6 +143,8 @@ class Compiler : asmjit::ErrorHandler {
     void may_goto(u32 at);
     void call_helper(u32 number);
     void call_local(u32 first);
+    Label entry_of(u32 first);
+    void loop(u32 first);
     void callx(u8 dst);
     void tail_call();
     void packet_load(const LoweredInsn& insn, bool indirect, u32 bytes);

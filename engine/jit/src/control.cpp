@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Jumps, calls and what they do to frames.
 #include <algorithm>
+#include <cerrno>
 
 #include "anybpf/abi/types.hpp"
 #include "compiler.hpp"
@@ -131,10 +132,54 @@ void Compiler::depth_of_callee() {
     a_.add(scratch.r32(), 1);
 }
 
-void Compiler::call_local(u32 first) {
+asmjit::Label Compiler::entry_of(u32 first) {
     const auto found = std::ranges::lower_bound(analysis_.functions, first, {}, &Function::first);
+    return entries_[static_cast<std::size_t>(found - analysis_.functions.begin())];
+}
+
+void Compiler::call_local(u32 first) {
     depth_of_callee();
-    a_.call(entries_[static_cast<std::size_t>(found - analysis_.functions.begin())]);
+    a_.call(entry_of(first));
+}
+
+// bpf_loop: what the helper does, around a direct call. Three registers that callees give back hold its state.
+void Compiler::loop(u32 first) {
+    const Label wrong = a_.newLabel(), next = a_.newLabel(), again = a_.newLabel(), end = a_.newLabel();
+    const x86::Gp i = wide(6), count = wide(7), context = wide(8);
+    a_.mov(x86::eax, -EINVAL);
+    a_.test(wide(4), wide(4));
+    a_.jnz(wrong);
+    a_.mov(x86::eax, -E2BIG);
+    a_.cmp(narrow(1), abi::max_loop_iterations);
+    a_.ja(wrong);
+    a_.xor_(x86::eax, x86::eax);
+    a_.test(narrow(1), narrow(1));
+    a_.jz(next);
+    a_.mov(frame_.kept(0), i);
+    a_.mov(frame_.kept(1), count);
+    a_.mov(frame_.kept(2), context);
+    a_.xor_(i.r32(), i.r32());
+    a_.mov(count.r32(), narrow(1));
+    a_.mov(context, wide(3));
+    a_.bind(again);
+    a_.mov(narrow(1), i.r32());
+    a_.mov(wide(2), context);
+    depth_of_callee();
+    a_.call(entry_of(first));
+    a_.add(i.r32(), 1);
+    a_.test(wide(0), wide(0));
+    a_.jnz(end);
+    a_.cmp(i.r32(), count.r32());
+    a_.jb(again);
+    a_.bind(end);
+    a_.mov(x86::eax, i.r32());
+    a_.mov(i, frame_.kept(0));
+    a_.mov(count, frame_.kept(1));
+    a_.mov(context, frame_.kept(2));
+    a_.jmp(next);
+    a_.bind(wrong);
+    a_.movsxd(x86::rax, x86::eax);
+    a_.bind(next);
 }
 
 // What a register names is known only now: a function of this program, or a helper.

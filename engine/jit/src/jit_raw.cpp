@@ -3,8 +3,6 @@
 //
 // Raw because it writes addresses as numbers, for compiled code to jump to. It is safe because each is that of an
 // instruction which the compiler named, in pages that live as long as the JitProgram.
-#include <cstring>
-
 #include "anybpf/engine/check.hpp"
 #include "anybpf/engine/jit.hpp"
 #include "compiler.hpp"
@@ -24,9 +22,7 @@ Result<std::shared_ptr<const JitProgram>> Jit::bind(const program::Lowered& lowe
     const Code code = ANYBPF_TRY(compiler.run());
     CodeMemory& memory = options.memory != nullptr ? *options.memory : mapped_code_memory();
     auto program = std::make_shared<JitProgram>(memory);
-    program->code = ANYBPF_TRY(memory.reserve(code.bytes.size()));
-    std::memcpy(program->code.data(), code.bytes.data(), code.bytes.size());
-    ANYBPF_TRY(memory.seal(program->code));
+    program->code = ANYBPF_TRY(memory.place(code.bytes));
     program->instruction_bytes = code.instruction_bytes;
     program->body = address(program->code.data() + code.body);
     program->tail_body = address(program->code.data() + code.tail_body);

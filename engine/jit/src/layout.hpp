@@ -26,6 +26,10 @@ namespace anybpf::engine {
 // Enters a subprogram: body is its address, depth that of its frame.
 using Enter = u64 (*)(abi::Run*, u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, u64 body, u64 depth);
 
+// A loop's state; a call gives them back.
+inline constexpr u16 loop_registers = 1 << 6 | 1 << 7 | 1 << 8;
+inline constexpr u32 loop_register_count = 3;
+
 // Lies behind the code of a program that is no leaf; distances are from the table's own address.
 struct Table {
     i32 enter;  // an Enter

@@ -38,8 +38,9 @@ Addresses addresses(Op op) {
     return {.in_dst = name.starts_with("store") || name.starts_with("atomic"), .in_src = name.starts_with("load")};
 }
 bool works_on_values(Op op) {
-    constexpr auto others = std::to_array<Op>({Op::call_helper, Op::call_local, Op::callx, Op::tail_call, Op::exit,
-                                               Op::may_goto, Op::lookup_array, Op::get_vcpu, Op::get_pid_tgid});
+    constexpr auto others =
+        std::to_array<Op>({Op::call_helper, Op::call_local, Op::callx, Op::tail_call, Op::exit, Op::may_goto, Op::loop,
+                           Op::lookup_array, Op::get_vcpu, Op::get_pid_tgid});
     return std::ranges::find(others, op) == others.end();
 }
 

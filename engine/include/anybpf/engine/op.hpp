@@ -21,6 +21,18 @@ std::string_view to_string(Op op);
 
 constexpr bool is_packet_load(Op op) { return op >= Op::packet_abs_word && op <= Op::packet_ind_byte; }
 
+// What an operation reads and writes, of the registers that its fields name and of r0.
+struct Operands {
+    bool reads_dst = false, writes_dst = false, reads_src = false, writes_src = false;
+    bool reads_r0 = false, writes_r0 = false;
+};
+Operands operands(Op op);
+
+// Whether r1 to r5 are undefined behind it.
+constexpr bool clobbers_arguments(Op op) {
+    return op == Op::call_helper || op == Op::call_local || op == Op::loop || op == Op::callx || is_packet_load(op);
+}
+
 // Which part of an instruction is an index, that a reader of untrusted code must check.
 enum class Index : u8 { none, jump, call, helper, array };
 constexpr auto op_indices = std::to_array<Index>({

@@ -37,7 +37,7 @@ namespace anybpf::kernel {
 constexpr u32 root_magic = 0x74726261, program_magic = 0x70726261, link_magic = 0x6c726261,
               object_magic = 0x6f726261;  // "abrt" "abrp" "abrl" "abro"
 constexpr u16 files_version = 2;          // of the page and of links
-constexpr u16 program_version = 2;        // of programs: moves on with engine/ops.def, too
+constexpr u16 program_version = 3;        // of programs: moves on with engine/ops.def, too
 constexpr u32 max_trees = 64;
 
 enum class ObjectKind : u32 { map = 0, prog = 1, link = 2, btf = 3, event = 4 };

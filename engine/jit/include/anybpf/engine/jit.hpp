@@ -27,6 +27,8 @@ class CodeMemory {
     // are sealed at once. `code` is what reserve gave.
     virtual Result<> seal(std::span<std::byte> code) = 0;
     virtual void release(std::span<std::byte> code) = 0;
+    // All of it at once: this code, which may run anywhere, ready to run; what release takes back.
+    virtual Result<std::span<std::byte>> place(std::span<const std::byte> code);
 };
 
 // Private pages of the process, from mmap. Lives for ever.
