@@ -70,6 +70,7 @@ void BaseAnalysis::reach(u32 insn, const Bases& bases) {
 }
 
 void BaseAnalysis::step(const Program& program, u32 insn, Bases& bases) {
+    if (program.proved == 0) return;
     const program::LoweredInsn& at = program.insns[insn];
     const Op op{at.op};
     const Operands uses = operands(op);

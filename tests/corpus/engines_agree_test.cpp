@@ -133,7 +133,8 @@ void Generator::call() {
 void Generator::step() {
     const Op op{static_cast<u16>(below(engine::op_count))};
     const std::string_view name = engine::to_string(op);
-    if (op == Op::call_helper || op == Op::call_local || op == Op::callx || op == Op::tail_call) return call();
+    if (op == Op::call_helper || op == Op::call_local || op == Op::loop || op == Op::callx || op == Op::tail_call)
+        return call();
     if (op == Op::exit) return;
     if (name.starts_with("load") || name.starts_with("store") || name.starts_with("atomic")) return memory(op, name);
     if (engine::op_indices[static_cast<u16>(op)] == engine::Index::jump) {

@@ -53,8 +53,10 @@ class MappedCodeMemory final : public CodeMemory {
 Result<std::span<std::byte>> CodeMemory::place(std::span<const std::byte> code) {
     const auto room = ANYBPF_TRY(reserve(code.size()));
     std::memcpy(room.data(), code.data(), code.size());
-    ANYBPF_TRY(seal(room));
-    return room;
+    auto sealed = seal(room);
+    if (sealed) return room;
+    release(room);
+    return tl::make_unexpected(std::move(sealed).error());
 }
 
 CodeMemory& mapped_code_memory() {
