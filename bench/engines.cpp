@@ -24,17 +24,9 @@
 #include "anybpf/isa/text.hpp"
 #include "anybpf/kernel/runner.hpp"
 
-#define BENCH_PROGRAMS(X)                                                                                  \
-    X(simple)                                                                                              \
-    X(memory_a_plus_b)                                                                                     \
-    X(log2_int)                                                                                            \
-    X(switch) X(prime) X(strcmp_fail) X(strcmp_full) X(memcpy) X(memset) X(fnv1a) X(parser) X(count_array) \
-        X(count_percpu) X(count_hash) X(calls) X(bpf_loop)
-
 extern "C" {
-#define X(name) int bench_##name(void* ctx);
-BENCH_PROGRAMS(X)
-#undef X
+#define BENCH_PROGRAM(name) int bench_##name(void* ctx);
+#include "programs.def"
 // The programs' data, and what their hash's lookup is natively.
 extern anybpf::u32 numbers[1024];
 extern anybpf::u8 text_a[1 << 16], text_b[1 << 16], text_c[1 << 16], source[1 << 20], target[1 << 20], packets[64][128];
@@ -57,9 +49,8 @@ struct Case {
 };
 std::vector<Case> cases() {
     return {
-#define X(name) {#name, bench_##name},
-        BENCH_PROGRAMS(X)
-#undef X
+#define BENCH_PROGRAM(name) {#name, bench_##name},
+#include "programs.def"
     };
 }
 bool is_byte_loop(std::string_view name) { return name == "memcpy" || name == "memset"; }
