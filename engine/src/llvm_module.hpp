@@ -35,7 +35,7 @@ struct Program {
     u64 subprogram_count;
     const program::MapUse* map_uses;  // in the order of instructions, which in code for this process hold the addresses
     u64 map_use_count;
-    const abi::ArrayPlace* arrays;   // of each map; null ahead of time, where lookups are the host's
+    const abi::ArrayPlace* arrays;  // of each map; null ahead of time, where lookups are the host's
     u64 map_count;
     const abi::HelperBody* helpers;  // by number, where calls may be bound to them; null: the run's own table is asked
     u32 proved;                      // program::Lowered::proved
