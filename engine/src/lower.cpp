@@ -301,6 +301,8 @@ Result<LoweredInsn> Lowering::lower_wide(u32 pc, const Form& form, LoweredInsn o
             out.imm = static_cast<i64>(isa::wide_imm(first, second));
             return out;
         case isa::Pseudo::func:
+            // A callback that no path calls, as of bpf_loop(0, ...), is gone: any number will do.
+            if (dead(distance_target(pc, first.imm))) return out;
             out.imm = static_cast<i64>(function_value(ANYBPF_TRY(subprogram(pc, first.imm))));
             return out;
         case isa::Pseudo::map_idx:

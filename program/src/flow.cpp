@@ -38,6 +38,8 @@ Flow find_flow(std::span<const isa::Insn> insns) {
 }
 
 std::optional<i64> jump_target(std::span<const isa::Insn> insns, u32 pc) {
+    const u8 kind = insns[pc].code & 7;
+    if (kind != isa::class_jmp && kind != isa::class_jmp32) return std::nullopt;  // most: asked again and again
     const auto [form, defect] = isa::decode(insns[pc]);
     if (defect) return std::nullopt;
     switch (form.kind) {

@@ -10,7 +10,7 @@ namespace anybpf::corpus {
 namespace {
 
 constexpr auto known_keys =
-    std::to_array<std::string_view>({"about", "asm", "classic", "raw", "mem", "type", "map", "verdict", "defect",
+    std::to_array<std::string_view>({"about", "asm", "classic", "raw", "mem", "type", "map", "verdict", "defect", "seed",
                                      "error", "result", "kernel", "disasm", "log"});
 
 std::string trim(std::string_view text) {

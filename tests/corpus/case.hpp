@@ -7,6 +7,7 @@
 //   -- verdict: accept | reject FINDING    of the verifier; without it the program runs unverified
 //   -- defect: NAME     of isa::check       -- error: part of the assembler's or the lowering's message
 //   -- result: r0       -- kernel: no, why  (the live kernel is not asked)
+//   -- seed: of the inputs of a case of tests/differential
 //   -- disasm, -- log   golden text, rewritten by `anybpf-corpus --bless`
 #pragma once
 

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "differential.hpp"
+
+#include <fmt/format.h>
+
+#include "anybpf/engine/lower.hpp"
+
+namespace anybpf::differential {
+namespace {
+
+constexpr u32 inputs = 2;  // for each program
+
+// What PROG_TEST_RUN of Linux shows of a result.
+Outcome as_of_kernel(Outcome outcome) {
+    outcome.r0 = static_cast<u32>(outcome.r0);
+    return outcome;
+}
+
+Verdict disagreed(std::string_view who, std::string_view how) {
+    return {.what = What::disagreed, .text = fmt::format("{}: {}", who, how)};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Differential>> Differential::make(const Settings& settings) {
+    auto world = ANYBPF_TRY(World::make(settings.chaos));
+    std::unique_ptr<LiveKernel> kernel;
+    if (settings.kernel) kernel = ANYBPF_TRY(LiveKernel::make());
+    return std::unique_ptr<Differential>(new Differential(settings, std::move(world), std::move(kernel)));
+}
+
+Differential::Prepared Differential::prepare(const Candidate& candidate) {
+    const program::Program& program = candidate.program;
+    verifier::Options options;
+    options.max_insns = 20'000;
+    const verifier::Report report = verifier::verify(program, options);
+    if (!report.accepted) {
+        const bool differs = kernel_ != nullptr && kernel_->load(program);
+        return {Verdict{.what = differs ? What::kernel_accepts : What::refused,
+                        .text = verifier::message(report.diagnostic, program),
+                        .finding = report.diagnostic.what},
+                {}};
+    }
+    const auto lowered = engine::lower(program, report.proof);
+    if (!lowered) return {disagreed("lowering", lowered.error().message), {}};
+    world_->guard((candidate.seed & 1) != 0);
+    Prepared prepared;
+    for (const engine::AnyEngine* engine : settings_.engines) {
+        auto bound = world_->bind(*engine, *lowered);
+        if (!bound) return {disagreed(engine->name, bound.error().message), {}};
+        prepared.bound.push_back(std::move(*bound));
+    }
+    return prepared;
+}
+
+Verdict Differential::compare(const Candidate& candidate, std::span<const Bound> bound) {
+    const abi::ProgType type = candidate.program.type;
+    world_->guard((candidate.seed & 1) != 0);
+    Result<Fd> in_kernel;
+    if (kernel_ != nullptr) {
+        in_kernel = kernel_->load(candidate.program);
+        if (!in_kernel) return {.what = What::kernel_refuses, .text = in_kernel.error().message};
+    }
+    for (u32 i = 0; i < inputs; ++i) {
+        const Input input(candidate.seed * inputs + i, type);
+        Outcome expected;
+        for (std::size_t e = 0; e < bound.size(); ++e) {
+            const engine::AnyEngine& engine = *settings_.engines[e];
+            const auto outcome = world_->run(engine, bound[e], input, type);
+            if (!outcome) return disagreed(engine.name, outcome.error().message);
+            if (outcome->gave_up) return disagreed(engine.name, "it gave up");
+            if (e == 0)
+                expected = *outcome;
+            else if (*outcome != expected)
+                return disagreed(engine.name, difference(*outcome, expected));
+        }
+        if (kernel_ == nullptr) continue;
+        const auto outcome = kernel_->run(*in_kernel, input, type);
+        if (!outcome) return disagreed("kernel", outcome.error().message);
+        if (*outcome != as_of_kernel(expected))
+            return disagreed("kernel", difference(*outcome, as_of_kernel(expected)));
+    }
+    return {};
+}
+
+void Differential::check(std::span<const Candidate> candidates, const std::function<void(const Candidate&)>& begin,
+                         const std::function<void(const Candidate&, const Verdict&)>& end) {
+    std::vector<Prepared> prepared;
+    for (const Candidate& candidate : candidates) {
+        begin(candidate);
+        prepared.push_back(prepare(candidate));
+    }
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+        begin(candidates[i]);
+        end(candidates[i], prepared[i].verdict ? *prepared[i].verdict : compare(candidates[i], prepared[i].bound));
+    }
+}
+
+Verdict Differential::check(const program::Program& program, u64 seed) {
+    Verdict out;
+    const std::array<Candidate, 1> one = {Candidate{.seed = seed, .program = program}};
+    check(one, [](const Candidate&) {}, [&](const Candidate&, const Verdict& verdict) { out = verdict; });
+    return out;
+}
+
+}  // namespace anybpf::differential

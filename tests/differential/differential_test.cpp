@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// A share of the differential, programs that engines once disagreed on (corpus/*.bpf), and what finds and keeps those:
+// an engine that computes something else, crashes or never ends is noticed, and the program is made small.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <cstdio>
+
+#include "anybpf/engine/jit.hpp"
+#include "anybpf/engine/llvm.hpp"
+#include "anybpf/engine/lower.hpp"
+#include "anybpf/engine/op.hpp"
+#include "anybpf/isa/text.hpp"
+#include "minimise.hpp"
+#include "workers_raw.hpp"
+
+namespace anybpf::differential {
+namespace {
+
+using engine::Op;
+using ::testing::HasSubstr;
+
+constexpr const engine::AnyEngine& interpreter = engine::any<engine::Interpreter>;
+
+Settings settings_of(std::vector<const engine::AnyEngine*> engines) { return {.engines = std::move(engines)}; }
+
+// The interpreter, wrong in one operation.
+Result<std::shared_ptr<const void>> bind_wrong(const program::Lowered& lowered, std::span<const engine::BoundMap> maps,
+                                               const abi::HelperBodies* helpers) {
+    program::Lowered wrong = lowered;
+    for (program::LoweredInsn& insn : wrong.insns)
+        if (Op{insn.op} == Op::xor_64_reg) insn.op = static_cast<u16>(Op::or_64_reg);
+    return interpreter.bind(wrong, maps, helpers);
+}
+constexpr engine::AnyEngine wrong = {.name = "wrong", .bind = bind_wrong, .run = interpreter.run};
+
+constexpr engine::AnyEngine crashing = {
+    .name = "crashing",
+    .bind = [](const program::Lowered& lowered, auto maps, auto* helpers) -> Result<std::shared_ptr<const void>> {
+        for (const program::LoweredInsn& insn : lowered.insns)
+            if (Op{insn.op} == Op::xor_64_reg) std::raise(SIGKILL);
+        return interpreter.bind(lowered, maps, helpers);
+    },
+    .run = interpreter.run};
+
+bool has_xor(const program::Program& program) {
+    return std::ranges::any_of(program.insns, [](const isa::Insn& insn) { return insn.code == 0xaf; });
+}
+
+TEST(Differential, EnginesAgree) {
+    const auto totals =
+        run_workers(settings_of({&interpreter, engine_named("jit", true), engine_named("jit-plain", true)}),
+                    {.first = 1, .count = 10'000}, [](auto&) {});
+    ASSERT_TRUE(totals.has_value()) << totals.error().message;
+    EXPECT_EQ(totals->programs, 10'000U);
+    EXPECT_GT(totals->agreed, 9'800U);
+    for (const Failure& failure : totals->failures) ADD_FAILURE() << "seed " << failure.seed << ": " << failure.text;
+}
+
+TEST(Differential, CompilingEngineAgrees) {
+    if (const auto available = engine::Llvm::available(); !available) GTEST_SKIP() << available.error().message;
+    const auto totals = run_workers(settings_of({&interpreter, engine_named("llvm", true)}),
+                                    {.first = 1'000'000, .count = 60}, [](auto&) {});
+    ASSERT_TRUE(totals.has_value()) << totals.error().message;
+    for (const Failure& failure : totals->failures) ADD_FAILURE() << "seed " << failure.seed << ": " << failure.text;
+}
+
+TEST(Differential, LiveKernelAgrees) {
+    if (const auto kernel = LiveKernel::make(); !kernel) GTEST_SKIP() << kernel.error().message;
+    Settings settings = settings_of({&interpreter});
+    settings.kernel = true;
+    const auto totals = run_workers(settings, {.first = 2'000'000, .count = 1'000}, [](auto&) {});
+    ASSERT_TRUE(totals.has_value()) << totals.error().message;
+    for (const Failure& failure : totals->failures) ADD_FAILURE() << "seed " << failure.seed << ": " << failure.text;
+    std::printf("the kernel refuses %lu that we accept, and accepts %lu that we refuse\n", totals->kernel_refuses,
+                totals->kernel_accepts);
+    EXPECT_GT(totals->agreed, 950U);
+}
+
+TEST(Differential, ProgramsHaveEveryInstruction) {
+    std::array<bool, engine::op_count> seen{};
+    for (u64 seed = 0; seed < 4'000; ++seed) {
+        const auto program = generate(seed);
+        const auto report = verifier::verify(program, {});
+        if (!report.accepted) continue;
+        const auto lowered = engine::lower(program, report.proof);
+        ASSERT_TRUE(lowered.has_value()) << "seed " << seed << ": " << lowered.error().message;
+        for (const program::LoweredInsn& insn : lowered->insns) seen[insn.op] = true;
+    }
+    // The verifier refuses callx; the others have no encoding.
+    for (const Op op : {Op::callx, Op::neg32_reg, Op::neg64_reg, Op::sx32_32, Op::load_sx_dword})
+        seen[static_cast<u16>(op)] = true;
+    for (u16 op = 0; op < seen.size(); ++op) EXPECT_TRUE(seen[op]) << engine::to_string(Op{op});
+}
+
+TEST(Minimise, AWrongOperationIsFoundAndMadeSmall) {
+    const Settings settings = settings_of({&interpreter, &wrong});
+    const auto totals = run_workers(settings, {.first = 1, .count = 400}, [](auto&) {});
+    ASSERT_TRUE(totals.has_value()) << totals.error().message;
+    ASSERT_GT(totals->failures.size(), 5U);
+    for (std::size_t i = 0; i < 3; ++i) {
+        const Failure& failure = totals->failures[i];
+        EXPECT_THAT(failure.text, HasSubstr("wrong: "));
+        auto differential = Differential::make(settings);
+        ASSERT_TRUE(differential.has_value()) << differential.error().message;
+        const auto fails = [&](const program::Program& program) {
+            return (*differential)->check(program, failure.seed).what == What::disagreed;
+        };
+        const program::Program whole = generate(failure.seed), small = minimise(whole, fails);
+        EXPECT_TRUE(fails(small));
+        EXPECT_TRUE(has_xor(small));
+        EXPECT_LT(small.insns.size(), 10U) << isa::listing(small.insns);
+
+        // The file says the same, and the engines that are right agree on it.
+        const auto read = from_case(to_case(small, failure.seed, failure.text));
+        ASSERT_TRUE(read.has_value()) << read.error().message;
+        EXPECT_EQ(read->program.insns, small.insns);
+        EXPECT_EQ(read->program.type, small.type);
+        EXPECT_EQ(read->seed, failure.seed);
+        EXPECT_EQ(check_apart(settings_of({&interpreter, engine_named("jit", true)}), small, failure.seed).what,
+                  What::agreed);
+    }
+}
+
+TEST(Minimise, ACrashHasASeed) {
+    const Settings settings = settings_of({&interpreter, &crashing});
+    const auto totals = run_workers(settings, {.first = 1, .count = 100, .jobs = 2}, [](auto&) {});
+    ASSERT_TRUE(totals.has_value()) << totals.error().message;
+    EXPECT_EQ(totals->programs, 100U);
+    ASSERT_GT(totals->failures.size(), 1U);
+    const Failure& failure = totals->failures.front();
+    EXPECT_THAT(failure.text, HasSubstr("killed by signal 9"));
+    const program::Program whole = generate(failure.seed);
+    EXPECT_TRUE(has_xor(whole));
+    const auto small = minimise(whole, [&](const program::Program& program) {
+        return check_apart(settings, program, failure.seed).what == What::disagreed;
+    });
+    EXPECT_LT(small.insns.size(), 8U) << isa::listing(small.insns);
+}
+
+class CorpusTest : public ::testing::Test {
+  public:
+    explicit CorpusTest(std::filesystem::path path) : path_(std::move(path)) {}
+    void TestBody() override {
+        const auto read = corpus::read_case(path_);
+        ASSERT_TRUE(read.has_value()) << read.error().message;
+        const auto kept = from_case(*read);
+        ASSERT_TRUE(kept.has_value()) << kept.error().message;
+        Settings settings = settings_of({&interpreter, engine_named("jit", true), engine_named("jit", false)});
+        if (engine::Llvm::available()) settings.engines.push_back(engine_named("llvm", true));
+        settings.kernel = LiveKernel::make().has_value();
+        const Verdict verdict = check_apart(settings, kept->program, kept->seed);
+        EXPECT_EQ(verdict.what, What::agreed) << verdict.text;
+    }
+
+  private:
+    std::filesystem::path path_;
+};
+
+}  // namespace
+}  // namespace anybpf::differential
+
+int main(int argc, char** argv) {
+    for (const auto& entry : std::filesystem::directory_iterator(ANYBPF_DIFFERENTIAL_CORPUS)) {
+        const std::filesystem::path file = entry.path();
+        ::testing::RegisterTest("Kept", file.stem().c_str(), nullptr, nullptr, file.c_str(), 1,
+                                [file] { return new anybpf::differential::CorpusTest(file); });
+    }
+    ::testing::InitGoogleTest(&argc, argv);
+    return RUN_ALL_TESTS();
+}
