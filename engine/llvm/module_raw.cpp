@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "anybpf/abi/types.hpp"
@@ -101,22 +102,27 @@ Result<Machine> native_machine() {
     return Machine::open("native");
 }
 
-Result<std::unique_ptr<Code>> compile_program(const Program& program, const RunLayout& layout, Entry& entry) {
+// All of them have the same maps.
+Result<std::unique_ptr<Code>> compile_programs(std::span<const Program> programs, const RunLayout& layout,
+                                               Entry* const* entries) {
     LLVMMemoryBufferRef object = nullptr;
     MapValues values;
-    bool has_callback = false;
+    std::vector<bool> has_callback;
     {
         Machine machine = ANYBPF_TRY(native_machine());
         Unit unit(layout);
         machine.describe(unit);
-        values = declare_values(unit, program);
-        const LiftedProgram lifted = ANYBPF_TRY(lift(unit, program,
-                                                     {.self = unit.address(reinterpret_cast<u64>(&entry)),
-                                                      .map_values = values.of_map.data(),
-                                                      .call_back = unit.address(reinterpret_cast<u64>(&call_back))}));
+        values = declare_values(unit, programs[0]);
+        for (std::size_t i = 0; i < programs.size(); ++i) {
+            const LiftedProgram lifted =
+                ANYBPF_TRY(lift(unit, programs[i],
+                                {.self = unit.address(reinterpret_cast<u64>(entries[i])),
+                                 .map_values = values.of_map.data(),
+                                 .call_back = unit.address(reinterpret_cast<u64>(&call_back))}));
+            has_callback.push_back(lifted.callback != nullptr);
+        }
         ANYBPF_TRY(machine.optimize(unit));
         object = ANYBPF_TRY(machine.emit(unit, LLVMObjectFile));
-        has_callback = lifted.callback != nullptr;
         idle_machines().with([&](auto& machines) { machines.push_back(std::move(machine)); });
     }
     auto code = std::make_unique<Code>();
@@ -132,10 +138,13 @@ Result<std::unique_ptr<Code>> compile_program(const Program& program, const RunL
     if (LLVMErrorRef error = LLVMOrcLLJITAddObjectFile(code->jit, library, object); error != nullptr)
         return failed("linking", error);
     ANYBPF_TRY(define_values(values, code->jit));
-    const std::string name = program.name;
-    entry.run = ANYBPF_TRY(code->address<decltype(entry.run)>((name + ".run").c_str()));
-    entry.tail = ANYBPF_TRY(code->address<const void*>((name + ".tail").c_str()));
-    if (has_callback) entry.callback = ANYBPF_TRY(code->address<const void*>((name + ".callback").c_str()));
+    for (std::size_t i = 0; i < programs.size(); ++i) {
+        const std::string name = programs[i].name;
+        Entry& entry = *entries[i];
+        entry.run = ANYBPF_TRY(code->address<decltype(entry.run)>((name + ".run").c_str()));
+        entry.tail = ANYBPF_TRY(code->address<const void*>((name + ".tail").c_str()));
+        if (has_callback[i]) entry.callback = ANYBPF_TRY(code->address<const void*>((name + ".callback").c_str()));
+    }
     return code;
 }
 
@@ -201,8 +210,8 @@ Result<> emit_all(const Build& build, const Sink& out) {
 
 void tell(const Sink& sink, std::string_view text) { sink.put(sink.to, text.data(), text.size()); }
 
-void* compile(const Program* program, const RunLayout* layout, Entry* entry, const Sink* error) {
-    auto code = compile_program(*program, *layout, *entry);
+void* compile(const Program* programs, u64 count, const RunLayout* layout, Entry* const* entries, const Sink* error) {
+    auto code = compile_programs({programs, count}, *layout, entries);
     if (code) return code->release();
     tell(*error, code.error().message);
     return nullptr;

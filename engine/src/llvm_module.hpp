@@ -11,7 +11,7 @@
 
 namespace anybpf::engine::llvm {
 
-constexpr u32 module_version = 2;
+constexpr u32 module_version = 3;
 
 // Where an answer of unknown length goes: put is called with it, in one or more parts.
 struct Sink {
@@ -73,9 +73,10 @@ struct Entry {
 struct Module {
     u32 version;
     u32 size;  // of this struct
-    // Code for this process. entry is filled in and must stay where it is, for the code knows its address. Null when it
-    // fails, and then error is told why.
-    void* (*compile)(const Program* program, const RunLayout* layout, Entry* entry, const Sink* error);
+    // Code for this process, of programs with different names and the same maps. The entries are filled in and must
+    // stay where they are, for the code knows their addresses. Null when it fails, and then error is told why.
+    void* (*compile)(const Program* programs, u64 count, const RunLayout* layout, Entry* const* entries,
+                     const Sink* error);
     void (*release)(void* code);
     // Whether it worked.
     bool (*emit)(const Build* build, const Sink* out, const Sink* error);

@@ -152,12 +152,8 @@ class LlvmExecutable {
     LlvmExecutable() = default;
     LlvmExecutable(const LlvmExecutable&) = delete;
     LlvmExecutable& operator=(const LlvmExecutable&) = delete;
-    ~LlvmExecutable() {
-        if (code != nullptr) module->release(code);
-    }
     llvm::Entry entry{};
-    void* code = nullptr;
-    const llvm::Module* module = nullptr;
+    std::shared_ptr<void> code;  // of all that were bound together
 };
 static_assert(offsetof(LlvmExecutable, entry) == 0);
 
@@ -169,29 +165,53 @@ Result<> Llvm::available() {
 Result<std::shared_ptr<const LlvmExecutable>> Llvm::bind(const program::Lowered& lowered,
                                                          std::span<const BoundMap> maps,
                                                          const abi::HelperBodies* helpers) {
+    const program::Lowered* const one = &lowered;
+    auto bound = ANYBPF_TRY(bind_all({&one, 1}, maps, helpers));
+    return std::move(bound.front());
+}
+
+Result<std::vector<std::shared_ptr<const LlvmExecutable>>> Llvm::bind_all(
+    std::span<const program::Lowered* const> programs, std::span<const BoundMap> maps,
+    const abi::HelperBodies* helpers) {
     ANYBPF_TRY(available());
-    ANYBPF_TRY(check(lowered, maps, helpers));
-    std::vector<program::LoweredInsn> insns = lowered.insns;
-    for (const program::MapUse& use : lowered.map_uses)
-        insns[use.insn].imm = static_cast<i64>(address_of(maps[use.map], use));
-    llvm::Program program = describe("program", lowered);
-    program.insns = insns.data();
-    std::vector<program::MapUse> uses = lowered.map_uses;
-    std::ranges::sort(uses, {}, &program::MapUse::insn);
-    program.map_uses = uses.data();
-    program.map_use_count = uses.size();
+    if (programs.empty()) return {};
     std::vector<abi::ArrayPlace> arrays;
     for (const BoundMap& map : maps) arrays.push_back(map.array);
-    program.arrays = arrays.data();
-    program.map_count = arrays.size();
-    if (helpers != nullptr) program.helpers = helpers->data();
-    auto executable = std::make_shared<LlvmExecutable>();
-    executable->module = *loaded();
+    // What the descriptions point to.
+    std::vector<std::string> names(programs.size());
+    std::vector<std::vector<program::LoweredInsn>> insns(programs.size());
+    std::vector<std::vector<program::MapUse>> uses(programs.size());
+    std::vector<llvm::Program> described;
+    std::vector<std::shared_ptr<LlvmExecutable>> executables;
+    std::vector<llvm::Entry*> entries;
+    for (std::size_t i = 0; i < programs.size(); ++i) {
+        const program::Lowered& lowered = *programs[i];
+        ANYBPF_TRY(check(lowered, maps, helpers));
+        names[i] = fmt::format("program{}", i);
+        insns[i] = lowered.insns;
+        for (const program::MapUse& use : lowered.map_uses)
+            insns[i][use.insn].imm = static_cast<i64>(address_of(maps[use.map], use));
+        llvm::Program& program = described.emplace_back(describe(names[i].c_str(), lowered));
+        program.insns = insns[i].data();
+        uses[i] = lowered.map_uses;
+        std::ranges::sort(uses[i], {}, &program::MapUse::insn);
+        program.map_uses = uses[i].data();
+        program.map_use_count = uses[i].size();
+        program.arrays = arrays.data();
+        program.map_count = arrays.size();
+        if (helpers != nullptr) program.helpers = helpers->data();
+        entries.push_back(&executables.emplace_back(std::make_shared<LlvmExecutable>())->entry);
+    }
     std::string complaint;
     const llvm::Sink error = {.to = &complaint, .put = append};
-    executable->code = executable->module->compile(&program, &run_layout, &executable->entry, &error);
-    if (executable->code == nullptr) return fail(Errc::unsupported, "LLVM: " + complaint);
-    return executable;
+    const llvm::Module& module = **loaded();
+    const std::shared_ptr<void> code(
+        module.compile(described.data(), described.size(), &run_layout, entries.data(), &error), [&module](void* made) {
+            if (made != nullptr) module.release(made);
+        });
+    if (code == nullptr) return fail(Errc::unsupported, "LLVM: " + complaint);
+    for (const auto& executable : executables) executable->code = code;
+    return std::vector<std::shared_ptr<const LlvmExecutable>>(executables.begin(), executables.end());
 }
 
 u64 Llvm::run(const LlvmExecutable& executable, abi::Run& run, u64 second) {

@@ -29,33 +29,50 @@ Result<std::unique_ptr<Differential>> Differential::make(const Settings& setting
     return std::unique_ptr<Differential>(new Differential(settings, std::move(world), std::move(kernel)));
 }
 
-Differential::Prepared Differential::prepare(const Candidate& candidate) {
+Differential::Prepared Differential::prepare(const Candidate& candidate) const {
+    Prepared prepared{.candidate = &candidate, .verdict = {}, .lowered = {}, .bound = {}};
     const program::Program& program = candidate.program;
     verifier::Options options;
     options.max_insns = 20'000;
     const verifier::Report report = verifier::verify(program, options);
     if (!report.accepted) {
         const bool differs = kernel_ != nullptr && kernel_->load(program);
-        return {Verdict{.what = differs ? What::kernel_accepts : What::refused,
-                        .text = verifier::message(report.diagnostic, program),
-                        .finding = report.diagnostic.what},
-                {}};
-    }
-    const auto lowered = engine::lower(program, report.proof);
-    if (!lowered) return {disagreed("lowering", lowered.error().message), {}};
-    world_->guard((candidate.seed & 1) != 0);
-    Prepared prepared;
-    for (const engine::AnyEngine* engine : settings_.engines) {
-        auto bound = world_->bind(*engine, *lowered);
-        if (!bound) return {disagreed(engine->name, bound.error().message), {}};
-        prepared.bound.push_back(std::move(*bound));
+        prepared.verdict = {.what = differs ? What::kernel_accepts : What::refused,
+                            .text = verifier::message(report.diagnostic, program),
+                            .finding = report.diagnostic.what};
+    } else if (auto lowered = engine::lower(program, report.proof); lowered) {
+        prepared.lowered = std::move(*lowered);
+    } else {
+        prepared.verdict = disagreed("lowering", lowered.error().message);
     }
     return prepared;
 }
 
-Verdict Differential::compare(const Candidate& candidate, std::span<const Bound> bound) {
+// Those whose memory is guarded on this side.
+void Differential::bind(std::span<Prepared> prepared, bool in_front) {
+    world_->guard(in_front);
+    std::vector<Prepared*> these;
+    std::vector<const program::Lowered*> lowered;
+    for (Prepared& each : prepared)
+        if (!each.verdict && each.in_front() == in_front) {
+            these.push_back(&each);
+            lowered.push_back(&each.lowered);
+        }
+    if (these.empty()) return;
+    for (const engine::AnyEngine* engine : settings_.engines) {
+        const auto together = world_->bind_all(*engine, lowered);
+        for (std::size_t i = 0; i < these.size(); ++i) {
+            auto bound = together.empty() ? world_->bind(*engine, *lowered[i]) : Result<Bound>(together[i]);
+            if (!bound) these[i]->verdict = disagreed(engine->name, bound.error().message);
+            these[i]->bound.push_back(bound ? std::move(*bound) : nullptr);
+        }
+    }
+}
+
+Verdict Differential::compare(const Prepared& prepared) {
+    const Candidate& candidate = *prepared.candidate;
     const abi::ProgType type = candidate.program.type;
-    world_->guard((candidate.seed & 1) != 0);
+    world_->guard(prepared.in_front());
     Result<Fd> in_kernel;
     if (kernel_ != nullptr) {
         in_kernel = kernel_->load(candidate.program);
@@ -64,9 +81,9 @@ Verdict Differential::compare(const Candidate& candidate, std::span<const Bound>
     for (u32 i = 0; i < inputs; ++i) {
         const Input input(candidate.seed * inputs + i, type);
         Outcome expected;
-        for (std::size_t e = 0; e < bound.size(); ++e) {
+        for (std::size_t e = 0; e < prepared.bound.size(); ++e) {
             const engine::AnyEngine& engine = *settings_.engines[e];
-            const auto outcome = world_->run(engine, bound[e], input, type);
+            const auto outcome = world_->run(engine, prepared.bound[e], input, type);
             if (!outcome) return disagreed(engine.name, outcome.error().message);
             if (outcome->gave_up) return disagreed(engine.name, "it gave up");
             if (e == 0)
@@ -90,9 +107,10 @@ void Differential::check(std::span<const Candidate> candidates, const std::funct
         begin(candidate);
         prepared.push_back(prepare(candidate));
     }
-    for (std::size_t i = 0; i < candidates.size(); ++i) {
-        begin(candidates[i]);
-        end(candidates[i], prepared[i].verdict ? *prepared[i].verdict : compare(candidates[i], prepared[i].bound));
+    for (const bool in_front : {false, true}) bind(prepared, in_front);
+    for (const Prepared& each : prepared) {
+        begin(*each.candidate);
+        end(*each.candidate, each.verdict ? *each.verdict : compare(each));
     }
 }
 

@@ -40,8 +40,8 @@ class Differential {
     // In the process that uses it.
     static Result<std::unique_ptr<Differential>> make(const Settings& settings);
 
-    // Several at once, for what binding them costs. begin says which one is looked at, more than once, and end what
-    // came of it, in their order.
+    // Several at once, for what binding them costs. begin says which one is looked at, and end what came of it, in
+    // their order.
     void check(std::span<const Candidate> candidates, const std::function<void(const Candidate&)>& begin,
                const std::function<void(const Candidate&, const Verdict&)>& end);
     Verdict check(const program::Program& program, u64 seed);
@@ -49,13 +49,17 @@ class Differential {
   private:
     // A candidate on its way: the verdict, once there is one.
     struct Prepared {
+        const Candidate* candidate;
         std::optional<Verdict> verdict;
-        std::vector<Bound> bound;  // by engine
+        program::Lowered lowered;
+        std::vector<Bound> bound;                                     // by engine
+        bool in_front() const { return (candidate->seed & 1) != 0; }  // of what the guard page is
     };
     Differential(Settings settings, std::unique_ptr<World> world, std::unique_ptr<LiveKernel> kernel)
         : settings_(std::move(settings)), world_(std::move(world)), kernel_(std::move(kernel)) {}
-    Prepared prepare(const Candidate& candidate);
-    Verdict compare(const Candidate& candidate, std::span<const Bound> bound);
+    Prepared prepare(const Candidate& candidate) const;
+    void bind(std::span<Prepared> prepared, bool in_front);
+    Verdict compare(const Prepared& prepared);
 
     Settings settings_;
     std::unique_ptr<World> world_;

@@ -17,7 +17,7 @@ class LiveKernel {
     static Result<std::unique_ptr<LiveKernel>> make();
     ~LiveKernel();
 
-    // The descriptor, or Errc::rejected with the end of the log.
+    // The descriptor, or Errc::rejected with the log's reason.
     Result<Fd> load(const program::Program& program) const;
     Result<Outcome> run(const Fd& program, const Input& input, abi::ProgType type);
 

@@ -137,9 +137,10 @@ Result<Fd> LiveKernel::load(const program::Program& program) const {
     const int error = errno;
     if (fd >= 0) return Fd(fd);
     log.resize(std::strlen(log.c_str()));
-    constexpr std::size_t shown = 1500;
-    if (log.size() > shown) log.erase(0, log.size() - shown);
-    return fail(Errc::rejected, log.empty() ? std::strerror(error) : log, error);
+    // The last line is its statistics', and the one before says why.
+    const std::size_t end = log.rfind("\nprocessed "), start = log.rfind('\n', end - 1);
+    if (end == std::string::npos) return fail(Errc::rejected, std::strerror(error), error);
+    return fail(Errc::rejected, log.substr(start + 1, end - start - 1), error);
 }
 
 void LiveKernel::Parts::fill(const Input& input) const {

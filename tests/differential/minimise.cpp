@@ -31,6 +31,8 @@ void lead(Insn& insn, i64 distance) {
         insn.off = static_cast<i16>(distance);
 }
 
+Insn set_to_one(u8 dst) { return {.code = 0xb7, .dst = static_cast<u8>(dst & 15), .src = 0, .off = 0, .imm = 1}; }
+
 // Without [first, last): what led there leads to what follows. Nothing where that would cut a wide instruction.
 std::optional<Insns> without(const Insns& insns, u32 first, u32 last) {
     std::vector<u32> place(insns.size() + 1);
@@ -52,6 +54,17 @@ std::optional<Insns> without(const Insns& insns, u32 first, u32 last) {
     return out;
 }
 
+// Without the function that starts there; who named it sets its register instead.
+std::optional<Insns> without_function(Insns insns, u32 first, u32 last) {
+    for (u32 pc = 0; pc < insns.size(); pc += isa::slots(insns[pc])) {
+        Insn& insn = insns[pc];
+        if (!names_function(insn) || target_of(insns, pc) != first) continue;
+        const bool wide = insn.code == isa::code_wide;
+        insn = wide ? Insn{.code = isa::code_wide, .dst = insn.dst, .src = 0, .off = 0, .imm = 1} : set_to_one(0);
+    }
+    return without(insns, first, last);
+}
+
 class Minimiser {
   public:
     Minimiser(const program::Program& program, const std::function<bool(const program::Program&)>& fails)
@@ -69,9 +82,14 @@ class Minimiser {
         insns_ = std::move(*candidate);
         return true;
     }
-    // Ranges, large ones first.
+    // Functions, then ranges, large ones first.
     bool drop() {
         bool any = false;
+        const std::vector<u32> starts = program::find_flow(insns_).starts;
+        for (std::size_t i = starts.size(); i-- > 1;) {
+            const u32 last = i + 1 < starts.size() ? starts[i + 1] : static_cast<u32>(insns_.size());
+            if (take(without_function(insns_, starts[i], last))) return true;
+        }
         for (u32 size = static_cast<u32>(insns_.size()) / 2; size > 0; size /= 2)
             for (u32 first = 0; first + size <= insns_.size();)
                 if (take(without(insns_, first, first + size)))
@@ -88,7 +106,6 @@ class Minimiser {
         for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc])) {
             const Insn insn = insns_[pc];
             const auto form = isa::decode(insn).form;
-            const Insn set{.code = 0xb7, .dst = insn.dst, .src = 0, .off = 0, .imm = 1};
             const auto replaced = [&](const Insn& by) {
                 Insns candidate = insns_;
                 candidate[pc] = by;
@@ -97,7 +114,7 @@ class Minimiser {
             using isa::Kind;
             const bool sets = form.kind == Kind::alu || form.kind == Kind::extend || form.kind == Kind::swap ||
                               form.kind == Kind::load || form.kind == Kind::load_sx;
-            if (sets && !is_set(insn)) any |= take(replaced(set));
+            if (sets && insn.code != 0xb7) any |= take(replaced(set_to_one(insn.dst)));
             const bool has_number = (form.kind == Kind::alu || form.kind == Kind::jump) && !form.by_register;
             if (!has_number && form.kind != Kind::store_imm) continue;
             for (const i32 imm : {0, 1}) {
@@ -112,8 +129,6 @@ class Minimiser {
         }
         return any;
     }
-    static bool is_set(const Insn& insn) { return insn.code == 0xb7; }
-
     abi::ProgType type_;
     Insns insns_;
     const std::function<bool(const program::Program&)>& fails_;

@@ -50,8 +50,9 @@ struct Notes {
 
 // A worker's part of the shared memory.
 struct Part {
-    std::atomic<u64> next;  // the first seed that is not done
-    std::atomic<u64> seed;  // which it is at
+    std::atomic<u64> next;      // the first seed that is not done
+    std::atomic<u64> seed;      // which it is at
+    std::atomic<u32> together;  // so many are looked at in one go
     std::atomic<u64> programs, insns;
     std::array<std::atomic<u64>, 5> verdicts;
     std::array<std::atomic<u32>, 256> findings;
@@ -72,16 +73,16 @@ void note(Part& part, const Candidate& candidate, const Verdict& verdict) {
     if (verdict.finding != verifier::Finding::none)
         part.findings[static_cast<u16>(verdict.finding)].fetch_add(1, std::memory_order_relaxed);
     if (verdict.what == What::disagreed) part.failures.add(candidate.seed, verdict.text);
-    const std::string_view end =
-        std::string_view(verdict.text).substr(verdict.text.size() - std::min<std::size_t>(400, verdict.text.size()));
     if (verdict.what == What::kernel_refuses)
-        part.verdicts_differ.add(candidate.seed, fmt::format("the kernel refuses it: {}", end));
+        part.verdicts_differ.add(candidate.seed, "the kernel refuses it: " + verdict.text);
     if (verdict.what == What::kernel_accepts)
-        part.verdicts_differ.add(candidate.seed, fmt::format("the kernel accepts it: {}", end));
+        part.verdicts_differ.add(candidate.seed, "the kernel accepts it: " + verdict.text);
 }
 
-// Every step-th seed from part.next on, but those where it died before.
-[[noreturn]] void work(const Settings& settings, Part& part, u64 end, u32 step, const std::vector<Failure>& deaths) {
+// Every step-th seed from part.next on, but those where it died before. Where it died among several, the first of these
+// are looked at one by one.
+[[noreturn]] void work(const Settings& settings, Part& part, u64 end, u32 step, const std::vector<Failure>& deaths,
+                       bool carefully) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     auto differential = Differential::make(settings);
     if (!differential) {
@@ -89,9 +90,11 @@ void note(Part& part, const Candidate& candidate, const Verdict& verdict) {
         ::_exit(2);
     }
     std::vector<Candidate> candidates;
+    const u64 careful_until = part.next + (carefully ? u64{at_once} * step : 0);
     for (u64 next = part.next; next < end;) {
-        candidates.clear();
-        for (; next < end && candidates.size() < at_once; next += step) {
+        const u32 most = next < careful_until ? 1 : at_once;
+        part.together = most;
+        for (candidates.clear(); next < end && candidates.size() < most; next += step) {
             part.seed.store(next, std::memory_order_relaxed);
             if (std::ranges::find(deaths, next, &Failure::seed) == deaths.end())
                 candidates.push_back({.seed = next, .program = generate(next)});
@@ -153,16 +156,16 @@ Result<Totals> run_workers(const Settings& settings, const Range& range,
     const u64 end = range.first + range.count;
     std::vector<Worker> workers(range.jobs);
     std::vector<Failure> deaths;
-    const auto start = [&](u32 i) -> Result<> {
+    const auto start = [&](u32 i, bool carefully) -> Result<> {
         workers[i] = {};
         workers[i].pid = ::fork();
         if (workers[i].pid < 0) return fail_errno("fork");
-        if (workers[i].pid == 0) work(settings, parts[i], end, range.jobs, deaths);
+        if (workers[i].pid == 0) work(settings, parts[i], end, range.jobs, deaths, carefully);
         return {};
     };
     for (u32 i = 0; i < range.jobs; ++i) {
         parts[i].next = range.first + i;
-        ANYBPF_TRY(start(i));
+        ANYBPF_TRY(start(i, false));
     }
     for (u32 running = range.jobs; running > 0; std::this_thread::sleep_for(look_every)) {
         for (u32 i = 0; i < range.jobs; ++i) {
@@ -180,8 +183,9 @@ Result<Totals> run_workers(const Settings& settings, const Range& range,
             if (parts[i].error[0] != 0) return fail(Errc::unsupported, parts[i].error.data());
             const auto how = hung ? std::optional<std::string>("it does not end") : death(status);
             if (!how) continue;
-            deaths.push_back({parts[i].seed, *how});
-            ANYBPF_TRY(start(i));
+            const bool alone = parts[i].together <= 1;
+            if (alone) deaths.push_back({parts[i].seed, *how});
+            ANYBPF_TRY(start(i, !alone));
             ++running;
         }
         progress(sum(parts, deaths));

@@ -50,6 +50,9 @@ class World {
     // With chaos, on which side of memory the page is that nobody may touch. What was bound before is not run after.
     void guard(bool in_front);
     Result<Bound> bind(const engine::AnyEngine& engine, const program::Lowered& lowered) const;
+    // Where the engine has a way to bind several that is faster: all, or none.
+    std::vector<Bound> bind_all(const engine::AnyEngine& engine,
+                                std::span<const program::Lowered* const> programs) const;
     Result<Outcome> run(const engine::AnyEngine& engine, const Bound& bound, const Input& input, abi::ProgType type);
 
   private:

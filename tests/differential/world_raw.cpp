@@ -256,6 +256,13 @@ Result<Bound> World::bind(const engine::AnyEngine& engine, const program::Lowere
     return engine.bind(lowered, parts_->bound, &helpers::bodies());
 }
 
+std::vector<Bound> World::bind_all(const engine::AnyEngine& engine,
+                                   std::span<const program::Lowered* const> programs) const {
+    if (&engine != &engine::any<engine::Llvm>) return {};
+    const auto bound = engine::Llvm::bind_all(programs, parts_->bound, &helpers::bodies());
+    return bound ? std::vector<Bound>(bound->begin(), bound->end()) : std::vector<Bound>();
+}
+
 Result<Outcome> World::run(const engine::AnyEngine& engine, const Bound& bound, const Input& input,
                            abi::ProgType type) {
     const Parts::Targets* const targets = ANYBPF_TRY(parts_->targets_of(engine, *this, type));

@@ -51,6 +51,10 @@ struct Llvm {
     static Result<std::shared_ptr<const LlvmExecutable>> bind(const program::Lowered& lowered,
                                                               std::span<const BoundMap> maps,
                                                               const abi::HelperBodies* helpers = nullptr);
+    // Several at once take less time than one after the other; their code goes with the last of them.
+    static Result<std::vector<std::shared_ptr<const LlvmExecutable>>> bind_all(
+        std::span<const program::Lowered* const> programs, std::span<const BoundMap> maps,
+        const abi::HelperBodies* helpers = nullptr);
     static u64 run(const LlvmExecutable& executable, abi::Run& run, u64 second = 0);
     // Each program as a function u64 PREFIX NAME(void* ctx, anybpf_host* host), and a variable PREFIX NAME_program, an
     // anybpf_program, in an x86-64 object or as text.
