@@ -686,6 +686,28 @@ const std::vector<Case>& cases() {
              with(9999, [](auto&) {});
              with(0, [](auto&) {});
          }},
+        {"test_run_packets",
+         [](Caller& k, auto& out) {
+             const long packet = k.load(std::vector<isa::Insn>{code::mov(0, 5), code::exit()}, ProgType::socket_filter);
+             for (const u32 protocol : {0x0800U, 0x86ddU, 0x0806U, 0x0100U})
+                 for (const u32 size : {14U, 33U, 34U, 53U, 54U, 64U})
+                     for (const u32 room : {0U, 20U, 64U}) {
+                         std::array<u8, 64> data{}, back{};
+                         for (u32 i = 0; i < size; ++i) data[i] = static_cast<u8>(i + 1);
+                         data[12] = static_cast<u8>(protocol >> 8), data[13] = static_cast<u8>(protocol);
+                         uapi::TestRun attr{};
+                         attr.prog_fd = static_cast<u32>(packet);
+                         attr.data_in = address(data.data());
+                         attr.data_size_in = size;
+                         attr.data_out = address(back.data());
+                         attr.data_size_out = room;
+                         out.push_back(k.call(Command::prog_test_run, attr));
+                         out.push_back(fact(attr.data_size_out));
+                         u32 sum = 0;
+                         for (u32 i = 0; i < back.size(); ++i) sum += (i + 1) * back[i];
+                         out.push_back(fact(sum));
+                     }
+         }},
         {"bind_map",
          [](Caller& k, auto& out) {
              const long program = k.load(code::nothing, ProgType::kprobe), map = k.map(MapType::array, 4, 4, 1);

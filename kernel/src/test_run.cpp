@@ -47,6 +47,15 @@ Result<> check(const uapi::TestRun& in, const ProgramObject& program) {
     return {};
 }
 
+// bpf_prog_test_run_skb(): a packet that says it is of IP has that header.
+Result<> check_packet(std::span<const std::byte> data) {
+    const u32 protocol = std::to_integer<u32>(data[12]) << 8 | std::to_integer<u32>(data[13]);
+    constexpr u32 ipv4 = 0x0800, ipv6 = 0x86dd;
+    const u32 header = protocol == ipv4 ? 20 : protocol == ipv6 ? 40 : 0;
+    if (data.size() < ethernet_header + header) return refuse(EINVAL, "the packet ends within its IP header");
+    return {};
+}
+
 }  // namespace
 
 Result<long> Kernel::State::prog_test_run(const Attr& attr) {
@@ -57,7 +66,8 @@ Result<long> Kernel::State::prog_test_run(const Attr& attr) {
     const Fd handle = ANYBPF_TRY(keep(in.prog_fd));
     ANYBPF_TRY(check(in, program));
     const bool packet = program.type == ProgType::socket_filter;
-    const auto data = ANYBPF_TRY(read_user_table<std::byte>(in.data_in, in.data_size_in));
+    auto data = ANYBPF_TRY(read_user_table<std::byte>(in.data_in, in.data_size_in));
+    if (packet) ANYBPF_TRY(check_packet(data));
     const auto given = ANYBPF_TRY(read_user_table<std::byte>(in.ctx_in, in.ctx_size_in));
     constexpr std::size_t sk_buff_bytes = 192;
     std::vector<u64> context(
@@ -84,6 +94,8 @@ Result<long> Kernel::State::prog_test_run(const Attr& attr) {
 
     ANYBPF_TRY(attr.put(offsetof(uapi::TestRun, retval), static_cast<u32>(result)));
     if (program.type == ProgType::raw_tracepoint || program.type == ProgType::raw_tracepoint_writable) return 0;
+    // A socket's packet has lost its link-layer header: as many zeros stand there.
+    if (packet) std::fill_n(data.begin(), ethernet_header, std::byte{0});
     // bpf_test_finish(): what fits goes out, and ENOSPC says that it was not all.
     const auto give = [&](u64 to, u32 room, std::span<const std::byte> bytes, std::size_t size_at) -> Result<bool> {
         const std::size_t fits = room != 0 ? std::min<std::size_t>(room, bytes.size()) : bytes.size();
