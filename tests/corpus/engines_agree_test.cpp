@@ -4,7 +4,9 @@
 // undefined, as verified programs do, and are run as such; the others read what they like.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <random>
 
@@ -256,8 +258,8 @@ u64 setting(const char* name, u64 usual) {
     return given != nullptr ? std::strtoull(given, nullptr, 10) : usual;
 }
 
-// exact: also where a program reads registers that no verified one reads. ANYBPF_PROGRAMS asks for more, and
-// ANYBPF_FIRST_SEED for others.
+// exact: also where a program reads registers that no verified one reads. ANYBPF_PROGRAMS asks for more, and says every
+// now and then how far it is; ANYBPF_FIRST_SEED asks for others.
 template <class E>
 void agrees(u64 usual, bool exact) {
     Seen place;
@@ -274,6 +276,11 @@ void agrees(u64 usual, bool exact) {
                                         << " instead of " << expected.given << "\n"
                                         << listing(lowered);
         different += expected.given != 0 && expected.r0 != 0;
+        const u64 done = seed - first + 1;
+        if (programs > usual && done % std::max<u64>(programs / 100, 1) == 0) {
+            std::printf("%lu of %lu programs agree\n", done, programs);
+            std::fflush(stdout);
+        }
     }
     EXPECT_GT(different, programs / 4) << "the programs call too little";
 }

@@ -73,21 +73,40 @@ TEST(Differential, LiveKernelAgrees) {
     const auto totals = run_workers(settings, {.first = 2'000'000, .count = 1'000}, [](auto&) {});
     ASSERT_TRUE(totals.has_value()) << totals.error().message;
     for (const Failure& failure : totals->failures) ADD_FAILURE() << "seed " << failure.seed << ": " << failure.text;
+    // Its verifier takes some of them for a bug of its own.
+    for (const Failure& verdict : totals->verdicts_differ)
+        EXPECT_THAT(verdict.text,
+                    ::testing::AnyOf(HasSubstr("kernel refuses it: verifier bug: "), HasSubstr("kernel accepts it: ")))
+            << "seed " << verdict.seed;
     std::printf("the kernel refuses %lu that we accept, and accepts %lu that we refuse\n", totals->kernel_refuses,
                 totals->kernel_accepts);
     EXPECT_GT(totals->agreed, 950U);
 }
 
-TEST(Differential, ProgramsHaveEveryInstruction) {
+// What is compared is worth it: every operation of the lowered form, and mostly programs that come to their end, where
+// they leave their registers.
+TEST(Differential, ProgramsHaveEveryInstructionAndReachTheirEnd) {
+    const auto world = World::make(true);
+    ASSERT_TRUE(world.has_value()) << world.error().message;
     std::array<bool, engine::op_count> seen{};
+    u32 accepted = 0, ended = 0;
     for (u64 seed = 0; seed < 4'000; ++seed) {
         const auto program = generate(seed);
         const auto report = verifier::verify(program, {});
         if (!report.accepted) continue;
+        ++accepted;
         const auto lowered = engine::lower(program, report.proof);
         ASSERT_TRUE(lowered.has_value()) << "seed " << seed << ": " << lowered.error().message;
         for (const program::LoweredInsn& insn : lowered->insns) seen[insn.op] = true;
+        const auto bound = (*world)->bind(interpreter, *lowered);
+        ASSERT_TRUE(bound.has_value()) << bound.error().message;
+        const Input input(seed, program.type);
+        const auto outcome = (*world)->run(interpreter, *bound, input, program.type);
+        ASSERT_TRUE(outcome.has_value()) << outcome.error().message;
+        const auto left = std::as_bytes(std::span(outcome->data)).subspan(registers_at, 80);
+        ended += !std::ranges::equal(left, std::span(input.data).subspan(registers_at, 80));
     }
+    EXPECT_GT(ended, accepted * 8 / 10);
     // The verifier refuses callx; the others have no encoding.
     for (const Op op : {Op::callx, Op::neg32_reg, Op::neg64_reg, Op::sx32_32, Op::load_sx_dword})
         seen[static_cast<u16>(op)] = true;
@@ -125,9 +144,9 @@ TEST(Minimise, AWrongOperationIsFoundAndMadeSmall) {
 
 TEST(Minimise, ACrashHasASeed) {
     const Settings settings = settings_of({&interpreter, &crashing});
-    const auto totals = run_workers(settings, {.first = 1, .count = 100, .jobs = 2}, [](auto&) {});
+    const auto totals = run_workers(settings, {.first = 1, .count = 60, .jobs = 2}, [](auto&) {});
     ASSERT_TRUE(totals.has_value()) << totals.error().message;
-    EXPECT_EQ(totals->programs, 100U);
+    EXPECT_EQ(totals->programs, 60U);
     ASSERT_GT(totals->failures.size(), 1U);
     const Failure& failure = totals->failures.front();
     EXPECT_THAT(failure.text, HasSubstr("killed by signal 9"));
