@@ -123,7 +123,8 @@ void Maker::give_up(i32 result) {
 }
 
 // Makes one beside what is being made, and returns its number.
-u32 Maker::function(Takes takes, bool callback) {
+u32 Maker::function(Takes takes) {
+    const bool callback = takes == Takes::index_and_buffer;
     ++begun_;
     Body outer_body = std::exchange(body_, {});
     const Scope outer = std::exchange(scope_, {});
@@ -132,9 +133,9 @@ u32 Maker::function(Takes takes, bool callback) {
     scope_.slots = function_slots;
     scope_.callback = callback || outer.callback;
     state().registers[1] = state().registers[2] = number;
-    const u8 given = callback ? 2 : 1;
-    if (takes == Takes::buffer) state().registers[given] = {.what = What::buffer};
-    if (!callback) state().registers[2] = state().registers[3] = number;
+    if (!callback) state().registers[3] = number;
+    if (callback) state().registers[2] = {.what = What::buffer};
+    if (takes == Takes::buffer) state().registers[1] = {.what = What::buffer};
     if (takes == Takes::context) {
         alu_reg(isa::AluOp::mov, context_register, 1);
         state().registers[1] = state().registers[context_register] = {.what = What::context};

@@ -52,7 +52,7 @@ struct State {
 // What holds at a place that two ways lead to.
 State join(const State& a, const State& b);
 
-enum class Takes : u8 { numbers, buffer, context };
+enum class Takes : u8 { numbers, buffer, context, index_and_buffer };
 struct Function {
     Takes takes{};
     u32 level = 0;
@@ -179,7 +179,7 @@ class Maker {
         for (u32 i = 0; i < count; ++i) statement();
     }
 
-    u32 function(Takes takes, bool callback);
+    u32 function(Takes takes);
     void start();
     void finish();
     void leave_at(u32 jump) { body_.leaving.push_back(jump); }

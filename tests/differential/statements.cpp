@@ -267,12 +267,13 @@ void Maker::call() {
         callee = random_.below(static_cast<u32>(functions_.size()));
         const Function& function = functions_[callee];
         if (function.level <= scope_.level || (scope_.callback && !function.quiet)) return;
+        if (function.takes == Takes::index_and_buffer) return;
     } else {
         if (begun_ + 1 >= max_functions) return;
         const Takes takes = random_.chance(40)                         ? Takes::numbers
                             : scope_.has_context && random_.chance(60) ? Takes::context
                                                                        : Takes::buffer;
-        callee = function(takes, false);
+        callee = function(takes);
     }
     const Takes takes = functions_[callee].takes;
     if (takes == Takes::context && !scope_.has_context) return;
@@ -296,7 +297,7 @@ void Maker::call() {
 // bpf_loop() with numbers of this frame.
 void Maker::rounds() {
     if (scope_.level >= max_level || depth_ >= 2 || begun_ + 1 >= max_functions) return;
-    const u32 callee = function(Takes::buffer, true);
+    const u32 callee = function(Takes::index_and_buffer);
     const u32 pair = clean_pair();
     if (random_.chance(60)) {
         set(1, static_cast<i32>(random_.below(6)));
