@@ -56,6 +56,33 @@ TEST_F(LlvmTest, CodeIsNeverWritableAndExecutable) {
     EXPECT_EQ(Llvm::run(**program, run), 7U);
 }
 
+TEST_F(LlvmTest, SeveralProgramsAreBoundAtOnce) {
+    // Each with a function and a map of its own, and all with the same names inside.
+    std::array<u64, 2> values = {70, 80};
+    const auto bytes = std::as_writable_bytes(std::span(values));
+    const std::array<BoundMap, 2> maps = {{{.values = bytes.data()}, {.values = bytes.data() + sizeof(u64)}}};
+    std::vector<program::Lowered> programs;
+    for (u32 i = 0; i < 2; ++i)
+        programs.push_back(lowered("r1 = map[idx:" + std::to_string(i) +
+                                       "][0]+0 ll\nr1 = *(u64 *)(r1 + 0)\ncall f\nexit\n" +
+                                       "f: r0 = r1\nr0 += " + std::to_string(i) + "\nexit",
+                                   2));
+    const std::array<const program::Lowered*, 2> both = {&programs[0], &programs[1]};
+    auto bound = Llvm::bind_all(both, maps);
+    ASSERT_TRUE(bound.has_value()) << bound.error().message;
+    ASSERT_EQ(bound->size(), 2U);
+    abi::Run run;
+    EXPECT_EQ(Llvm::run(*(*bound)[0], run), 70U);
+    const auto second = (*bound)[1];
+    bound->clear();
+    EXPECT_EQ(Llvm::run(*second, run), 81U);
+
+    // One that cannot be bound: none is.
+    programs[1].insns[0].op = 9999;
+    EXPECT_FALSE(Llvm::bind_all(both, maps));
+    EXPECT_TRUE(Llvm::bind_all({}, maps)->empty());
+}
+
 TEST_F(LlvmTest, ProgramsAreCompiledAndRunInSeveralThreads) {
     std::vector<std::thread> threads;
     std::array<u64, 4> results{};
