@@ -44,6 +44,14 @@ constexpr engine::AnyEngine crashing = {
     },
     .run = interpreter.run};
 
+// Reads a byte that is not the context's of a raw tracepoint.
+template <std::ptrdiff_t at>
+constexpr engine::AnyEngine reaching = {
+    .name = "reaching", .bind = interpreter.bind, .run = [](const void* bound, abi::Run& run, u64 second) {
+        static_cast<void>(static_cast<const volatile u8*>(run.context)[at]);
+        return interpreter.run(bound, run, second);
+    }};
+
 bool has_xor(const program::Program& program) {
     return std::ranges::any_of(program.insns, [](const isa::Insn& insn) { return insn.code == 0xaf; });
 }
@@ -156,6 +164,18 @@ TEST(Minimise, ACrashHasASeed) {
         return check_apart(settings, program, failure.seed).what == What::disagreed;
     });
     EXPECT_LT(small.insns.size(), 8U) << isa::listing(small.insns);
+}
+
+TEST(Chaos, AByteBesideTheContextIsOutOfReach) {
+    const auto program = make_program({{.code = 0xb7}, {.code = 0x95}}, abi::ProgType::raw_tracepoint);
+    constexpr u64 behind = 2, in_front = 3;  // seeds: where the guard page is
+    const auto verdict = [&](const engine::AnyEngine& engine, u64 seed) {
+        return check_apart(settings_of({&interpreter, &engine}), program, seed);
+    };
+    EXPECT_THAT(verdict(reaching<96>, behind).text, HasSubstr("killed by signal 11"));
+    EXPECT_THAT(verdict(reaching<-1>, in_front).text, HasSubstr("killed by signal 11"));
+    EXPECT_EQ(verdict(reaching<95>, behind).what, What::agreed);
+    EXPECT_EQ(verdict(reaching<0>, in_front).what, What::agreed);
 }
 
 class CorpusTest : public ::testing::Test {
