@@ -23,6 +23,7 @@ enum class What : u8 {
     disagreed,       //
     kernel_refuses,  // what we accept
     kernel_accepts,  // what we refuse
+    kernel_errs,     // a known bug of Linux: it is not asked, or not believed
 };
 struct Verdict {
     What what = What::agreed;

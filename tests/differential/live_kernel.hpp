@@ -17,7 +17,8 @@ class LiveKernel {
     static Result<std::unique_ptr<LiveKernel>> make();
     ~LiveKernel();
 
-    // The descriptor, or Errc::rejected with the log's reason.
+    // The descriptor, or Errc::rejected with the log's reason; Errc::unsupported for programs that the kernel is not
+    // shown, because its verifier would crash.
     Result<Fd> load(const program::Program& program) const;
     Result<Outcome> run(const Fd& program, const Input& input, abi::ProgType type);
 

@@ -14,6 +14,7 @@
 #include "anybpf/base/mapping.hpp"
 #include "anybpf/btf/btf.hpp"
 #include "anybpf/isa/decode.hpp"
+#include "anybpf/program/flow.hpp"
 #include "live_kernel.hpp"
 
 namespace anybpf::differential {
@@ -30,6 +31,17 @@ u32 possible_cpus() {
     char dash = 0;
     in >> first;
     return in >> dash >> last ? last + 1 : first + 1;
+}
+
+// The verifier of Linux 6.18.44 writes to memory that is not there (in __mark_chain_precision) on some programs where a
+// called function loads from the packet.
+bool crashes_kernel(const program::Program& program) {
+    const auto starts = program::find_flow(program.insns).starts;
+    if (starts.size() < 2) return false;
+    return std::ranges::any_of(std::span(program.insns).subspan(starts[1]), [](const isa::Insn& insn) {
+        const u8 mode = insn.code & 0xe0;
+        return (insn.code & 7) == isa::class_ld && (mode == isa::mode_abs || mode == isa::mode_ind);
+    });
 }
 
 bool is_mapped(u32 map) { return map == data || map == table || map == cells; }
@@ -107,6 +119,7 @@ Result<std::unique_ptr<LiveKernel>> LiveKernel::make() {
 }
 
 Result<Fd> LiveKernel::load(const program::Program& program) const {
+    if (crashes_kernel(program)) return fail(Errc::unsupported, "a called function loads from the packet");
     std::vector<isa::Insn> insns = program.insns;
     for (std::size_t pc = 0; pc < insns.size(); pc += isa::slots(insns[pc])) {
         isa::Insn& insn = insns[pc];

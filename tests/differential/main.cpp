@@ -113,8 +113,10 @@ void print(const Arguments& arguments, const Totals& totals, double seconds) {
                totals.refused + totals.kernel_accepts,
                100 * static_cast<double>(totals.refused + totals.kernel_accepts) / programs);
     if (arguments.settings.kernel)
-        fmt::print("verdicts: the kernel refuses {} that we accept, and accepts {} that we refuse\n",
-                   totals.kernel_refuses, totals.kernel_accepts);
+        fmt::print(
+            "verdicts: the kernel refuses {} that we accept, and accepts {} that we refuse; bugs of Linux stand in the "
+            "way of comparing {}\n",
+            totals.kernel_refuses, totals.kernel_accepts, totals.kernel_errs);
     for (u32 i = 0; i < totals.findings.size(); ++i)
         if (totals.findings[i] != 0)
             fmt::print("  refused: {} {}\n", totals.findings[i],
@@ -144,8 +146,8 @@ void list(const Arguments& arguments) {
     for (u64 seed = arguments.range.first; seed < arguments.range.first + arguments.range.count; ++seed) {
         const auto program = generate(seed);
         const Verdict verdict = check_apart(arguments.settings, program, seed);
-        constexpr const char* words[] = {"agreed", "refused", "disagreed", "the kernel refuses it",
-                                         "the kernel accepts it"};
+        constexpr const char* words[] = {
+            "agreed", "refused", "disagreed", "the kernel refuses it", "the kernel accepts it", "a bug of Linux:"};
         fmt::print("seed {}, {}: {} {}\n{}", seed, abi::to_string(program.type), words[static_cast<u8>(verdict.what)],
                    verdict.text, isa::listing(program.insns));
     }

@@ -54,7 +54,7 @@ struct Part {
     std::atomic<u64> seed;      // which it is at
     std::atomic<u32> together;  // so many are looked at in one go
     std::atomic<u64> programs, insns;
-    std::array<std::atomic<u64>, 5> verdicts;
+    std::array<std::atomic<u64>, 6> verdicts;
     std::array<std::atomic<u32>, 256> findings;
     Notes failures, verdicts_differ;
     std::array<char, 256> error;  // why it cannot work
@@ -129,6 +129,7 @@ Totals sum(std::span<const Part> parts, const std::vector<Failure>& deaths) {
         totals.disagreed += count(What::disagreed);
         totals.kernel_refuses += count(What::kernel_refuses);
         totals.kernel_accepts += count(What::kernel_accepts);
+        totals.kernel_errs += count(What::kernel_errs);
         for (u32 i = 0; i < part.findings.size(); ++i) totals.findings[i] += part.findings[i];
         const auto add = [](const Notes& notes, std::vector<Failure>& to) {
             for (u32 i = 0; i < notes.count; ++i) to.push_back({notes.notes[i].seed, notes.notes[i].text.data()});

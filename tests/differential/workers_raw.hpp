@@ -17,7 +17,7 @@ struct Failure {
     std::string text;
 };
 struct Totals {
-    u64 programs = 0, agreed = 0, refused = 0, disagreed = 0, kernel_refuses = 0, kernel_accepts = 0;
+    u64 programs = 0, agreed = 0, refused = 0, disagreed = 0, kernel_refuses = 0, kernel_accepts = 0, kernel_errs = 0;
     u64 insns = 0;
     std::array<u32, 256> findings{};  // by verifier::Finding, of what we refuse
     std::vector<Failure> failures;    // the first ones
