@@ -222,7 +222,8 @@ void Lowering::find_known_arguments() {
                     unused_[map->pc] = !map->used;
                 }
             }
-            if (calls(insn, form, abi::HelperId::loop) && function) {
+            if (calls(insn, form, abi::HelperId::loop) && function &&
+                !dead(distance_target(function->pc, insns_[function->pc].imm))) {
                 loops_[pc] = function->pc;
                 unused_[function->pc] = !function->used;
             }

@@ -10,8 +10,8 @@ namespace anybpf::corpus {
 namespace {
 
 constexpr auto known_keys =
-    std::to_array<std::string_view>({"about", "asm", "classic", "raw", "mem", "type", "map", "verdict", "defect", "seed",
-                                     "error", "result", "kernel", "disasm", "log"});
+    std::to_array<std::string_view>({"about", "asm", "classic", "raw", "mem", "type", "map", "verdict", "defect",
+                                     "seed", "error", "result", "kernel", "disasm", "log"});
 
 std::string trim(std::string_view text) {
     while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
