@@ -245,8 +245,8 @@ TEST_F(Embed, RecordsOfARingBuffer) {
     // A reader that sleeps is woken; in the end it has all records, in their order.
     constexpr u64 count = 2000;
     {
-        const std::jthread writer([&] {
-            for (u64 i = 100; i < 100 + count;)
+        const std::jthread writer([&](const std::stop_token& stop) {
+            for (u64 i = 100; i < 100 + count && !stop.stop_requested();)
                 if (program.run(as_bytes(i)).value() != 0) ++i;
         });
         while (heard.size() < count) {
