@@ -199,6 +199,7 @@ Verdict check_apart(const Settings& settings, const program::Program& program, u
     const pid_t pid = ::fork();
     ANYBPF_ASSERT(pid >= 0);
     if (pid == 0) {
+        std::signal(SIGSEGV, SIG_DFL);  // a fault ends it, whatever a sanitizer would make of that
         ::alarm(10);
         auto differential = Differential::make(settings);
         if (!differential) ::_exit(2);
