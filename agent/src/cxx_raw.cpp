@@ -20,11 +20,12 @@ ANYBPF_TRAPS void __cxa_rethrow() { __builtin_trap(); }
 ANYBPF_TRAPS int __gxx_personality_v0(int, int, unsigned long, void*, void*) { __builtin_trap(); }
 ANYBPF_TRAPS void _Unwind_Resume(void*) { __builtin_trap(); }
 
-// What guards a local static: 0, 1 when it is made, 2 while it is being made.
+// What guards a local static: its first byte, which compiled code tests by itself, is 1 when it is made; the second
+// while it is being made.
 __attribute__((used)) int __cxa_guard_acquire(unsigned* guard) {
     for (;;) {
         unsigned state = 0;
-        if (__atomic_compare_exchange_n(guard, &state, 2, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) return 1;
+        if (__atomic_compare_exchange_n(guard, &state, 0x100, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) return 1;
         if (state == 1) return 0;
     }
 }
