@@ -14,19 +14,20 @@ namespace {
 
 class Counting : public SyscallHooks {
   public:
-    Counting(agent::Counts* counts, RawSyscall raw) : counts_(counts), raw_(raw) {}
-    bool stale() const override { return counts_->epoch.load() != seen_; }
-    const std::atomic<u64>& epoch() const override { return counts_->epoch; }
-    u64 seen() const override { return seen_; }
-    void refresh() override { seen_ = counts_->epoch.load(); }
-    bool orphaned() const override { return counts_->orphaned.load(std::memory_order_relaxed) != 0; }
+    Counting(agent::Counts* counts, RawSyscall raw) : SyscallHooks(counts->epoch, {}), counts_(counts), raw_(raw) {
+        all_.enter.fill(1);
+        all_.exit.fill(1);
+        refresh();
+    }
+    void refresh() override {
+        const u64 epoch = counts_->epoch.load();
+        publish(counts_->wants_nothing.load() != 0 ? none_ : all_, epoch, counts_->orphaned.load() != 0);
+    }
     void attach_thread(SyscallThread& thread, robust_list_head* own) override {
         thread.vcpu = maps::VcpuThread::current(own);
     }
     void comm_changed(SyscallThread&) override {}
     void ids_changed(SyscallThread&) override {}
-    bool wants_entry(u32) const override { return counts_->wants_nothing.load(std::memory_order_relaxed) == 0; }
-    bool wants_exit(u32 nr) const override { return wants_entry(nr); }
     void enter(SyscallThread& thread, const SyscallRegisters& registers) override {
         if (registers.orig_ax >= 512) return;
         counts_->enters[registers.orig_ax].fetch_add(1, std::memory_order_relaxed);
@@ -55,7 +56,7 @@ class Counting : public SyscallHooks {
     }
     agent::Counts* counts_;
     RawSyscall raw_;
-    u64 seen_ = 0;
+    Watched all_, none_;
     std::string problem_;
 };
 

@@ -214,25 +214,30 @@ Process process;
 
 bool is_special(u32 nr) { return nr < number_limit && special_table[nr]; }
 
-void refresh_if_stale() {
-    if (!process.hooks->stale() || process.sealed || !try_lock(process.refresh_lock)) return;
+namespace {
+[[gnu::cold, gnu::noinline]] void refresh() {
+    if (process.sealed || !try_lock(process.refresh_lock)) return;
     const int saved = errno;
     anybpf_with_vectors(call_refresh, nullptr, nullptr);
     mark_quiet();
     errno = saved;
     unlock(process.refresh_lock);
 }
+}  // namespace
+
+void refresh_if_stale() {
+    if (process.hooks->stale()) [[unlikely]]
+        refresh();
+}
 
 void report_enter(ThreadState* state, const SyscallRegisters& registers, u32 nr) {
     refresh_if_stale();
-    if (nr < number_limit && process.hooks->wants_entry(nr))
-        anybpf_with_vectors(call_enter, &state->thread(), &registers);
+    if (process.hooks->wants_entry(nr)) anybpf_with_vectors(call_enter, &state->thread(), &registers);
 }
 
 void report_exit(ThreadState* state, const SyscallRegisters& registers, u32 nr) {
     refresh_if_stale();
-    if (nr < number_limit && process.hooks->wants_exit(nr))
-        anybpf_with_vectors(call_exit, &state->thread(), &registers);
+    if (process.hooks->wants_exit(nr)) anybpf_with_vectors(call_exit, &state->thread(), &registers);
 }
 
 // A signal arrived between the entry's report and the system call, or the kernel wants the call to start over after the
@@ -287,7 +292,7 @@ extern "C" [[gnu::hot]] u64 anybpf_on_enter(ThreadState* state) {
     r.ax = static_cast<u64>(-ENOSYS);
     report_enter(state, r, state->nr);
     r.ax = number;
-    if (is_special(state->nr)) [[unlikely]] {
+    if (state->slot->special && is_special(state->nr)) [[unlikely]] {
         if (is_clone(state->nr) && state->slot->nr == any_number) {
             // After a vfork only the address can tell the parent which call it made.
             if (Slot* fixed = slot_for(state->slot->after, state->nr)) state->slot = fixed;

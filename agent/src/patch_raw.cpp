@@ -49,7 +49,8 @@ bool can_pass = false;
 bool loader_knows_crc32() { return &__x86_get_cpuid_feature_leaf != nullptr && CPU_FEATURE_ACTIVE(SSE4_2); }
 
 void mark(Slot& slot) {
-    const bool watched = !can_pass || slot.nr >= 512 || is_special(slot.nr);
+    slot.special = slot.nr >= 512 || is_special(slot.nr);
+    const bool watched = !can_pass || slot.special;
     slot.entry_busy = watched || process.hooks->wants_entry(slot.nr);
     slot.exit_busy = watched || process.hooks->wants_exit(slot.nr);
 }

@@ -42,6 +42,7 @@ struct Slot {
     u32 nr = 0;     // the number, or any_number
     bool filled = false;
     bool entry_busy = false, exit_busy = false;  // not quiet
+    bool special = false;                        // it may be a number that the agent takes part in
     u64 start = 0;                               // the patched instruction before it; 0 when it is not patched
 };
 constexpr u32 any_number = ~0U;

@@ -19,8 +19,10 @@ namespace anybpf::agent {
 namespace {
 
 constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000, clone_sighand = 0x800, clone_settls = 0x80000;
-constexpr u64 guard_size = 4096, stack_size = 256 * 1024, stack_used = 2 * 4096;  // used: by a signal
-constexpr u64 state_size = (sizeof(ThreadState) + 4095) & ~4095ULL;
+// The state begins in the middle of a page, so that what a watched call uses of it and of the stack are two pages.
+constexpr u64 guard_size = 4096, stack_pages = 256 * 1024, stack_size = stack_pages + 2048;
+constexpr u64 stack_used = 2 * 4096;  // by a signal, in whole pages
+constexpr u64 state_pages = (stack_size - stack_pages + sizeof(ThreadState) + 4095) & ~4095ULL;
 constexpr u32 alien_clone = 0x33;
 constexpr long set_dispatch = 59;
 
@@ -68,12 +70,12 @@ void introduce(ThreadState* state, robust_list_head* known) {
 // guard | stack | state | room for something else. The pages from `used` before the state to `used_behind` after it are
 // made in one call instead of by a fault each.
 ThreadState* map_state(u64 room, u64 used, u64 used_behind) {
-    const long at = raw(SYS_mmap, 0, guard_size + stack_size + state_size + room, PROT_READ | PROT_WRITE,
+    const long at = raw(SYS_mmap, 0, guard_size + stack_pages + state_pages + room, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at < 0) return nullptr;
     raw(SYS_mprotect, at, guard_size, PROT_NONE);
     const u64 base = static_cast<u64>(at) + guard_size;
-    raw(SYS_madvise, base + stack_size - used, used + state_size + used_behind, madvise_populate_write);
+    raw(SYS_madvise, base + stack_pages - used, used + state_pages + used_behind, madvise_populate_write);
     auto* state = reinterpret_cast<ThreadState*>(base + stack_size);
     state->stack_base = base;
     state->stack_size = stack_size;
@@ -128,7 +130,7 @@ ThreadState* make_state() {
 ThreadState* make_first_state() {
     constexpr u64 heap_size = 1 << 16, heap_used = 4 * 4096;
     ThreadState* const state = map_state(heap_size, stack_used, heap_used);
-    if (state != nullptr) give_heap(reinterpret_cast<char*>(state) + state_size, heap_size);
+    if (state != nullptr) give_heap(reinterpret_cast<char*>(state->stack_base) + stack_pages + state_pages, heap_size);
     return state;
 }
 

@@ -139,6 +139,47 @@ bool packet_bytes(abi::Run& run, u64 offset, u32 size, u64& r0) {
 
     ANYBPF_GO;
 
+    // What short programs are made of stands first, side by side.
+op_exit:
+    if (state->depth == base) [[likely]] {
+        state->executable = entered;
+        return r[0];
+    }
+    {
+        const Caller& caller = state->callers[--state->depth];
+        state->executable = caller.executable;
+        r[6] = caller.r6;
+        r[7] = caller.r7;
+        r[8] = caller.r8;
+        r[9] = caller.r9;
+        r[10] = state->frame_pointer();
+        pc = caller.return_to;
+    }
+    ANYBPF_GO;
+
+op_call_helper: {
+    const abi::HelperBodies* const helpers = state->run->helpers;
+    const abi::HelperBody body = helpers != nullptr ? (*helpers)[pc->imm] : nullptr;
+    if (body == nullptr) goto give_up;
+    r[0] = body(*state->run, r[1], r[2], r[3], r[4], r[5]);
+    ANYBPF_NEXT;
+}
+
+op_lookup_array: {
+    const auto& array = *pointer<const abi::ArrayPlace>(pc->imm);
+    const u32 index = load<u32>(r[pc->src]);
+    r[pc->dst] = index < array.entries ? reinterpret_cast<u64>(array.at(index, state->run->vcpu)) : 0;
+    ANYBPF_NEXT;
+}
+
+op_get_vcpu:
+    r[pc->dst] = state->run->vcpu;
+    ANYBPF_NEXT;
+
+op_get_pid_tgid:
+    r[pc->dst] = load<u64>(load<u64>(reinterpret_cast<u64>(state->run->environment)));
+    ANYBPF_NEXT;
+
 #define ANYBPF_ALU(name, code, off, symbol, mnemonic, form)                                                          \
     op_##name##64_imm : r[pc->dst] = isa::eval<isa::AluOp::name>(r[pc->dst], pc->imm);                               \
     ANYBPF_NEXT;                                                                                                     \
@@ -226,14 +267,6 @@ op_may_goto:
     --state->loops;
     ANYBPF_NEXT;
 
-op_call_helper: {
-    const abi::HelperBodies* const helpers = state->run->helpers;
-    const abi::HelperBody body = helpers != nullptr ? (*helpers)[pc->imm] : nullptr;
-    if (body == nullptr) goto give_up;
-    r[0] = body(*state->run, r[1], r[2], r[3], r[4], r[5]);
-    ANYBPF_NEXT;
-}
-
 op_call_local:
     if (state->depth + 1 == abi::max_frames) goto give_up;
     state->callers[state->depth++] = {pc + 1, state->executable, r[6], r[7], r[8], r[9]};
@@ -295,38 +328,6 @@ op_tail_call: {
     ANYBPF_PACKET(word, 4)
     ANYBPF_PACKET(half, 2)
     ANYBPF_PACKET(byte, 1)
-
-op_exit:
-    if (state->depth == base) {
-        state->executable = entered;
-        return r[0];
-    }
-    {
-        const Caller& caller = state->callers[--state->depth];
-        state->executable = caller.executable;
-        r[6] = caller.r6;
-        r[7] = caller.r7;
-        r[8] = caller.r8;
-        r[9] = caller.r9;
-        r[10] = state->frame_pointer();
-        pc = caller.return_to;
-    }
-    ANYBPF_GO;
-
-op_lookup_array: {
-    const auto& array = *pointer<const abi::ArrayPlace>(pc->imm);
-    const u32 index = load<u32>(r[pc->src]);
-    r[pc->dst] = index < array.entries ? reinterpret_cast<u64>(array.at(index, state->run->vcpu)) : 0;
-    ANYBPF_NEXT;
-}
-
-op_get_vcpu:
-    r[pc->dst] = state->run->vcpu;
-    ANYBPF_NEXT;
-
-op_get_pid_tgid:
-    r[pc->dst] = load<u64>(load<u64>(reinterpret_cast<u64>(state->run->environment)));
-    ANYBPF_NEXT;
 
 give_up:
     state->run->gave_up = true;

@@ -40,29 +40,19 @@ struct HookRun : abi::Run {
 class Hooks final : public SyscallHooks, private helpers::Host {
   public:
     Hooks(kernel::Root root, maps::VcpuTable vcpus, u32 tree, RawSyscall raw, bool believe)
-        : root_(std::move(root)), vcpus_(vcpus), tree_(tree), system_(raw), loader_(root_, believe) {}
+        : SyscallHooks(root.epoch_word(), root.supervisor(tree)),
+          root_(std::move(root)),
+          vcpus_(vcpus),
+          tree_(tree),
+          system_(raw),
+          loader_(root_, believe) {}
 
-    [[gnu::hot]] bool stale() const override {
-        return root_.epoch() != seen_.load(std::memory_order_relaxed) ||
-               (root_.supervisor_dead(tree_) && !orphaned_.load(std::memory_order_relaxed));
-    }
-    const std::atomic<u64>& epoch() const override { return root_.epoch_word(); }
-    u64 seen() const override { return seen_.load(std::memory_order_relaxed); }
     void refresh() override;
-    bool orphaned() const override { return orphaned_.load(std::memory_order_relaxed); }
 
     void attach_thread(SyscallThread& thread, robust_list_head* own) override;
     void comm_changed(SyscallThread& thread) override { system_.read_comm(thread.task); }
     void ids_changed(SyscallThread& thread) override { system_.read_ids(thread.task); }
 
-    [[gnu::hot]] bool wants_entry(u32 number) const override {
-        const Table& table = *table_.load(std::memory_order_acquire);
-        return Table::range(table.enter, number).count != 0;
-    }
-    [[gnu::hot]] bool wants_exit(u32 number) const override {
-        const Table& table = *table_.load(std::memory_order_acquire);
-        return Table::range(table.exit, number).count != 0;
-    }
     [[gnu::hot]] void enter(SyscallThread& thread, const SyscallRegisters& user) override {
         run_all<true>(thread, user);
     }
@@ -79,6 +69,8 @@ class Hooks final : public SyscallHooks, private helpers::Host {
         std::array<u64, 2> arguments;
         SyscallRegisters function;  // of the kernel's function
     };
+    const Table& table() const { return *table_.load(std::memory_order_acquire); }
+    void miss(const Attached* first);
     template <bool entry>
     [[gnu::hot]] void run_all(SyscallThread& thread, const SyscallRegisters& user);
     template <bool entry>
@@ -101,8 +93,6 @@ class Hooks final : public SyscallHooks, private helpers::Host {
     std::string trace_wake_;
     std::atomic<maps::Map*> trace_map_{nullptr};
 
-    std::atomic<u64> seen_{0};  // the epoch of the table
-    std::atomic<bool> orphaned_{false};
     std::atomic<u64> missed_{0};
     std::vector<std::unique_ptr<const Table>> tables_;  // the last is in use, the others may still be
     std::atomic<const Table*> table_{nullptr};
@@ -110,7 +100,7 @@ class Hooks final : public SyscallHooks, private helpers::Host {
 
 void Hooks::refresh() {
     const u64 epoch = root_.epoch();  // first, so that what changes meanwhile is seen as a change
-    const bool dead = root_.supervisor_dead(tree_);
+    const bool dead = supervisor().dead();
     Table built = dead ? Table{} : build_table(root_, loader_, tree_);
     if (!trace_.map && loader_.prints()) {
         if (auto trace = root_.trace()) {  // without it bpf_printk writes nowhere
@@ -119,12 +109,10 @@ void Hooks::refresh() {
             trace_map_.store(trace_.map.get(), std::memory_order_release);
         }
     }
-    if (tables_.empty() || !(*tables_.back() == built)) {
+    if (tables_.empty() || !(*tables_.back() == built))
         tables_.push_back(std::make_unique<const Table>(std::move(built)));
-        table_.store(tables_.back().get(), std::memory_order_release);
-    }
-    orphaned_.store(dead, std::memory_order_relaxed);
-    seen_.store(epoch, std::memory_order_relaxed);
+    table_.store(tables_.back().get(), std::memory_order_release);
+    publish(tables_.back()->watched, epoch, dead);
 }
 
 void Hooks::attach_thread(SyscallThread& thread, robust_list_head* own) {
@@ -169,18 +157,23 @@ void* Hooks::view_of(const Attached& attached, const SyscallRegisters& user, u32
     __builtin_unreachable();
 }
 
+void Hooks::miss(const Attached* first) {
+    u64 count = 1;
+    for (; !first->last; ++first) ++count;
+    missed_.fetch_add(count, std::memory_order_relaxed);
+}
+
 template <bool entry>
 void Hooks::run_all(SyscallThread& thread, const SyscallRegisters& user) {
-    const Table& table = *table_.load(std::memory_order_acquire);
-    const auto programs = table.at(entry ? table.enter : table.exit, user.orig_ax);
-    if (programs.empty()) return;
-    if (thread.running) {
-        missed_.fetch_add(programs.size(), std::memory_order_relaxed);
-        return;
-    }
+    const Table& table = this->table();
+    const Attached* attached = table.first(entry, user.orig_ax);
+    if (attached == nullptr) return;
+    if (thread.running) [[unlikely]]
+        return miss(attached);
     thread.running = true;
     std::atomic_signal_fence(std::memory_order_seq_cst);  // a signal handler's system calls see it
-    if (const auto claim = vcpus_.acquire(thread.vcpu)) {
+    const u32 cpu = thread.vcpu.cpu();
+    if (const auto claim = vcpus_.acquire(thread.vcpu, cpu)) [[likely]] {
         maps::Map* const trace = trace_map_.load(std::memory_order_acquire);
         if (claim->owner_died) [[unlikely]] {
             for (const auto* loaded : table.maps) loaded->map().recover(claim->slot);
@@ -190,22 +183,25 @@ void Hooks::run_all(SyscallThread& thread, const SyscallRegisters& user) {
         helpers::Environment environment{&thread.task, this, trace};
         HookRun run;
         run.vcpu = claim->slot;
-        run.cpu = maps::current_cpu();
+        run.cpu = cpu;
         run.environment = &environment;
         run.helpers = &bodies_;
         run.tail_target = tail_target;
         run.table = &table;
-        for (const auto& attached : programs) {
-            if (attached.pid != -1 && attached.pid != static_cast<i32>(thread.task.pid)) continue;
-            run.context = view_of<entry>(attached, user, thread.task.tid, views);
-            run.attach_cookie = attached.cookie;
-            run.func_ip = attached.view == View::registers ? abi::kernel_address(static_cast<u32>(user.orig_ax)) : 0;
-            run.attached = &attached;
-            engine::Interpreter::run(*attached.program->executable, run);
+        for (;; ++attached) {
+            if (attached->pid == -1 || attached->pid == static_cast<i32>(thread.task.pid)) {
+                run.context = view_of<entry>(*attached, user, thread.task.tid, views);
+                run.attach_cookie = attached->cookie;
+                run.func_ip =
+                    attached->view == View::registers ? abi::kernel_address(static_cast<u32>(user.orig_ax)) : 0;
+                run.attached = attached;
+                engine::Interpreter::run(*attached->executable, run);
+            }
+            if (attached->last) break;
         }
         vcpus_.release(thread.vcpu, claim->slot);
     } else {
-        missed_.fetch_add(programs.size(), std::memory_order_relaxed);
+        miss(attached);
     }
     std::atomic_signal_fence(std::memory_order_seq_cst);
     thread.running = false;
@@ -225,19 +221,19 @@ const void* Hooks::tail_target(abi::Run& run, u64 map, u32 index) {
 }
 
 maps::PerfBuffer* Hooks::perf_buffer(maps::Map& map, u32 index) {
-    const auto* array = table_.load(std::memory_order_acquire)->array(map);
+    const auto* array = table().array(map);
     if (!array || index >= array->buffers.size() || !array->buffers[index]) return nullptr;
     return array->buffers[index]->mapped.buffer.get();
 }
 
 void Hooks::wake(maps::Map& ring) {
     if (&ring == trace_map_.load(std::memory_order_acquire)) return system_.wake(trace_wake_);
-    for (const auto* loaded : table_.load(std::memory_order_acquire)->maps)
+    for (const auto* loaded : table().maps)
         if (&loaded->map() == &ring) return system_.wake(loaded->wake_path);
 }
 
 void Hooks::wake(maps::PerfBuffer& buffer) {
-    for (const auto& array : table_.load(std::memory_order_acquire)->arrays)
+    for (const auto& array : table().arrays)
         for (const auto* loaded : array.buffers)
             if (loaded && loaded->mapped.buffer.get() == &buffer) return system_.wake(loaded->wake_path);
 }

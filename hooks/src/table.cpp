@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
+#include <tuple>
 
 namespace anybpf::hooks {
 namespace {
@@ -22,6 +24,7 @@ struct Placed {
 
 bool fits(const kernel::Attachment& link, const LoadedProgram& program, Placed& placed) {
     placed.attached.program = &program;
+    placed.attached.executable = program.executable.get();
     placed.attached.cookie = link.cookie;
     placed.attached.pid = link.pid;
     placed.created_ns = link.created_ns;
@@ -70,23 +73,23 @@ std::vector<Placed> place_links(const kernel::Root& root, Loader& loader, u32 tr
     return all;
 }
 
-void fill(Table& table, Table::Side& side, const std::vector<Placed>& all, bool entry) {
-    std::array<bool, abi::syscall_numbers + 1> particular{};
+void fill(Table& table, Watched::Side& side, const std::vector<Placed>& all, bool entry) {
+    std::array<bool, std::tuple_size_v<Watched::Side>> particular{};
     for (const auto& placed : all)
         if (placed.entry == entry && !placed.every_number) particular[placed.number] = true;
-    const auto append = [&](auto&& wanted) {
-        const auto first = static_cast<u32>(table.attached.size());
+    // Returns where it begins, as Watched has it; 0 where nothing is wanted.
+    const auto append = [&](auto&& wanted) -> u16 {
+        const auto first = table.attached.size();
         for (const auto& placed : all)
             if (placed.entry == entry && wanted(placed)) table.attached.push_back(placed.attached);
-        side.ranges.push_back({first, static_cast<u32>(table.attached.size()) - first});
+        if (first == table.attached.size() || first >= std::numeric_limits<u16>::max()) return 0;
+        table.attached.back().last = true;
+        return static_cast<u16>(first + 1);
     };
-    side.ranges.clear();
-    append([](const Placed& placed) { return placed.every_number; });
-    for (u32 number = 0; number < particular.size(); ++number) {
-        if (!particular[number]) continue;
-        side.which[number] = static_cast<u16>(side.ranges.size());
-        append([&](const Placed& placed) { return placed.every_number || placed.number == number; });
-    }
+    side.fill(append([](const Placed& placed) { return placed.every_number; }));
+    for (u32 number = 0; number < particular.size(); ++number)
+        if (particular[number])
+            side[number] = append([&](const Placed& placed) { return placed.every_number || placed.number == number; });
 }
 
 // Programs may add maps and arrays by being loaded, so this goes on until nothing new appears.
@@ -122,8 +125,8 @@ void fill_arrays(Table& table, Loader& loader) {
 Table build_table(const kernel::Root& root, Loader& loader, u32 tree) {
     Table table;
     const auto all = place_links(root, loader, tree);
-    fill(table, table.enter, all, true);
-    fill(table, table.exit, all, false);
+    fill(table, table.watched.enter, all, true);
+    fill(table, table.watched.exit, all, false);
     fill_arrays(table, loader);
     loader.each_map([&](const LoadedMap& map) { table.maps.push_back(&map); });
     return table;

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Table: what runs at each system call, built at refresh and then constant, so that enter() and exit() look it up with
-// one load of a pointer.
+// one load of a pointer. Every memory page on their way costs, so the way is short: number, first program, its code.
 #pragma once
 
-#include <array>
-#include <span>
 #include <vector>
 
-#include "anybpf/abi/syscalls.hpp"
+#include "anybpf/hooks/syscall.hpp"
 #include "loader.hpp"
 
 namespace anybpf::hooks {
@@ -17,27 +15,17 @@ enum class View : u8 { record, arguments, registers };
 
 struct Attached {
     const LoadedProgram* program = nullptr;
+    const engine::Executable* executable = nullptr;  // the program's
     u64 cookie = 0;
     u32 common_type = 0;    // record: the tracepoint's id
     u32 context_bytes = 0;  // that a program here may read
     i32 pid = -1;           // only this process; -1: all
     View view{};
+    bool last = false;  // of those that run at one event
     friend bool operator==(const Attached&, const Attached&) = default;
 };
 
 struct Table {
-    struct Range {
-        u32 first = 0, count = 0;
-        friend bool operator==(const Range&, const Range&) = default;
-    };
-    // Of entries, or of exits: which range of `attached` runs at each system call number; the last is for numbers that
-    // no kernel has. Small, since every exec fills one.
-    struct Side {
-        std::array<u16, abi::syscall_numbers + 1> which{};
-        std::vector<Range> ranges = {{}};
-        friend bool operator==(const Side&, const Side&) = default;
-    };
-
     // The entries of a PROG_ARRAY or PERF_EVENT_ARRAY as they were at the refresh.
     struct Array {
         const maps::Map* map = nullptr;
@@ -46,20 +34,17 @@ struct Table {
         friend bool operator==(const Array&, const Array&) = default;
     };
 
-    Side enter, exit;
-    std::vector<Attached> attached;  // in the order in which they run
+    std::vector<Attached> attached;  // of one event side by side, in the order in which they run
+    Watched watched;                 // what runs at a number begins at attached[watched - 1]
     std::vector<Array> arrays;
     std::vector<const LoadedMap*> maps;  // all that this process has
 
     friend bool operator==(const Table&, const Table&) = default;
 
-    static u32 index_of(u64 number) {
-        return number < abi::syscall_numbers ? static_cast<u32>(number) : abi::syscall_numbers;
-    }
-    static Range range(const Side& side, u64 number) { return side.ranges[side.which[index_of(number)]]; }
-    std::span<const Attached> at(const Side& side, u64 number) const {
-        const auto [first, count] = range(side, number);
-        return {attached.data() + first, count};
+    // The first of what runs there; null: nothing.
+    const Attached* first(bool entry, u64 number) const {
+        const u16 at = (entry ? watched.enter : watched.exit)[Watched::index_of(number)];
+        return at != 0 ? attached.data() + at - 1 : nullptr;
     }
     const Array* array(const maps::Map& map) const {
         for (const auto& candidate : arrays)

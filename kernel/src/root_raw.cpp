@@ -340,12 +340,8 @@ std::string Root::notices_path(u32 tree) const {
     return path_ + "/" + std::string(notices_prefix) + std::to_string(tree);
 }
 
-bool Root::supervisor_dead(u32 tree) const {
-    if (tree == 0) return false;
-    const Tree& line = page().trees[tree % max_trees];
-    constexpr u32 thread_mask = 0x3fffffff;  // FUTEX_TID_MASK
-    return (line.owner.load(std::memory_order_acquire) & thread_mask) == 0 ||
-           line.generation.load(std::memory_order_acquire) != tree / max_trees;
+Supervisor Root::supervisor(u32 tree) const {
+    return tree == 0 ? Supervisor() : Supervisor(page().trees[tree % max_trees], tree / max_trees);
 }
 
 // --------------------------------------------------------------------------------------------------- the table

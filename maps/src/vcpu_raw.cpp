@@ -40,19 +40,17 @@ using Pending = std::atomic_ref<robust_list*>;
 }  // namespace
 
 u32 current_cpu() {
-    constexpr std::ptrdiff_t cpu_id_offset = 4;  // struct rseq: cpu_id_start, cpu_id
-    if (&__rseq_size != nullptr && __rseq_size != 0) {
-        const auto* thread = static_cast<const std::byte*>(__builtin_thread_pointer());
-        const auto cpu = static_cast<i32>(
-            __atomic_load_n(reinterpret_cast<const u32*>(thread + __rseq_offset + cpu_id_offset), __ATOMIC_RELAXED));
-        if (cpu >= 0) return static_cast<u32>(cpu);
-    }
     const int cpu = ::sched_getcpu();
     return cpu < 0 ? 0 : static_cast<u32>(cpu);
 }
 
 VcpuThread VcpuThread::current(robust_list_head* own) {
     VcpuThread thread;
+    if (&__rseq_size != nullptr && __rseq_size != 0) {
+        constexpr std::ptrdiff_t cpu_id_offset = 4;  // struct rseq: cpu_id_start, cpu_id
+        thread.cpu_word = reinterpret_cast<const u32*>(static_cast<const std::byte*>(__builtin_thread_pointer()) +
+                                                       __rseq_offset + cpu_id_offset);
+    }
     thread.tid = static_cast<u32>(::syscall(SYS_gettid));
     std::size_t size = 0;
     if (::syscall(SYS_get_robust_list, 0, &thread.robust, &size) != 0) thread.robust = nullptr;
@@ -94,15 +92,14 @@ bool VcpuTable::holds(const VcpuThread& thread, const robust_list* pending) cons
            slots_[offset / sizeof(Slot)].owner.load(std::memory_order_relaxed) == thread.tid;
 }
 
-u64 VcpuTable::claim(const VcpuThread& thread) {
+u64 VcpuTable::claim(const VcpuThread& thread, u32 cpu) {
     if (thread.robust == nullptr) return nothing;
     const Pending pending(thread.robust->list_op_pending);
     const long futex_offset = thread.robust->futex_offset;
     robust_list* const outer = pending.load(std::memory_order_relaxed);
     if (holds(thread, outer)) return nothing;
 
-    u32 at = current_cpu();
-    if (at >= count_) at %= count_;
+    u32 at = cpu < count_ ? cpu : cpu % count_;
     for (u32 tried = 0; tried < count_; ++tried, at = at + 1 == count_ ? 0 : at + 1) {
         Slot& slot = slots_[at];
         u32 seen = slot.owner.load(std::memory_order_relaxed);

@@ -8,8 +8,10 @@
 #include <memory>
 #include <string>
 
+#include "anybpf/abi/syscalls.hpp"
 #include "anybpf/base/result.hpp"
 #include "anybpf/helpers/environment.hpp"
+#include "anybpf/kernel/files.hpp"
 #include "anybpf/maps/vcpu.hpp"
 
 namespace anybpf::hooks {
@@ -32,6 +34,18 @@ struct SyscallThread {
 // Returns what the kernel returned: a result, or -errno. Six arguments.
 using RawSyscall = long (*)(long number, long, long, long, long, long, long);
 
+// At which system calls programs run; the last is for numbers that no kernel has. Constant once it is published.
+struct Watched {
+    // 0: none. What else it says is the implementation's.
+    using Side = std::array<u16, abi::syscall_numbers + 1>;
+    Side enter{}, exit{};
+    static u32 index_of(u64 number) {
+        return number < abi::syscall_numbers ? static_cast<u32>(number) : abi::syscall_numbers;
+    }
+    friend bool operator==(const Watched&, const Watched&) = default;
+};
+
+// What every event asks first is answered here, from a few words that an implementation keeps; the rest is its own.
 class SyscallHooks {
   public:
     // Opens the root and loads what is attached. tree is the process tree this process belongs to. raw makes the system
@@ -39,16 +53,18 @@ class SyscallHooks {
     static Result<std::unique_ptr<SyscallHooks>> open(const std::string& root, u32 tree, RawSyscall raw = nullptr);
     virtual ~SyscallHooks() = default;
 
-    // True when the root's epoch moved on since the last refresh, or the supervisor died: a few loads.
-    virtual bool stale() const = 0;
+    // True when the root's epoch moved on since the last refresh, or the supervisor died.
+    bool stale() const {
+        return epoch_.load(std::memory_order_acquire) != seen() || (supervisor_.dead() && !orphaned());
+    }
     // The epoch itself, and what it was at the last refresh, for who compares them without a call.
-    virtual const std::atomic<u64>& epoch() const = 0;
-    virtual u64 seen() const = 0;
+    const std::atomic<u64>& epoch() const { return epoch_; }
+    u64 seen() const { return seen_.load(std::memory_order_relaxed); }
     // Reads the links again, maps what is new, publishes the new table; runs under the agent's own lock. What went out
     // of use is kept mapped: another thread may still be inside.
     virtual void refresh() = 0;
     // The supervisor of this tree died: nothing will be attached again, and refresh() has dropped all links.
-    virtual bool orphaned() const = 0;
+    bool orphaned() const { return orphaned_.load(std::memory_order_relaxed); }
 
     // At birth, after fork in the child, and after exec; on the thread itself. own: as for VcpuThread::current.
     virtual void attach_thread(SyscallThread& thread, robust_list_head* own = nullptr) = 0;
@@ -58,13 +74,33 @@ class SyscallHooks {
     virtual void ids_changed(SyscallThread& thread) = 0;
 
     // Whether a program is attached to the entry, or the exit, of the number: where none is, the agent makes no report.
-    virtual bool wants_entry(u32 nr) const = 0;
-    virtual bool wants_exit(u32 nr) const = 0;
+    bool wants_entry(u32 nr) const { return watched().enter[Watched::index_of(nr)] != 0; }
+    bool wants_exit(u32 nr) const { return watched().exit[Watched::index_of(nr)] != 0; }
     bool wants(u32 nr) const { return wants_entry(nr) || wants_exit(nr); }
     virtual void enter(SyscallThread& thread, const SyscallRegisters& registers) = 0;
     virtual void exit(SyscallThread& thread, const SyscallRegisters& registers) = 0;
     virtual u64 missed() const = 0;  // program runs that did not happen: nested, or no virtual CPU was free
     virtual const std::string& problem() const = 0;  // why an attached program is not run here; empty when all are
+
+  protected:
+    // epoch must live as long as the hooks, and so the page that the supervisor is in.
+    SyscallHooks(const std::atomic<u64>& epoch, kernel::Supervisor supervisor)
+        : epoch_(epoch), supervisor_(supervisor) {}
+    const Watched& watched() const { return *watched_.load(std::memory_order_acquire); }
+    // The end of a refresh that began when the epoch was `epoch`; watched is kept as long as the hooks.
+    void publish(const Watched& watched, u64 epoch, bool orphaned) {
+        watched_.store(&watched, std::memory_order_release);
+        orphaned_.store(orphaned, std::memory_order_relaxed);
+        seen_.store(epoch, std::memory_order_relaxed);
+    }
+    const kernel::Supervisor& supervisor() const { return supervisor_; }
+
+  private:
+    const std::atomic<u64>& epoch_;
+    const kernel::Supervisor supervisor_;
+    std::atomic<u64> seen_{0};
+    std::atomic<bool> orphaned_{false};
+    std::atomic<const Watched*> watched_{nullptr};
 };
 
 }  // namespace anybpf::hooks

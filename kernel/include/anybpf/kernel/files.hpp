@@ -57,6 +57,22 @@ struct Tree {
 };
 static_assert(sizeof(Tree) == 48);
 
+// A tree's supervisor, as its processes watch it: two words of the root's page, which must stay mapped.
+class Supervisor {
+  public:
+    Supervisor() = default;  // of tree 0, which has none that could die
+    Supervisor(const Tree& line, u32 generation) : line_(&line), generation_(generation) {}
+    bool dead() const {
+        constexpr u32 thread_mask = 0x3fffffff;  // FUTEX_TID_MASK
+        return line_ != nullptr && ((line_->owner.load(std::memory_order_acquire) & thread_mask) == 0 ||
+                                    line_->generation.load(std::memory_order_acquire) != generation_);
+    }
+
+  private:
+    const Tree* line_ = nullptr;
+    u32 generation_ = 0;
+};
+
 struct RootPage {
     u32 magic;
     u16 version, reserved;

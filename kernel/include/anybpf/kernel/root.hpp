@@ -116,8 +116,9 @@ class Root {
     // The calling thread supervises a new tree until it ends or calls abandon(); use a thread that lives as long as the
     // process. EBUSY when all lines are taken.
     Result<u32> supervise();
-    void abandon(u32 tree);                             // on the same thread
-    [[gnu::hot]] bool supervisor_dead(u32 tree) const;  // never for tree 0
+    void abandon(u32 tree);  // on the same thread
+    Supervisor supervisor(u32 tree) const;
+    bool supervisor_dead(u32 tree) const { return supervisor(tree).dead(); }
     // Where agents of the tree append a line for each image that they cannot follow: pid, reason, path, parted by tabs.
     // Made by supervise(), gone with the supervisor.
     std::string notices_path(u32 tree) const;
