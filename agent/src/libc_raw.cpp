@@ -267,6 +267,9 @@ int munmap(void* at, size_t size) noexcept { return static_cast<int>(checked(raw
 void* mmap(void* at, size_t size, int protection, int flags, int fd, off_t offset) noexcept {
     return reinterpret_cast<void*>(checked(raw(SYS_mmap, at, size, protection, flags, fd, offset)));
 }
+int memfd_create(const char* name, unsigned flags) noexcept {
+    return static_cast<int>(checked(raw(SYS_memfd_create, name, flags)));
+}
 int madvise(void* at, size_t size, int advice) noexcept {
     return static_cast<int>(checked(raw(SYS_madvise, at, size, advice)));
 }

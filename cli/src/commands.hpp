@@ -20,7 +20,7 @@ struct VerifyOptions {
 Outcome<int> verify(const VerifyOptions& options);
 
 struct ExecOptions {
-    std::string program, name, data_in, ctx_in, engine = "interp";
+    std::string program, name, data_in, ctx_in, engine = "jit";
     std::vector<std::string> clang;
     unsigned repeat = 1;
     bool json = false, verbose = false;

@@ -77,6 +77,11 @@ void add_run(CLI::App& app, const Words& words, Action& action) {
         ->option_text("FILE");
     run_app->add_option("--duration", options->duration, "End after so many seconds (CMD gets SIGTERM)")
         ->option_text("SECONDS");
+    run_app
+        ->add_option("--engine", options->engine,
+                     "What runs the programs: jit compiles them, for processes where they run often")
+        ->option_text("interp|jit")
+        ->check(CLI::IsMember({"interp", "jit"}));
     run_app->add_flag("-v,--verbose", options->verbose, "Show what libbpf and the verifier say");
     add_where(run_app, options->where);
     run_app->callback([=, &words, &action] {

@@ -19,6 +19,8 @@
 
 #include "anybpf/abi/trace.hpp"
 #include "anybpf/base/bytes.hpp"
+#include "anybpf/engine/jit.hpp"
+#include "anybpf/kernel/kernel.hpp"
 #include "child.hpp"
 #include "compile.hpp"
 #include "loader.hpp"
@@ -307,6 +309,11 @@ Outcome<int> run(const RunOptions& options) {
     const Signals signals;  // from here on there is something to take down in good order
     const Sweeper sweeper = Sweeper::start();
     auto machine = CLI_TRY(Machine::open(options.where));
+    if (machine.kernel() != nullptr && options.engine == engine::Jit::name)
+        machine.kernel()->set_compiler(
+            [](const auto& lowered, auto maps, auto* helpers) -> Result<std::vector<std::byte>> {
+                return ANYBPF_TRY(engine::Jit::compile(lowered, maps, helpers)).bytes();
+            });
     LibbpfLog log(options.verbose);
     auto loaded = CLI_TRY(open_object(
         file, {.only = {}, .log_level = options.verbose ? 1U : 0U, .verbose = options.verbose, .name = file.name()},

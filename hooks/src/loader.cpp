@@ -37,6 +37,12 @@ bool is_print(const isa::Insn& insn) {
             insn.imm == static_cast<i32>(abi::HelperId::trace_vprintk));
 }
 
+std::vector<engine::BoundMap> addresses(std::span<const LoadedMap* const> maps) {
+    std::vector<engine::BoundMap> bound;
+    for (const auto* used : maps) bound.push_back({&used->map(), used->map().values(), used->map().array()});
+    return bound;
+}
+
 }  // namespace
 
 const LoadedMap* Loader::map(u32 id) {
@@ -85,22 +91,39 @@ Result<std::unique_ptr<LoadedProgram>> Loader::load_program(u32 id) {
     program->attach_type = object.expected_attach_type;
     program->context_bytes = object.context_bytes;
     program->prints = std::ranges::any_of(object.insns, is_print);
-    std::vector<engine::BoundMap> bound;
     for (const u32 map_id : object.map_ids) {
         const auto* used = map(map_id);
         if (!used) return fail(Errc::not_found, problem_);
         program->maps.push_back(used);
-        bound.push_back({&used->map(), used->map().values(), used->map().array()});
     }
+    auto bound = addresses(program->maps);
     const bool verdict_holds = believe_ && object.trusted && object.verifier_version == verifier::version &&
                                kernel::hash_of(object.lowered, object.map_ids) == object.hash;
     if (verdict_holds) {
         program->executable = ANYBPF_TRY(engine::Interpreter::bind(object.lowered, bound, &helpers::bodies()));
+        program->hash = object.hash;
+        if (links_code_) link_code(*program);
     } else {
         const auto lowered = ANYBPF_TRY(verify_again(object, *program, bound));
         program->executable = ANYBPF_TRY(engine::Interpreter::bind(lowered, bound, &helpers::bodies()));
     }
     return program;
+}
+
+void Loader::link_code() {
+    links_code_ = true;
+    for (const auto& [id, program] : programs_)
+        if (program && !program->code) link_code(*program);
+}
+
+// Where it does not work the program is interpreted, as before.
+void Loader::link_code(LoadedProgram& program) const {
+    if (program.hash == std::array<u8, 32>{}) return;
+    const auto bytes = root_.program_code(program.id, program.hash);
+    if (!bytes) return;
+    const auto image = engine::CodeImage::read(*bytes);
+    if (!image) return;
+    if (auto code = image->link(addresses(program.maps), &helpers::bodies())) program.code = std::move(*code);
 }
 
 // What the proof takes for constant must not change afterwards, whoever can write the file: frozen maps are copied, and

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "anybpf/engine/engine.hpp"
+#include "anybpf/engine/code.hpp"
 #include "anybpf/kernel/root.hpp"
 
 namespace anybpf::hooks {
@@ -26,8 +26,10 @@ struct LoadedProgram {
     abi::ProgType type{};
     abi::AttachType attach_type{};
     u32 context_bytes = 0;
-    bool prints = false;  // it calls trace_printk or trace_vprintk
+    bool prints = false;        // it calls trace_printk or trace_vprintk
+    std::array<u8, 32> hash{};  // of what is believed; zero where it was verified here
     std::shared_ptr<const engine::Executable> executable;
+    std::shared_ptr<const engine::JitProgram> code;  // null: not asked for, or there is none
     std::vector<const LoadedMap*> maps;
     Mapping frozen;  // private copies of frozen maps, where the verdict had to be found here
 };
@@ -53,6 +55,13 @@ class Loader {
         for (const auto& [id, map] : maps_)
             if (map) visit(*map);
     }
+    // From now on machine code is looked for, also that of programs that are here already.
+    void link_code();
+    // Whether every program here has it.
+    bool all_linked() const {
+        return links_code_ &&
+               std::ranges::all_of(programs_, [](const auto& each) { return !each.second || each.second->code; });
+    }
     // Whether any program that was loaded writes into the trace buffer.
     bool prints() const {
         return std::ranges::any_of(programs_, [](const auto& each) { return each.second && each.second->prints; });
@@ -64,8 +73,11 @@ class Loader {
     Result<program::Lowered> verify_again(const kernel::ProgramObject& object, LoadedProgram& program,
                                           std::vector<engine::BoundMap>& bound) const;
 
+    void link_code(LoadedProgram& program) const;
+
     const kernel::Root& root_;
     bool believe_;
+    bool links_code_ = false;
     std::string problem_;
     // A null pointer remembers that it cannot be had: ids are never used twice.
     std::map<u32, std::unique_ptr<LoadedProgram>> programs_;

@@ -71,6 +71,12 @@ class Hooks final : public SyscallHooks, private helpers::Host {
     };
     const Table& table() const { return *table_.load(std::memory_order_acquire); }
     void miss(const Attached* first);
+    void count_event() {
+        const u32 left = until_linked_.load(std::memory_order_relaxed);
+        if (left == 0) return;
+        until_linked_.store(left - 1, std::memory_order_relaxed);
+        if (left == 1) ask_for_refresh();
+    }
     template <bool entry>
     [[gnu::hot]] void run_all(SyscallThread& thread, const SyscallRegisters& user);
     template <bool entry>
@@ -93,6 +99,9 @@ class Hooks final : public SyscallHooks, private helpers::Host {
     std::string trace_wake_;
     std::atomic<maps::Map*> trace_map_{nullptr};
 
+    // Events until machine code is worth its pages; threads may lose one another's counts.
+    static constexpr u32 worth_linking = 1000;
+    std::atomic<u32> until_linked_{worth_linking};
     std::atomic<u64> missed_{0};
     std::vector<std::unique_ptr<const Table>> tables_;  // the last is in use, the others may still be
     std::atomic<const Table*> table_{nullptr};
@@ -101,6 +110,8 @@ class Hooks final : public SyscallHooks, private helpers::Host {
 void Hooks::refresh() {
     const u64 epoch = root_.epoch();  // first, so that what changes meanwhile is seen as a change
     const bool dead = supervisor().dead();
+    const bool links = until_linked_.load(std::memory_order_relaxed) == 0;
+    if (links && !dead) loader_.link_code();
     Table built = dead ? Table{} : build_table(root_, loader_, tree_);
     if (!trace_.map && loader_.prints()) {
         if (auto trace = root_.trace()) {  // without it bpf_printk writes nowhere
@@ -113,6 +124,7 @@ void Hooks::refresh() {
         tables_.push_back(std::make_unique<const Table>(std::move(built)));
     table_.store(tables_.back().get(), std::memory_order_release);
     publish(tables_.back()->watched, epoch, dead);
+    if (!links && until_linked_.load(std::memory_order_relaxed) == 0) ask_for_refresh();  // meanwhile it was due
 }
 
 void Hooks::attach_thread(SyscallThread& thread, robust_list_head* own) {
@@ -195,11 +207,15 @@ void Hooks::run_all(SyscallThread& thread, const SyscallRegisters& user) {
                 run.func_ip =
                     attached->view == View::registers ? abi::kernel_address(static_cast<u32>(user.orig_ax)) : 0;
                 run.attached = attached;
-                engine::Interpreter::run(*attached->executable, run);
+                if (table.linked)
+                    engine::run_code(*static_cast<const engine::JitProgram*>(attached->executable), run);
+                else
+                    engine::Interpreter::run(*static_cast<const engine::Executable*>(attached->executable), run);
             }
             if (attached->last) break;
         }
         vcpus_.release(thread.vcpu, claim->slot);
+        if (!table.linked) count_event();
     } else {
         miss(attached);
     }
@@ -217,7 +233,7 @@ const void* Hooks::tail_target(abi::Run& run, u64 map, u32 index) {
         target->attach_type != hook.attached->program->attach_type ||
         target->context_bytes > hook.attached->context_bytes)
         return nullptr;
-    return target->executable.get();
+    return hook.table->executable(*target);
 }
 
 maps::PerfBuffer* Hooks::perf_buffer(maps::Map& map, u32 index) {

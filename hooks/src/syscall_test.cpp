@@ -12,8 +12,10 @@
 #include <cstring>
 #include <fstream>
 #include <latch>
+#include <regex>
 #include <thread>
 
+#include "anybpf/engine/jit.hpp"
 #include "testing.hpp"
 
 namespace anybpf::hooks {
@@ -104,6 +106,7 @@ class SyscallHooksTest : public RootTest {
 
     std::unique_ptr<SyscallHooks> hooks_;
     SyscallThread thread_;
+    inline static const std::regex code_mapping_{"r-xp [^\n]*anybpf-code"};
 };
 
 using Bytes = std::array<u8, 168>;
@@ -386,6 +389,75 @@ TEST_F(SyscallHooksTest, TailCallsFollowThePrograms) {
     hooks_->refresh();
     enter(nr_close);
     EXPECT_EQ(element<u64>(counts, 0), 1U);
+}
+
+// The thousandth event asks for machine code; from then on it runs, and everything goes on as it was.
+TEST_F(SyscallHooksTest, WhatRunsOftenBecomesMachineCode) {
+    kernel_->set_compiler([](const auto& lowered, auto maps, auto* helpers) -> Result<std::vector<std::byte>> {
+        return ANYBPF_TRY(engine::Jit::compile(lowered, maps, helpers)).bytes();
+    });
+    const Fd shared = map(MapType::array, 4, 8, 1), percpu = map(MapType::percpu_array, 4, 8, 1),
+             programs = map(MapType::prog_array, 4, 4, 2);
+    const Fd jump = program(ProgType::tracepoint,
+                            fmt::format("r2 = map[fd:{}] ll\nr3 = 1\ncall 12\nr0 = 0\nexit\n", programs.get()));
+    EXPECT_EQ(set(programs, 1, counter(ProgType::tracepoint, shared).get()), 0);
+    const auto first = attach_tracepoint(jump, abi::raw_sys_enter);
+    const auto second = attach_tracepoint(counter(ProgType::tracepoint, percpu), abi::raw_sys_enter);
+    open();
+    const auto compiled = [] {
+        std::ifstream maps("/proc/self/maps");
+        const std::string text((std::istreambuf_iterator<char>(maps)), {});
+        return static_cast<u32>(std::distance(std::sregex_iterator(text.begin(), text.end(), code_mapping_), {}));
+    };
+    const u32 before = compiled();
+    u64 events = 0;
+    for (; !hooks_->stale() && events < 100'000; ++events) enter(nr_close);
+    EXPECT_EQ(events, 1000U);
+    EXPECT_EQ(compiled(), before);
+    hooks_->refresh();
+    EXPECT_FALSE(hooks_->stale());
+    EXPECT_EQ(compiled(), before + 3);
+    for (u32 n = 0; n < 500; ++n, ++events) enter(nr_close);
+    EXPECT_FALSE(hooks_->stale());
+    EXPECT_EQ(element<u64>(shared, 0), events);
+    u64 sum = 0;
+    for (const u64 count : element<std::array<u64, maps::VcpuTable::default_slots>>(percpu, 0)) sum += count;
+    EXPECT_EQ(sum, events);
+
+    // One that comes without: all are interpreted again, since tail calls lead from any to any.
+    kernel_->set_compiler(nullptr);
+    EXPECT_EQ(set(programs, 0, counter(ProgType::tracepoint, shared).get()), 0);
+    hooks_->refresh();
+    enter(nr_close);
+    EXPECT_EQ(element<u64>(shared, 0), events + 1);
+    EXPECT_FALSE(hooks_->stale());
+}
+
+// Machine code that somebody changed is not run.
+TEST_F(SyscallHooksTest, SpoiltMachineCodeIsNotRun) {
+    kernel_->set_compiler([](const auto& lowered, auto maps, auto* helpers) -> Result<std::vector<std::byte>> {
+        return ANYBPF_TRY(engine::Jit::compile(lowered, maps, helpers)).bytes();
+    });
+    const Fd counts = map(MapType::array, 4, 8, 1);
+    const Fd count = counter(ProgType::tracepoint, counts);
+    const auto link = attach_tracepoint(count, abi::raw_sys_enter);
+    const auto object = kernel_->owns(count.get());
+    ASSERT_TRUE(object);
+    std::fstream file(kernel_->root().file_of(*object), std::ios::in | std::ios::out | std::ios::binary);
+    kernel::ProgramFile header;
+    file.read(std::bit_cast<char*>(&header), sizeof header);
+    ASSERT_GT(header.code_bytes, 0U);
+    EXPECT_TRUE(kernel_->root().program_code(object->id, header.hash));
+    file.seekp(header.code_offset + header.code_bytes / 2);
+    file.write("\xcc\xcc\xcc\xcc", 4);
+    file.close();
+    EXPECT_FALSE(kernel_->root().program_code(object->id, header.hash));
+    open();
+    for (u32 n = 0; n < 1000; ++n) enter(nr_close);
+    EXPECT_TRUE(hooks_->stale());
+    hooks_->refresh();
+    enter(nr_close);
+    EXPECT_EQ(element<u64>(counts, 0), 1001U);
 }
 
 TEST_F(SyscallHooksTest, ASleepingReaderOfARingBufferIsWoken) {

@@ -24,7 +24,6 @@ struct Placed {
 
 bool fits(const kernel::Attachment& link, const LoadedProgram& program, Placed& placed) {
     placed.attached.program = &program;
-    placed.attached.executable = program.executable.get();
     placed.attached.cookie = link.cookie;
     placed.attached.pid = link.pid;
     placed.created_ns = link.created_ns;
@@ -129,6 +128,8 @@ Table build_table(const kernel::Root& root, Loader& loader, u32 tree) {
     fill(table, table.watched.exit, all, false);
     fill_arrays(table, loader);
     loader.each_map([&](const LoadedMap& map) { table.maps.push_back(&map); });
+    table.linked = loader.all_linked();  // with what the arrays brought
+    for (auto& attached : table.attached) attached.executable = table.executable(*attached.program);
     return table;
 }
 

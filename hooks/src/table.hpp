@@ -15,7 +15,7 @@ enum class View : u8 { record, arguments, registers };
 
 struct Attached {
     const LoadedProgram* program = nullptr;
-    const engine::Executable* executable = nullptr;  // the program's
+    const void* executable = nullptr;  // the program's code, or what is interpreted
     u64 cookie = 0;
     u32 common_type = 0;    // record: the tracepoint's id
     u32 context_bytes = 0;  // that a program here may read
@@ -38,9 +38,14 @@ struct Table {
     Watched watched;                 // what runs at a number begins at attached[watched - 1]
     std::vector<Array> arrays;
     std::vector<const LoadedMap*> maps;  // all that this process has
+    bool linked = false;                 // all programs are machine code
 
     friend bool operator==(const Table&, const Table&) = default;
 
+    const void* executable(const LoadedProgram& program) const {
+        if (linked) return program.code.get();
+        return program.executable.get();
+    }
     // The first of what runs there; null: nothing.
     const Attached* first(bool entry, u64 number) const {
         const u16 at = (entry ? watched.enter : watched.exit)[Watched::index_of(number)];

@@ -68,6 +68,7 @@ Kernel::~Kernel() = default;
 Root& Kernel::root() { return state_->root; }
 void Kernel::set_tree(u32 tree) { state_->tree.store(tree); }
 void Kernel::set_engine(const engine::AnyEngine& engine) { state_->engine.store(&engine); }
+void Kernel::set_compiler(Compile compile) { state_->compile.store(compile); }
 std::optional<ObjectId> Kernel::owns(int fd) const { return state_->root.identify(fd); }
 std::string Kernel::last_error() const {
     return state_->last_error.with([](const std::string& text) { return text; });

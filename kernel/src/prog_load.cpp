@@ -5,6 +5,7 @@
 
 #include "anybpf/base/sha256.hpp"
 #include "anybpf/engine/lower.hpp"
+#include "anybpf/helpers/environment.hpp"
 #include "anybpf/verifier/verifier.hpp"
 #include "io.hpp"
 #include "log.hpp"
@@ -333,6 +334,22 @@ int errno_of(verifier::Finding finding) {
     return EACCES;
 }
 
+// Its machine code, or nothing: then it is interpreted.
+std::vector<std::byte> compiled(Kernel::State& state, const program::Lowered& lowered, std::span<const u32> map_ids) {
+    const auto compile = state.compile.load();
+    if (compile == nullptr) return {};
+    std::vector<std::shared_ptr<const MappedMap>> maps;
+    std::vector<engine::BoundMap> bound;
+    for (const u32 id : map_ids) {
+        auto mapped = state.map_by_id(id);
+        if (!mapped) return {};
+        bound.push_back({(*mapped)->map.get(), (*mapped)->map->values(), (*mapped)->map->array()});
+        maps.push_back(std::move(*mapped));
+    }
+    auto code = compile(lowered, bound, &helpers::bodies());
+    return code ? std::move(*code) : std::vector<std::byte>();
+}
+
 }  // namespace
 
 Result<long> Kernel::State::prog_load(const Attr& attr) {
@@ -426,6 +443,10 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     header.insn_offset = layout.add(std::span<const Insn>(program.insns));
     header.func_info_offset = layout.add(std::span<const program::FuncInfo>(program.funcs));
     header.line_info_offset = layout.add(std::span<const program::LineInfo>(program.lines));
+    const std::vector<std::byte> code = compiled(*this, *lowered, map_ids);
+    header.code_bytes = static_cast<u32>(code.size());
+    header.code_offset = layout.add(std::span<const std::byte>(code));
+    header.code_hash = hash_of_code(header.hash, code);
 
     Birth birth = ANYBPF_TRY(root.begin(ObjectKind::prog, layout.bytes().size()));
     header.id = birth.object.id;

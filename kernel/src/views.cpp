@@ -159,6 +159,20 @@ Result<ProgramObject> Root::open_program(u32 id) const {
     return program;
 }
 
+Result<std::vector<std::byte>> Root::program_code(u32 id, const std::array<u8, 32>& hash) const {
+    const ObjectId object{ObjectKind::prog, id};
+    const auto contents = ANYBPF_TRY(read_file(*this, object));
+    ByteReader in(contents.bytes);
+    const auto header = ANYBPF_TRY(in.take<ProgramFile>());
+    if (header.magic != program_magic || header.version != program_version || header.id != id)
+        return fail(Errc::malformed, file_of(object) + " is not a program");
+    if (header.code_bytes == 0) return fail(Errc::not_found, file_of(object) + " has no machine code");
+    auto code = ANYBPF_TRY(take_table<std::byte>(in, header.code_offset, header.code_bytes));
+    if (!contents.trusted || hash_of_code(hash, code) != header.code_hash)
+        return fail(Errc::malformed, file_of(object) + " has machine code of another program");
+    return code;
+}
+
 std::array<u8, 32> hash_of(const program::Lowered& lowered, std::span<const u32> map_ids) {
     std::vector<std::byte> message;
     const auto add = [&](auto span) {
@@ -172,6 +186,13 @@ std::array<u8, 32> hash_of(const program::Lowered& lowered, std::span<const u32>
     add(std::span(lowered.map_uses));
     add(std::span(lowered.subprograms));
     add(map_ids);
+    return sha256(message);
+}
+
+std::array<u8, 32> hash_of_code(const std::array<u8, 32>& program_hash, std::span<const std::byte> code) {
+    const auto first = std::as_bytes(std::span(program_hash));
+    std::vector<std::byte> message(first.begin(), first.end());
+    message.insert(message.end(), code.begin(), code.end());
     return sha256(message);
 }
 

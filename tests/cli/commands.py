@@ -32,7 +32,7 @@ with Place() as place:
 
     # exec, asm and disasm.
     done = place.run("exec", "--json", "includes.bpf.o", "--prog", "prog")
-    check(done.returncode == 0 and json.loads(done.stdout)["retval"] == 7 and json.loads(done.stdout)["engine"] == "interp", f"exec: {done.stdout}{done.stderr}")
+    check(done.returncode == 0 and json.loads(done.stdout)["retval"] == 7 and json.loads(done.stdout)["engine"] == "jit", f"exec: {done.stdout}{done.stderr}")
     check(place.run("asm", "-", "-o", "raw.bin", stdin="r0 = 0x7\nif r0 == 0x7 goto +0x1\nr0 = 0x1\nexit\n").returncode == 0, "asm")
     check(len(open(os.path.join(place.path, "raw.bin"), "rb").read()) == 32, "four instructions")
     text = place.run("disasm", "raw.bin").stdout

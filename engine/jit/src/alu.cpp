@@ -115,12 +115,16 @@ u32 Compiler::alu_imm(AluOp op, bool is64, u32 at) {
             a_.neg(dst);
             break;
         case AluOp::mov: {
-            u64 value = is64 ? static_cast<u64>(imm) : static_cast<u32>(imm);
-            if (is64)
-                for (; next_map_address_ < map_addresses_.size() && map_addresses_[next_map_address_].first <= at;
-                     ++next_map_address_)
-                    if (map_addresses_[next_map_address_].first == at) value = map_addresses_[next_map_address_].second;
-            move_imm(dst, value);
+            const u64 value = is64 ? static_cast<u64>(imm) : static_cast<u32>(imm);
+            const program::MapUse* use = nullptr;
+            for (; next_map_use_ < map_uses_.size() && map_uses_[next_map_use_].insn <= at; ++next_map_use_)
+                if (map_uses_[next_map_use_].insn == at) use = &map_uses_[next_map_use_];
+            if (is64 && use != nullptr)
+                move_address(dst, {.what = use->value != 0 ? CodeImage::Address::value : CodeImage::Address::map,
+                                   .index = use->map,
+                                   .offset = use->value != 0 ? use->offset : 0});
+            else
+                move_imm(dst, value);
             break;
         }
         case AluOp::lsh:

@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "anybpf/engine/check.hpp"
-#include "layout.hpp"
+#include "anybpf/engine/layout.hpp"
 
 namespace anybpf::engine {
 namespace {
@@ -39,16 +39,15 @@ MachineFeatures MachineFeatures::ask() {
 Compiler::Compiler(const program::Lowered& lowered, std::span<const BoundMap> maps, const abi::HelperBodies* helpers,
                    MachineFeatures features)
     : lowered_(lowered), maps_(maps), helpers_(helpers), features_(features) {
-    for (const program::MapUse& use : lowered.map_uses)
-        map_addresses_.emplace_back(use.insn, address_of(maps[use.map], use));
-    std::ranges::stable_sort(map_addresses_, {}, &std::pair<u32, u64>::first);
+    map_uses_ = lowered.map_uses;
+    std::ranges::stable_sort(map_uses_, {}, &program::MapUse::insn);
 }
 
 void Compiler::handleError(asmjit::Error error, const char* message, asmjit::BaseEmitter*) {
     if (failure_.empty()) failure_ = message != nullptr ? message : asmjit::DebugUtils::errorAsString(error);
 }
 
-Result<Code> Compiler::run() {
+Result<CodeImage> Compiler::run() {
     asmjit::Error error = code_.init(asmjit::Environment(asmjit::Arch::kX64));
     const std::size_t room = usual_bytes * lowered_.insns.size() + room_for_the_rest;
     if (error == asmjit::kErrorOk) error = code_.reserveBuffer(&code_.textSection()->buffer(), room);
@@ -69,14 +68,15 @@ Result<Code> Compiler::run() {
     behind_the_code();
     if (!failure_.empty()) return fail(Errc::unsupported, fmt::format("machine code: {}", failure_));
     const asmjit::CodeBuffer& buffer = code_.textSection()->buffer();
-    out_.bytes = std::as_bytes(std::span(buffer.data(), buffer.size()));
-    return out_;
+    const auto bytes = std::as_bytes(std::span(buffer.data(), buffer.size()));
+    out_.code.assign(bytes.begin(), bytes.end());
+    return std::move(out_);
 }
 
 // Keeps the C++ caller's registers and enters the subprogram that the seventh argument names, at the depth that the
 // eighth one says. Nothing that was in the caller's registers is left to be seen.
 void Compiler::enter_stub() {
-    out_.enter = a_.offset();
+    out_.enter = offset();
     for (const u8 reg : enter_saves) a_.push(x86::gpq(reg));
     a_.sub(x86::rsp, enter_padding);
     a_.mov(run_register, argument_register);
@@ -137,12 +137,12 @@ void Compiler::begin_function(u32 index) {
     function_end_ = function.end;
     frame_ = frame_of(function);
     a_.align(asmjit::AlignMode::kCode, code_alignment);
-    if (index == 0) out_.body = out_.tail_body = a_.offset();
+    if (index == 0) out_.body = out_.tail_body = offset();
     // A tail call brings r1 to r5 and r0 along.
     constexpr Registers passed = 0x3f;
     if (analysis_.leaf) {
         set_registers_to_zero(analysis_.unset & passed);
-        out_.tail_body = a_.offset();
+        out_.tail_body = offset();
     }
     a_.bind(entries_[index]);
     prologue();
@@ -192,21 +192,33 @@ asmjit::Label Compiler::label_of(u32 insn) {
 
 bool Compiler::follows(u32 at) const { return at + 1 < function_end_ && !analysis_.is_target[at + 1]; }
 
+u32 Compiler::offset() const { return static_cast<u32>(a_.offset()); }
+
+// The next eight bytes, with an address that is known when the code is linked.
+void Compiler::cell(const Label& label, CodeImage::Patch patch) {
+    constexpr u64 later = 0;
+    a_.bind(label);
+    patch.at = offset();
+    out_.patches.push_back(patch);
+    a_.embed(&later, sizeof(later));
+}
+
+void Compiler::move_address(const x86::Gp& to, CodeImage::Patch patch) {
+    constexpr u64 later = u64{1} << 63;  // so that the instruction has all eight bytes, its last ones
+    a_.mov(to.r64(), later);
+    patch.at = offset() - u32{sizeof(later)};
+    out_.patches.push_back(patch);
+}
+
 // The addresses of helpers, and the table of functions.
 void Compiler::behind_the_code() {
-    out_.instruction_bytes = a_.offset();
+    out_.instruction_bytes = offset();
     a_.align(asmjit::AlignMode::kZero, 8);
     for (u32 number = 0; number < abi::helper_count; ++number) {
         if (!helper_cells_[number].isValid()) continue;
-        a_.bind(helper_cells_[number]);
-        const abi::HelperBody body = (*helpers_)[number];
-        a_.embed(&body, sizeof(body));
+        cell(helper_cells_[number], {.what = CodeImage::Address::helper, .index = number});
     }
-    if (packet_cell_.isValid()) {
-        a_.bind(packet_cell_);
-        const abi::HelperBody body = abi::load_packet_of;
-        a_.embed(&body, sizeof(body));
-    }
+    if (packet_cell_.isValid()) cell(packet_cell_, {.what = CodeImage::Address::packet});
     if (analysis_.leaf) return;
     const auto table = static_cast<i64>(a_.offset());
     a_.bind(table_);

@@ -14,6 +14,7 @@
 #include "analysis.hpp"
 #include "anybpf/abi/run.hpp"
 #include "anybpf/base/result.hpp"
+#include "anybpf/engine/code.hpp"
 #include "anybpf/engine/engine.hpp"
 #include "anybpf/isa/decode.hpp"
 
@@ -56,22 +57,12 @@ struct MachineFeatures {
     static MachineFeatures ask();
 };
 
-// The result, complete but for being copied to where it will run. It may run anywhere.
-struct Code {
-    std::span<const std::byte> bytes;
-    std::size_t instruction_bytes = 0;  // the rest is data
-    // Offsets; enter only of a program that is no leaf.
-    std::size_t body = 0, tail_body = 0;
-    std::optional<std::size_t> enter;
-};
-
 class Compiler : asmjit::ErrorHandler {
   public:
     // All of them outlive the compiler. The program has been checked.
     Compiler(const program::Lowered& lowered, std::span<const BoundMap> maps, const abi::HelperBodies* helpers,
              MachineFeatures features);
-    // What it yields lives as long as the compiler.
-    Result<Code> run();
+    Result<CodeImage> run();  // once
 
   private:
     using LoweredInsn = program::LoweredInsn;
@@ -102,6 +93,9 @@ class Compiler : asmjit::ErrorHandler {
     void epilogue();
     void code_of(u32 at);
     void behind_the_code();
+    u32 offset() const;
+    void cell(const Label& label, CodeImage::Patch patch);
+    void move_address(const x86::Gp& to, CodeImage::Patch patch);
     Label label_of(u32 insn);
     bool follows(u32 at) const;  // whether nothing jumps to the instruction after at, in the same function
     void set_registers_to_zero(Registers set);
@@ -132,7 +126,7 @@ class Compiler : asmjit::ErrorHandler {
     void store_imm(isa::Width width, const LoweredInsn& insn);
     void atomic(isa::AtomicOp op, bool is64, const LoweredInsn& insn);
     u32 lookup_array(u32 at);
-    void address_of_element(const abi::ArrayPlace& array, u8 reg);
+    void address_of_element(u32 map, u8 reg);
     void fetch_by_exchange(isa::AtomicOp op, bool is64, const LoweredInsn& insn);
 
     // control.cpp
@@ -157,8 +151,8 @@ class Compiler : asmjit::ErrorHandler {
     std::span<const BoundMap> maps_;
     const abi::HelperBodies* helpers_;
     MachineFeatures features_;
-    std::vector<std::pair<u32, u64>> map_addresses_;  // by instruction
-    std::size_t next_map_address_ = 0;
+    std::vector<program::MapUse> map_uses_;  // by instruction
+    std::size_t next_map_use_ = 0;
 
     Analysis analysis_;
     Frame frame_;
@@ -173,7 +167,7 @@ class Compiler : asmjit::ErrorHandler {
         u8 reg;
     };
     std::vector<Miss> misses_;
-    Code out_;
+    CodeImage out_;
 
     asmjit::CodeHolder code_;
     x86::Assembler a_;

@@ -4,8 +4,8 @@
 #include <cerrno>
 
 #include "anybpf/abi/types.hpp"
+#include "anybpf/engine/layout.hpp"
 #include "compiler.hpp"
-#include "layout.hpp"
 
 namespace anybpf::engine {
 namespace {

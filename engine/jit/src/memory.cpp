@@ -149,7 +149,7 @@ u32 Compiler::lookup_array(u32 at) {
         a_.cmp(narrow(insn.dst), static_cast<i32>(array.entries));
         a_.jae(miss);
     }
-    address_of_element(array, insn.dst);
+    address_of_element(static_cast<u32>(insn.imm), insn.dst);
 
     const LoweredInsn* const next = follows(at) ? &lowered_.insns[at + 1] : nullptr;
     const bool tested = next != nullptr && next->dst == insn.dst && next->imm == 0;
@@ -170,7 +170,10 @@ u32 Compiler::lookup_array(u32 at) {
 }
 
 // Makes of an index the address; where there is one element, whatever is in the register.
-void Compiler::address_of_element(const abi::ArrayPlace& array, u8 reg) {
+void Compiler::address_of_element(u32 map, u8 reg) {
+    const abi::ArrayPlace& array = maps_[map].array;
+    const CodeImage::Patch values{.what = CodeImage::Address::array, .index = map};
+    out_.arrays.push_back({.map = map, .entries = array.entries, .stride = array.stride, .block = array.block});
     const x86::Gp result = wide(reg);
     const auto multiply = [&](const x86::Gp& by_this, u64 factor) {
         if (std::has_single_bit(factor)) {
@@ -183,9 +186,9 @@ void Compiler::address_of_element(const abi::ArrayPlace& array, u8 reg) {
         }
     };
     if (array.entries == 1) {
-        move_imm(result, std::bit_cast<u64>(array.values));
+        move_address(result, values);
     } else {
-        move_imm(scratch, std::bit_cast<u64>(array.values));
+        move_address(scratch, values);
         if (array.stride == 8) {
             a_.lea(result, x86::ptr(scratch, result, 3));
         } else {

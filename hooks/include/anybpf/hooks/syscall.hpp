@@ -93,6 +93,8 @@ class SyscallHooks {
         orphaned_.store(orphaned, std::memory_order_relaxed);
         seen_.store(epoch, std::memory_order_relaxed);
     }
+    // The next event finds the hooks stale.
+    void ask_for_refresh() { seen_.store(epoch_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed); }
     const kernel::Supervisor& supervisor() const { return supervisor_; }
 
   private:

@@ -37,7 +37,7 @@ namespace anybpf::kernel {
 constexpr u32 root_magic = 0x74726261, program_magic = 0x70726261, link_magic = 0x6c726261,
               object_magic = 0x6f726261;  // "abrt" "abrp" "abrl" "abro"
 constexpr u16 files_version = 2;          // of the page and of links
-constexpr u16 program_version = 3;        // of programs: moves on with engine/ops.def, too
+constexpr u16 program_version = 4;        // of programs: moves on with engine/ops.def, too
 constexpr u32 max_trees = 64;
 
 enum class ObjectKind : u32 { map = 0, prog = 1, link = 2, btf = 3, event = 4 };
@@ -120,13 +120,16 @@ struct ProgramFile {
     u32 context_bytes;   // its context is not touched beyond (program::Proof)
     u32 reserved2;
     u32 lowered_count, map_use_count, subprogram_count, insn_count, func_info_count, line_info_count;
-    u32 lowered_offset;     // program::LoweredInsn[lowered_count]
-    u32 map_use_offset;     // program::MapUse[map_use_count]
-    u32 subprogram_offset;  // program::LoweredSubprogram[subprogram_count]
-    u32 map_ids_offset;     // u32[map_count]
-    u32 insn_offset;        // isa::Insn[insn_count], as loaded (map references in map_idx form)
-    u32 func_info_offset;   // program::FuncInfo[func_info_count]
-    u32 line_info_offset;   // program::LineInfo[line_info_count]
+    u32 lowered_offset;            // program::LoweredInsn[lowered_count]
+    u32 map_use_offset;            // program::MapUse[map_use_count]
+    u32 subprogram_offset;         // program::LoweredSubprogram[subprogram_count]
+    u32 map_ids_offset;            // u32[map_count]
+    u32 insn_offset;               // isa::Insn[insn_count], as loaded (map references in map_idx form)
+    u32 func_info_offset;          // program::FuncInfo[func_info_count]
+    u32 line_info_offset;          // program::LineInfo[line_info_count]
+    u32 code_offset;               // engine::CodeImage, for processes where the program runs often
+    u32 code_bytes;                // 0: there is none
+    std::array<u8, 32> code_hash;  // SHA-256 over hash and code
 };
 constexpr u32 program_gpl = 1, program_sleepable = 2;
 
@@ -161,7 +164,7 @@ struct LinkFile {
 
 static_assert(offsetof(RootPage, trees) == 56 && sizeof(RootPage) == 3128);
 static_assert(offsetof(ProgramFile, map_count) == 96 && offsetof(ProgramFile, lowered_offset) == 140 &&
-              sizeof(ProgramFile) == 168);
+              sizeof(ProgramFile) == 208);
 static_assert(offsetof(LinkFile, cookie) == 48 && offsetof(LinkFile, target) == 72 && sizeof(LinkFile) == 200);
 
 using abi::TraceRecord;  // what lies in the trace ring buffer

@@ -51,6 +51,13 @@ class Kernel {
     // What runs programs of PROG_TEST_RUN from now on; the interpreter at first. The engine outlives the kernel.
     void set_engine(const engine::AnyEngine& engine);
 
+    // Makes machine code of each program that is loaded from now on, for the processes that run it: the bytes of an
+    // engine::CodeImage. Null, as at first: they interpret. One that cannot be compiled is interpreted, too.
+    using Compile = Result<std::vector<std::byte>> (*)(const program::Lowered& lowered,
+                                                       std::span<const engine::BoundMap> maps,
+                                                       const abi::HelperBodies* helpers);
+    void set_compiler(Compile compile);
+
     // The lines that /proc/self/fdinfo/<fd> has for such an object ("map_type:\t2\n...").
     std::string fdinfo(int fd);
 

@@ -74,6 +74,7 @@ struct ProgramObject {
 };
 // SHA-256 over what would be run: what a verdict is bound to.
 std::array<u8, 32> hash_of(const program::Lowered& lowered, std::span<const u32> map_ids);
+std::array<u8, 32> hash_of_code(const std::array<u8, 32>& program_hash, std::span<const std::byte> code);
 
 // Where a program is attached: a copy of a LinkFile.
 struct Attachment {
@@ -136,6 +137,9 @@ class Root {
     Result<MappedMap> trace() const;
     Result<MappedPerfBuffer> perf_buffer(u32 event_id) const;
     Result<ProgramObject> open_program(u32 id) const;
+    // Its machine code (engine::CodeImage): not_found where it has none, malformed where it is not what was made for
+    // the program of this hash, or others could have written it.
+    Result<std::vector<std::byte>> program_code(u32 id, const std::array<u8, 32>& hash) const;
     Result<Attachment> open_link(u32 id) const;
     Result<Attachment> open_event(u32 id) const;
     Result<std::vector<std::byte>> read_btf(u32 id) const;

@@ -19,7 +19,7 @@
 
 #include "anybpf/abi/run.hpp"
 #include "anybpf/base/types.hpp"
-#include "anybpf/engine/jit.hpp"
+#include "anybpf/engine/code.hpp"
 
 namespace anybpf::engine {
 

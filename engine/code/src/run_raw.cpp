@@ -6,8 +6,8 @@
 #include <cstring>
 
 #include "anybpf/abi/types.hpp"
+#include "anybpf/engine/layout.hpp"
 #include "anybpf/engine/op.hpp"
-#include "layout.hpp"
 
 // Of functions that call compiled code: who runs a program need not save vector registers, and compiled functions have
 // no type in front of them for a sanitizer to read.
@@ -53,7 +53,7 @@ ANYBPF_RUNS_CODE u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 
 
 }  // namespace
 
-ANYBPF_RUNS_CODE u64 Jit::run(const JitProgram& program, abi::Run& run, u64 second) {
+ANYBPF_RUNS_CODE u64 run_code(const JitProgram& program, abi::Run& run, u64 second) {
     if (program.enter == 0) {
         run.call_back = &refuse_call_back;
         return reinterpret_cast<abi::HelperBody>(program.body)(run, address(run.context), second, 0, 0, 0);

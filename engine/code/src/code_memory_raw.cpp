@@ -11,7 +11,7 @@
 #include <cstring>
 
 #include "anybpf/base/fd.hpp"
-#include "anybpf/engine/jit.hpp"
+#include "anybpf/engine/code.hpp"
 
 namespace anybpf::engine {
 namespace {
@@ -60,7 +60,7 @@ Result<std::span<std::byte>> CodeMemory::place(std::span<const std::byte> code) 
 }
 
 CodeMemory& mapped_code_memory() {
-    static MappedCodeMemory memory;
+    static auto& memory = *new MappedCodeMemory;  // no destructor at the end of the process
     return memory;
 }
 
