@@ -14,7 +14,8 @@ namespace {
 
 class Counting : public SyscallHooks {
   public:
-    Counting(agent::Counts* counts, RawSyscall raw) : SyscallHooks(counts->epoch, {}), counts_(counts), raw_(raw) {
+    Counting(agent::Counts* counts, RawSyscall raw)
+        : SyscallHooks(counts->epoch, {}, enter, exit), counts_(counts), raw_(raw) {
         all_.enter.fill(1);
         all_.exit.fill(1);
         refresh();
@@ -28,17 +29,19 @@ class Counting : public SyscallHooks {
     }
     void comm_changed(SyscallThread&) override {}
     void ids_changed(SyscallThread&) override {}
-    void enter(SyscallThread& thread, const SyscallRegisters& registers) override {
+    static void enter(SyscallHooks& hooks, SyscallThread& thread, const SyscallRegisters& registers) {
+        auto& self = static_cast<Counting&>(hooks);
         if (registers.orig_ax >= 512) return;
-        counts_->enters[registers.orig_ax].fetch_add(1, std::memory_order_relaxed);
-        if (counts_->logging.load(std::memory_order_relaxed) != 0) log(thread, registers, 0, registers.di);
+        self.counts_->enters[registers.orig_ax].fetch_add(1, std::memory_order_relaxed);
+        if (self.counts_->logging.load(std::memory_order_relaxed) != 0) self.log(thread, registers, 0, registers.di);
     }
-    void exit(SyscallThread& thread, const SyscallRegisters& registers) override {
+    static void exit(SyscallHooks& hooks, SyscallThread& thread, const SyscallRegisters& registers) {
+        auto& self = static_cast<Counting&>(hooks);
         if (registers.orig_ax >= 512) return;
-        counts_->exits[registers.orig_ax].fetch_add(1, std::memory_order_relaxed);
+        self.counts_->exits[registers.orig_ax].fetch_add(1, std::memory_order_relaxed);
         if (registers.ax == static_cast<u64>(-512))
-            counts_->restarts[registers.orig_ax].fetch_add(1, std::memory_order_relaxed);
-        if (counts_->logging.load(std::memory_order_relaxed) != 0) log(thread, registers, 1, registers.ax);
+            self.counts_->restarts[registers.orig_ax].fetch_add(1, std::memory_order_relaxed);
+        if (self.counts_->logging.load(std::memory_order_relaxed) != 0) self.log(thread, registers, 1, registers.ax);
         // Spoils what the guest must not see spoilt.
         asm volatile("pcmpeqd %%xmm3, %%xmm3\n pcmpeqd %%xmm15, %%xmm15" ::: "xmm3", "xmm15");
     }

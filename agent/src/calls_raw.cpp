@@ -210,7 +210,7 @@ u64 leave_to(ThreadState* state, u64 where) {
 
 }  // namespace
 
-Process process;
+[[gnu::section(".bss.anybpf_process")]] Process process;
 
 bool is_special(u32 nr) { return nr < number_limit && special_table[nr]; }
 

@@ -89,7 +89,7 @@ global anybpf_agent_restorer
 
 // The thread ends: its state may be another's the moment in_use is clear, so nothing touches it afterwards.
 global anybpf_thread_exit
-    mov anybpf_tls@gottpoff(%rip), %r11
+    mov anybpf_tls_at(%rip), %r11
     mov %fs:TLS_STATE(%r11), %rcx
     movl $0, STATE_IN_USE(%rcx)
     syscall
@@ -124,18 +124,19 @@ global anybpf_stubs_end
     .p2align 12
 global anybpf_arena_end
 
-// Behind everything else that is zero at first, so that its first page lies beside the pages that every exec touches.
+// Behind everything else that is zero at first, so that its first page lies beside the pages that every exec touches. On
+// that page is what a call reads of the process (Process), and the first slots.
     .section anybpf_sites, "aw", @nobits
-    .p2align 12
-global anybpf_slots
-    .zero 32 * 2048
-
-    .bss
-    .p2align 3
+    .p2align 5
 global anybpf_epoch
     .zero 8
 global anybpf_seen
     .zero 8
+global anybpf_tls_at
+    .zero 8
+    .p2align 5
+global anybpf_slots
+    .zero 32 * 2048
 
     .section .tbss, "awT", @nobits
     .p2align 4
@@ -166,7 +167,7 @@ global anybpf_tls
     mov SLOT_AFTER(%r11), %r11
     mov %r11, STATE_IP(%rcx)
     mov %r11, STATE_CX(%rcx)
-    mov anybpf_tls@gottpoff(%rip), %r11
+    mov anybpf_tls_at(%rip), %r11
     mov %rcx, %fs:TLS_STATE(%r11)
     movq $0, %fs:TLS_ACTIVE(%r11)
     mov %rcx, %rsp
@@ -212,7 +213,7 @@ global anybpf_enter
 2:  jmp *SLOT_GO(%r11)
 1:  movzbl SLOT_ENTRY_BUSY(%r11), %ecx
     jrcxz 3f
-4:  mov anybpf_tls@gottpoff(%rip), %rcx
+4:  mov anybpf_tls_at(%rip), %rcx
     mov %fs:TLS_ACTIVE(%rcx), %rcx
     jrcxz 2b
     jmp enter_agent
@@ -234,7 +235,7 @@ global anybpf_exit
     jmp *%rcx
 1:  movzbl SLOT_EXIT_BUSY(%r11), %ecx
     jrcxz 3f
-4:  mov anybpf_tls@gottpoff(%rip), %rcx
+4:  mov anybpf_tls_at(%rip), %rcx
     mov %fs:TLS_ACTIVE(%rcx), %rcx
     jrcxz 2b
     jmp exit_agent
@@ -249,10 +250,10 @@ exit_agent:
 // Leaves the agent: rax is where to go. From leave_check on, the way out reads the saved registers only, so a signal
 // that arrives sends it back to leave_check, where it is found waiting.
 leave:
-    mov anybpf_tls@gottpoff(%rip), %r11
+    mov anybpf_tls_at(%rip), %r11
     mov %rax, %fs:TLS_NEXT(%r11)
 global anybpf_leave_check
-    mov anybpf_tls@gottpoff(%rip), %r11
+    mov anybpf_tls_at(%rip), %r11
     mov %fs:TLS_STATE(%r11), %rcx
     cmpl $0, STATE_DEFERRED(%rcx)
     jne late
@@ -281,7 +282,7 @@ global anybpf_leave_end
 late:
     mov %rcx, %rdi
     call anybpf_on_late
-    mov anybpf_tls@gottpoff(%rip), %r11
+    mov anybpf_tls_at(%rip), %r11
     mov %rax, %fs:TLS_NEXT(%r11)
     mov %fs:TLS_STATE(%r11), %rcx
     jmp leave_restore_late
@@ -325,7 +326,7 @@ global anybpf_signal
     mov %gs, %ecx
     test %ecx, %ecx
     jnz 1f
-    mov anybpf_tls@gottpoff(%rip), %rax
+    mov anybpf_tls_at(%rip), %rax
     mov %fs:TLS_ACTIVE(%rax), %rcx
     or %fs:TLS_STATE(%rax), %rcx
     jz 1f

@@ -138,6 +138,7 @@ void populate_zeros() {
 
 void start(char** argv, char** environment) {
     populate_zeros();
+    anybpf_tls_at = reinterpret_cast<u64>(&anybpf_tls) - reinterpret_cast<u64>(__builtin_thread_pointer());
     dl_iterate_phdr(find_self, nullptr);
     Settings settings;
     clean_environment(environment, settings);

@@ -155,7 +155,7 @@ struct Process {
     std::atomic<u32> refresh_lock{0}, slot_lock{0}, fork_lock{0};
     Actions actions{};
 };
-extern Process process;
+extern Process process;  // before the slots, on their first page
 
 // --- what the parts offer each other ---------------------------------------------------------------------------
 
@@ -233,6 +233,7 @@ extern anybpf::agent::Slot anybpf_slots[anybpf::agent::slot_count];
 // The root's epoch, and what it was when slots were marked quiet.
 extern const std::atomic<anybpf::u64>* anybpf_epoch;
 extern anybpf::u64 anybpf_seen;
+extern anybpf::u64 anybpf_tls_at;  // of anybpf_tls, from the thread pointer on; where the GOT is, is a page more
 extern const char anybpf_enter[], anybpf_enter_passed[], anybpf_exit[], anybpf_exit_passed[];
 extern const char anybpf_arena_begin[], anybpf_arena_end[], anybpf_stubs[], anybpf_stubs_end[];
 extern const char anybpf_int80[], anybpf_int80_end[], anybpf_stub_r9[];

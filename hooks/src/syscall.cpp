@@ -40,7 +40,7 @@ struct HookRun : abi::Run {
 class Hooks final : public SyscallHooks, private helpers::Host {
   public:
     Hooks(kernel::Root root, maps::VcpuTable vcpus, u32 tree, RawSyscall raw, bool believe)
-        : SyscallHooks(root.epoch_word(), root.supervisor(tree)),
+        : SyscallHooks(root.epoch_word(), root.supervisor(tree), run_all<true>, run_all<false>),
           root_(std::move(root)),
           vcpus_(vcpus),
           tree_(tree),
@@ -53,12 +53,6 @@ class Hooks final : public SyscallHooks, private helpers::Host {
     void comm_changed(SyscallThread& thread) override { system_.read_comm(thread.task); }
     void ids_changed(SyscallThread& thread) override { system_.read_ids(thread.task); }
 
-    [[gnu::hot]] void enter(SyscallThread& thread, const SyscallRegisters& user) override {
-        run_all<true>(thread, user);
-    }
-    [[gnu::hot]] void exit(SyscallThread& thread, const SyscallRegisters& user) override {
-        run_all<false>(thread, user);
-    }
     u64 missed() const override { return missed_.load(std::memory_order_relaxed); }
     const std::string& problem() const override { return loader_.problem(); }
 
@@ -78,7 +72,11 @@ class Hooks final : public SyscallHooks, private helpers::Host {
         if (left == 1) ask_for_refresh();
     }
     template <bool entry>
-    [[gnu::hot]] void run_all(SyscallThread& thread, const SyscallRegisters& user);
+    [[gnu::hot]] void run(SyscallThread& thread, const SyscallRegisters& user);
+    template <bool entry>
+    [[gnu::hot]] static void run_all(SyscallHooks& hooks, SyscallThread& thread, const SyscallRegisters& user) {
+        static_cast<Hooks&>(hooks).run<entry>(thread, user);
+    }
     template <bool entry>
     static void* view_of(const Attached& attached, const SyscallRegisters& user, u32 tid, Views& views);
     static const void* tail_target(abi::Run& run, u64 map, u32 index);
@@ -176,7 +174,7 @@ void Hooks::miss(const Attached* first) {
 }
 
 template <bool entry>
-void Hooks::run_all(SyscallThread& thread, const SyscallRegisters& user) {
+void Hooks::run(SyscallThread& thread, const SyscallRegisters& user) {
     const Table& table = this->table();
     const Attached* attached = table.first(entry, user.orig_ax);
     if (attached == nullptr) return;

@@ -77,15 +77,17 @@ class SyscallHooks {
     bool wants_entry(u32 nr) const { return watched().enter[Watched::index_of(nr)] != 0; }
     bool wants_exit(u32 nr) const { return watched().exit[Watched::index_of(nr)] != 0; }
     bool wants(u32 nr) const { return wants_entry(nr) || wants_exit(nr); }
-    virtual void enter(SyscallThread& thread, const SyscallRegisters& registers) = 0;
-    virtual void exit(SyscallThread& thread, const SyscallRegisters& registers) = 0;
+    void enter(SyscallThread& thread, const SyscallRegisters& registers) { enter_(*this, thread, registers); }
+    void exit(SyscallThread& thread, const SyscallRegisters& registers) { exit_(*this, thread, registers); }
     virtual u64 missed() const = 0;  // program runs that did not happen: nested, or no virtual CPU was free
     virtual const std::string& problem() const = 0;  // why an attached program is not run here; empty when all are
 
   protected:
+    // enter() and exit(), called directly: a table of virtual functions is a page more on their way.
+    using Event = void (*)(SyscallHooks& hooks, SyscallThread& thread, const SyscallRegisters& registers);
     // epoch must live as long as the hooks, and so the page that the supervisor is in.
-    SyscallHooks(const std::atomic<u64>& epoch, kernel::Supervisor supervisor)
-        : epoch_(epoch), supervisor_(supervisor) {}
+    SyscallHooks(const std::atomic<u64>& epoch, kernel::Supervisor supervisor, Event at_entry, Event at_exit)
+        : enter_(at_entry), exit_(at_exit), epoch_(epoch), supervisor_(supervisor) {}
     const Watched& watched() const { return *watched_.load(std::memory_order_acquire); }
     // The end of a refresh that began when the epoch was `epoch`; watched is kept as long as the hooks.
     void publish(const Watched& watched, u64 epoch, bool orphaned) {
@@ -98,6 +100,7 @@ class SyscallHooks {
     const kernel::Supervisor& supervisor() const { return supervisor_; }
 
   private:
+    const Event enter_, exit_;
     const std::atomic<u64>& epoch_;
     const kernel::Supervisor supervisor_;
     std::atomic<u64> seen_{0};
