@@ -34,6 +34,20 @@ function(anybpf_layer name)
     endforeach()
     target_link_libraries(anybpf_${name} PRIVATE ${arg_LIBRARIES})
     set_target_properties(anybpf_${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
+
+    if(NOT ANYBPF_PLAIN_FLAGS)
+        add_library(anybpf::plain_${name} ALIAS anybpf_${name})
+        return()
+    endif()
+    # What the agent is linked with, without a sanitizer (cmake/sanitizers.cmake). The file's name is the same, in a folder of its own,
+    # for the agent's order.ld knows archives by their names.
+    add_library(anybpf_plain_${name} STATIC EXCLUDE_FROM_ALL ${arg_SOURCES})
+    add_library(anybpf::plain_${name} ALIAS anybpf_plain_${name})
+    anybpf_plain(anybpf_plain_${name})
+    set_target_properties(anybpf_plain_${name} PROPERTIES OUTPUT_NAME anybpf_${name} ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/plain)
+    target_include_directories(anybpf_plain_${name} PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/include)
+    list(TRANSFORM arg_USES PREPEND anybpf::plain_)
+    target_link_libraries(anybpf_plain_${name} PUBLIC ${arg_USES} PRIVATE anybpf_warnings ${arg_LIBRARIES})
 endfunction()
 
 function(anybpf_test layer)
