@@ -225,7 +225,7 @@ TYPED_TEST(EngineTest, FunctionsMayRunIntoEachOther) {
 
 // As lower() takes a program that the verifier has accepted, with every instruction reached.
 Lowered lower_accepted(std::string_view text, std::initializer_list<abi::MapType> maps,
-                       std::initializer_list<program::Subprogram> more = {}) {
+                       std::initializer_list<program::Subprogram> more = {}, Constants constants = Constants::folded) {
     program::Program program;
     program.insns = *isa::assemble(text);
     for (const abi::MapType type : maps) program.maps.emplace_back().type = type;
@@ -235,7 +235,7 @@ Lowered lower_accepted(std::string_view text, std::initializer_list<abi::MapType
         if (isa::slots(program.insns[pc]) == 2) proof.insns[pc + 1].reached = false;
     proof.subprograms = {{.first = 0, .last = static_cast<u32>(program.insns.size()), .stack_bytes = 16}};
     proof.subprograms.insert(proof.subprograms.end(), more);
-    auto lowered = lower(program, proof);
+    auto lowered = lower(program, proof, constants);
     EXPECT_TRUE(lowered.has_value()) << (lowered ? "" : lowered.error().message);
     return lowered ? *lowered : Lowered{};
 }
@@ -337,7 +337,7 @@ TEST(Lower, KnowsWhichArrayALookupAlwaysMeans) {
     EXPECT_FALSE(inlined("r2 = r10\nr1 = map[idx:0] ll\ncall 5\ncall 1\nexit", {MapType::array}));
     // What is looked at elsewhere, too, stays.
     const auto stays = [](std::string_view text) {
-        const auto lowered = lower_accepted(text, {MapType::array});
+        const auto lowered = lower_accepted(text, {MapType::array}, {}, Constants::as_written);
         return has(lowered, Op::lookup_array) && has(lowered, Op::mov64_imm) && lowered.map_uses.size() == 1;
     };
     EXPECT_TRUE(stays("r2 = r10\nr1 = map[idx:0] ll\nr6 = r1\ncall 1\nr0 = r6\nexit"));
@@ -373,7 +373,7 @@ TEST(Lower, DropsWhatNoPathReaches) {
     for (const bool reached : {true, true, false, false, true, true, false, false})
         proof.insns.push_back({.reached = reached});
     proof.subprograms = {{.first = 0, .last = 8, .stack_bytes = 20}};
-    const auto lowered = lower(program, proof);
+    const auto lowered = lower(program, proof, Constants::as_written);
     ASSERT_TRUE(lowered.has_value()) << lowered.error().message;
     ASSERT_EQ(lowered->insns.size(), 3U);  // r0 = 1; goto; exit: the second condition is never true
     EXPECT_EQ(Op{lowered->insns[1].op}, Op::jump);
