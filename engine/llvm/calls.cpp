@@ -66,14 +66,19 @@ void Lifting::lookup_array(const LoweredInsn& insn) {
     const Value key = LLVMBuildFreeze(u_.at, load(insn.src, 0, 32), "");
     const Value index = LLVMBuildZExt(u_.at, key, u_.i64, "");
     const Value inside = LLVMBuildICmp(u_.at, LLVMIntULT, index, u_.number(place.entries), "");
-    Value distance = LLVMBuildMul(u_.at, index, u_.number(place.stride), "");
+    // The virtual CPU's values first: where they lie is the same in each round of a loop.
+    Value first = surroundings_.map_values[map];
     if (place.block != 0) {
         const Value vcpu = LLVMBuildZExt(u_.at, u_.constant_field(u_.i32, run_, u_.layout.vcpu), u_.i64, "");
-        distance = LLVMBuildAdd(u_.at, distance, LLVMBuildMul(u_.at, vcpu, u_.number(place.block), ""), "");
+        first = offset(first, LLVMBuildMul(u_.at, vcpu, u_.number(place.block), ""));
     }
-    const Value found = offset(surroundings_.map_values[map], distance);
+    const Value found = offset(first, LLVMBuildMul(u_.at, index, u_.number(place.stride), ""));
     const Value value = LLVMBuildSelect(u_.at, inside, found, u_.null(), "");
-    if (program_.proved != 0) return set_pointer(insn.dst, first_map + map, value);
+    if (program_.proved != 0) {
+        set_pointer(insn.dst, first_map + map, value);
+        found_[insn.dst] = inside;
+        return;
+    }
     set(insn.dst, LLVMBuildPtrToInt(u_.at, value, u_.i64, ""));
 }
 

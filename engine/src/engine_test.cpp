@@ -305,6 +305,61 @@ TYPED_TEST(EngineTest, LoopsWithoutACall) {
     EXPECT_EQ(loops(abi::max_loop_iterations + 1, 99, 0), static_cast<u64>(-E2BIG));
 }
 
+// A balanced tree over the numbers from first on, as clang makes one of a switch: each number has a leaf of its own,
+// the last ones share theirs with whatever is left.
+struct Tree {
+    std::string_view less;  // the comparison: "s<", "<"
+    char prefix = 'w';      // of the register: w is its low half
+    std::string text;
+    u32 labels = 0;
+
+    void node(i64 first, i64 end) {
+        const std::string self = std::string(1, prefix) + "1";
+        if (end - first == 1) {
+            // By equality, now and then, and a jump to the leaf.
+            const std::string leaf = "leaf" + std::to_string(labels++);
+            if (first % 3 == 0)
+                text += "if " + self + " == " + std::to_string(first) + " goto " + leaf + "\ngoto other\n";
+            text += leaf + ": r0 = " + std::to_string(1000 + first) + "\nexit\n";
+            return;
+        }
+        const i64 middle = first + (end - first) / 2;
+        const std::string upper = "upper" + std::to_string(labels++);
+        text += "if " + self + " " + std::string(less) + " " + std::to_string(middle) + " goto lower" + upper + "\n";
+        node(middle, end);
+        text += "lower" + upper + ": ";
+        node(first, middle);
+    }
+    static std::string program(std::string_view less, char prefix, i64 first, i64 end) {
+        Tree tree{less, prefix, "r1 = *(u64 *)(r1 + 0)\n", 0};
+        tree.node(first, end);
+        return tree.text + "other: r0 = 7\nexit";
+    }
+};
+TYPED_TEST(EngineTest, TreesOfComparisonsLeadWhereTheyLead) {
+    for (const std::string_view less : {"s<", "<"})
+        for (const char prefix : {'w', 'r'})
+            for (const auto& [first, end] : {std::pair<i64, i64>{0, 12}, {1, 17}, {-5, 9}, {100, 103}, {-30, -20}}) {
+                const std::string text = Tree::program(less, prefix, first, end);
+                const auto executable = this->load(text);
+                const auto reference = engine::load<Interpreter>(text);
+                ASSERT_TRUE(executable && reference) << text;
+                std::vector<u64> numbers = {0,       u64{1} << 31, u64{1} << 32, u64{1} << 63,
+                                            ~u64{0}, 0x7fffffff,   0xffffffff};
+                for (i64 number = first - 3; number < end + 3; ++number)
+                    for (const u64 more : {u64{0}, u64{1} << 32, u64{1} << 63})
+                        numbers.push_back(static_cast<u64>(number) + more);
+                for (u64 number : numbers)
+                    EXPECT_EQ(this->run(executable, &number), engine::run<Interpreter>(reference, &number))
+                        << static_cast<i64>(number) << "\n"
+                        << text;
+            }
+    // One that goes round in circles for some number, and never for others.
+    EXPECT_EQ(this->run("r1 = 40\na: if r1 == 1 goto a\nif r1 == 2 goto a\nif r1 == 3 goto a\nif r1 == 4 goto a\n"
+                        "if r1 == 5 goto a\nif r1 == 6 goto a\nif r1 == 7 goto a\nr0 = 3\nexit"),
+              3U);
+}
+
 TYPED_TEST(EngineTest, KnowsItsThread) {
     const auto bound = TypeParam::bind(lower_accepted("call 14\nr6 = r0\ncall 14\nr0 -= r6\nr0 += r6\nexit", {}), {});
     ASSERT_TRUE(bound.has_value()) << bound.error().message;
