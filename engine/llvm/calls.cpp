@@ -146,8 +146,6 @@ void Lifting::call_local(u32 first) {
 
 // bpf_loop: what the helper does, around a direct call.
 void Lifting::loop(u32 first) {
-    const Value depth = deeper();
-    give_up_if(LLVMBuildICmp(u_.at, LLVMIntEQ, depth, u_.number32(abi::max_frames), ""));
     LLVMBasicBlockRef again = u_.block(function_), more = u_.block(function_), end = u_.block(function_);
     const Value zero = u_.number32(0), count = low(1), context = get(3);
     const Value flags = LLVMBuildICmp(u_.at, LLVMIntNE, get(4), u_.number(0), "");
@@ -161,8 +159,10 @@ void Lifting::loop(u32 first) {
 
     LLVMPositionBuilderAtEnd(u_.at, again);
     Value i = LLVMBuildPhi(u_.at, u_.i32, "i");
+    const Value depth = deeper();
+    give_up_if(LLVMBuildICmp(u_.at, LLVMIntEQ, depth, u_.number32(abi::max_frames), ""));
     auto all = arguments(depth, {});
-    for (u32 r = 1; r <= 5; ++r) all[3 + r] = u_.number(0);
+    std::fill_n(all.begin() + 3, frame, u_.number(0));
     all[3 + 1] = LLVMBuildZExt(u_.at, i, u_.i64, "");
     all[3 + 2] = context;
     const Value result = u_.call(u_.subprogram, subprogram(first), all.data(), all.size() - 1);
@@ -184,7 +184,8 @@ void Lifting::loop(u32 first) {
     std::array<LLVMBasicBlockRef, 3> from{start, asked, more};
     LLVMAddIncoming(iterations, outcomes.data(), from.data(), outcomes.size());
     set(0, iterations);
-    for (u32 r = 1; r <= 5; ++r) set(r, u_.number(0));
+    if (program_.proved != 0)
+        for (u32 r = 1; r <= 5; ++r) set(r, u_.number(0));
 }
 
 // A subprogram, or a helper by its number.

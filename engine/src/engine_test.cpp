@@ -360,6 +360,25 @@ TYPED_TEST(EngineTest, TreesOfComparisonsLeadWhereTheyLead) {
               3U);
 }
 
+// A run that a loop's body gives up does not go on behind the loop.
+TYPED_TEST(EngineTest, ALoopsNinthFrameEndsTheRun) {
+    const std::string nested =
+        "r1 = 2\nr2 = step ll\nr3 = r10\nr4 = 0\n*(u64 *)(r10 - 8) = r9\ncall 181\nr0 = 7\nexit\n"
+        "step: r1 = *(u64 *)(r2 - 8)\ncall down\nr0 = 0\nexit\n"
+        "down: r0 = 1\nif r1 == 0 goto +4\nr1 += -1\n*(u64 *)(r10 - 16) = 7\ncall down\nr0 += 1\nexit";
+    for (const auto& [count, expected] : {std::pair{5, u64{7}}, {6, u64{0}}}) {
+        const auto lowered =
+            lower_accepted("r9 = " + std::to_string(count) + "\n" + nested, {},
+                           {{.first = 10, .last = 14, .stack_bytes = 0}, {.first = 14, .last = 21, .stack_bytes = 16}});
+        EXPECT_TRUE(has(lowered, Op::loop));
+        const auto bound = TypeParam::bind(lowered, {});
+        ASSERT_TRUE(bound.has_value()) << bound.error().message;
+        abi::Run run;
+        EXPECT_EQ(TypeParam::run(**bound, run), expected) << count;
+        EXPECT_EQ(run.gave_up, expected == 0);
+    }
+}
+
 TYPED_TEST(EngineTest, KnowsItsThread) {
     const auto bound = TypeParam::bind(lower_accepted("call 14\nr6 = r0\ncall 14\nr0 -= r6\nr0 += r6\nexit", {}), {});
     ASSERT_TRUE(bound.has_value()) << bound.error().message;
