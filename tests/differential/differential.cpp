@@ -16,6 +16,7 @@ constexpr u32 inputs = 2;  // for each program
 // What PROG_TEST_RUN of Linux shows of a result.
 Outcome as_of_kernel(Outcome outcome) {
     outcome.r0 = static_cast<u32>(outcome.r0);
+    outcome.wakes = 0;
     return outcome;
 }
 
