@@ -65,7 +65,8 @@ std::optional<u32> Choices::follow(i64 value) const {
         if (steps == most_nodes) return {};
         const LoweredInsn& insn = program_.insns[at];
         const Op op{insn.op};
-        const bool goes = op == Op::jump || *taken(op, static_cast<u64>(value), static_cast<u64>(insn.imm));
+        const bool goes =
+            op == Op::jump || taken(op, static_cast<u64>(value), static_cast<u64>(insn.imm)).value_or(false);
         at = goes ? static_cast<u32>(insn.off) : at + 1;
     }
     return at;

@@ -379,6 +379,24 @@ TYPED_TEST(EngineTest, ALoopsNinthFrameEndsTheRun) {
     }
 }
 
+// In the eighth frame a loop may stand that makes no rounds.
+TYPED_TEST(EngineTest, ALoopOfNoRoundsNeedsNoFrame) {
+    for (const auto& [count, expected] : {std::pair{0, u64{6}}, {1, u64{0}}}) {
+        const auto lowered = lower_accepted(
+            "r1 = 6\ncall down\nexit\n"
+            "down: if r1 == 0 goto last\nr1 += -1\ncall down\nr0 += 1\nexit\n"
+            "last: r1 = " +
+                std::to_string(count) + "\nr2 = step ll\nr3 = 0\nr4 = 0\ncall 181\nexit\nstep: r0 = 0\nexit",
+            {}, {{.first = 3, .last = 15, .stack_bytes = 0}, {.first = 15, .last = 17, .stack_bytes = 0}});
+        EXPECT_TRUE(has(lowered, Op::loop));
+        const auto bound = TypeParam::bind(lowered, {});
+        ASSERT_TRUE(bound.has_value()) << bound.error().message;
+        abi::Run run;
+        EXPECT_EQ(TypeParam::run(**bound, run), expected) << count;
+        EXPECT_EQ(run.gave_up, expected == 0);
+    }
+}
+
 TYPED_TEST(EngineTest, KnowsItsThread) {
     const auto bound = TypeParam::bind(lower_accepted("call 14\nr6 = r0\ncall 14\nr0 -= r6\nr0 += r6\nexit", {}), {});
     ASSERT_TRUE(bound.has_value()) << bound.error().message;

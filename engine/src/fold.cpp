@@ -71,8 +71,9 @@ std::optional<Immediate> with_immediate(Op op) {
 #define ANYBPF_WIDTH(name, code, bytes, text, suffix) \
     ANYBPF_CASE(store_##name, Immediate{Op::store_imm_##name, (bytes) * 8})
 #include "anybpf/isa/isa.def"
+        default:
+            return {};
     }
-    return {};
 }
 
 // Bytes of a plain load; whether it extends the sign.
@@ -86,8 +87,9 @@ std::optional<Load> as_load(Op op) {
     ANYBPF_CASE(load_##name, Load{bytes, false})      \
     ANYBPF_CASE(load_sx_##name, Load{bytes, true})
 #include "anybpf/isa/isa.def"
+        default:
+            return {};
     }
-    return {};
 }
 
 #undef ANYBPF_CASE

@@ -23,8 +23,9 @@ std::optional<u64> compute(Op op, u64 a, u64 b) {
     ANYBPF_CASE(name##_32, static_cast<u32>(isa::eval<isa::ExtendOp::name>(b)))
 #define ANYBPF_SWAP(name, code, bits, text) ANYBPF_CASE(name, isa::eval<isa::SwapOp::name>(a))
 #include "anybpf/isa/isa.def"
+        default:
+            return {};
     }
-    return {};
 }
 
 std::optional<bool> taken(Op op, u64 a, u64 b) {
@@ -36,8 +37,9 @@ std::optional<bool> taken(Op op, u64 a, u64 b) {
     ANYBPF_CASE(name##32_imm, isa::test<isa::JumpOp::name>(low_a, low_b)) \
     ANYBPF_CASE(name##32_reg, isa::test<isa::JumpOp::name>(low_a, low_b))
 #include "anybpf/isa/isa.def"
+        default:
+            return {};
     }
-    return {};
 }
 
 #undef ANYBPF_CASE
