@@ -66,14 +66,19 @@ void Lifting::lookup_array(const LoweredInsn& insn) {
     const Value key = LLVMBuildFreeze(u_.at, load(insn.src, 0, 32), "");
     const Value index = LLVMBuildZExt(u_.at, key, u_.i64, "");
     const Value inside = LLVMBuildICmp(u_.at, LLVMIntULT, index, u_.number(place.entries), "");
-    Value distance = LLVMBuildMul(u_.at, index, u_.number(place.stride), "");
+    // The virtual CPU's values first: where they lie is the same in each round of a loop.
+    Value first = surroundings_.map_values[map];
     if (place.block != 0) {
         const Value vcpu = LLVMBuildZExt(u_.at, u_.constant_field(u_.i32, run_, u_.layout.vcpu), u_.i64, "");
-        distance = LLVMBuildAdd(u_.at, distance, LLVMBuildMul(u_.at, vcpu, u_.number(place.block), ""), "");
+        first = offset(first, LLVMBuildMul(u_.at, vcpu, u_.number(place.block), ""));
     }
-    const Value found = offset(surroundings_.map_values[map], distance);
+    const Value found = offset(first, LLVMBuildMul(u_.at, index, u_.number(place.stride), ""));
     const Value value = LLVMBuildSelect(u_.at, inside, found, u_.null(), "");
-    if (program_.proved != 0) return set_pointer(insn.dst, first_map + map, value);
+    if (program_.proved != 0) {
+        set_pointer(insn.dst, first_map + map, value);
+        found_[insn.dst] = inside;
+        return;
+    }
     set(insn.dst, LLVMBuildPtrToInt(u_.at, value, u_.i64, ""));
 }
 
@@ -141,8 +146,6 @@ void Lifting::call_local(u32 first) {
 
 // bpf_loop: what the helper does, around a direct call.
 void Lifting::loop(u32 first) {
-    const Value depth = deeper();
-    give_up_if(LLVMBuildICmp(u_.at, LLVMIntEQ, depth, u_.number32(abi::max_frames), ""));
     LLVMBasicBlockRef again = u_.block(function_), more = u_.block(function_), end = u_.block(function_);
     const Value zero = u_.number32(0), count = low(1), context = get(3);
     const Value flags = LLVMBuildICmp(u_.at, LLVMIntNE, get(4), u_.number(0), "");
@@ -156,8 +159,10 @@ void Lifting::loop(u32 first) {
 
     LLVMPositionBuilderAtEnd(u_.at, again);
     Value i = LLVMBuildPhi(u_.at, u_.i32, "i");
+    const Value depth = deeper();
+    give_up_if(LLVMBuildICmp(u_.at, LLVMIntEQ, depth, u_.number32(abi::max_frames), ""));
     auto all = arguments(depth, {});
-    for (u32 r = 1; r <= 5; ++r) all[3 + r] = u_.number(0);
+    std::fill_n(all.begin() + 3, frame, u_.number(0));
     all[3 + 1] = LLVMBuildZExt(u_.at, i, u_.i64, "");
     all[3 + 2] = context;
     const Value result = u_.call(u_.subprogram, subprogram(first), all.data(), all.size() - 1);
@@ -179,7 +184,8 @@ void Lifting::loop(u32 first) {
     std::array<LLVMBasicBlockRef, 3> from{start, asked, more};
     LLVMAddIncoming(iterations, outcomes.data(), from.data(), outcomes.size());
     set(0, iterations);
-    for (u32 r = 1; r <= 5; ++r) set(r, u_.number(0));
+    if (program_.proved != 0)
+        for (u32 r = 1; r <= 5; ++r) set(r, u_.number(0));
 }
 
 // A subprogram, or a helper by its number.

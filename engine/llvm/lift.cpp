@@ -18,7 +18,8 @@ Lifting::Lifting(Unit& unit, const Program& program, const Surroundings& surroun
       run_(LLVMGetParam(function_, 0)),
       state_(LLVMGetParam(function_, 1)),
       depth_(LLVMGetParam(function_, 2)),
-      analysis_(program, body) {
+      analysis_(program, body),
+      choices_(program) {
     analysis_.run(subprogram_.first);
 }
 
@@ -50,6 +51,7 @@ void Lifting::start_block(u32 insn) {
     open_ = true;
     bases_ = analysis_.before(insn);
     loaded_.fill({});
+    found_.fill(nullptr);
 }
 
 void Lifting::lift() {
@@ -82,6 +84,21 @@ void Lifting::jump(u32 at, Value taken) {
     open_ = false;
 }
 
+// Where a tree of comparisons starts: a switch. Whether that is all; else the tree is where any other number goes.
+bool Lifting::choose(u32 at) {
+    const auto choice = choices_.at(at);
+    if (!choice) return false;
+    const Value value = choice->bits == 64 ? get(program_.insns[at].dst) : low(program_.insns[at].dst);
+    LLVMBasicBlockRef others = choice->others ? block_of(*choice->others) : u_.block(function_);
+    const Value made = LLVMBuildSwitch(u_.at, value, others, static_cast<u32>(choice->targets.size()));
+    for (u64 i = 0; i < choice->targets.size(); ++i)
+        if (choice->targets[i] != choice->others)
+            LLVMAddCase(made, constant(value, static_cast<u64>(choice->first) + i), block_of(choice->targets[i]));
+    open_ = !choice->others;
+    if (open_) LLVMPositionBuilderAtEnd(u_.at, others);
+    return !open_;
+}
+
 void Lifting::insn(u32 at) {
     using isa::ExtendOp, isa::SwapOp;
     const LoweredInsn& insn = program_.insns[at];
@@ -90,6 +107,8 @@ void Lifting::insn(u32 at) {
     const Op op{insn.op};
     if (pointer_alu(insn, op)) return;
     if (op == Op::mov64_imm) return immediate(at);
+    if (const Value known = asks_for_element(insn)) return jump(at, known);
+    if (op_indices[insn.op] == Index::jump && choose(at)) return;
     switch (op) {
 #define ANYBPF_ALU(name, code, off, symbol, mnemonic, form)      \
     case Op::name##64_imm:                                       \

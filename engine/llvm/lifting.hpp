@@ -15,6 +15,7 @@
 #include "anybpf/engine/op.hpp"
 #include "anybpf/isa/decode.hpp"
 #include "bases.hpp"
+#include "choice.hpp"
 #include "lift.hpp"
 
 namespace anybpf::engine::llvm {
@@ -48,6 +49,7 @@ class Lifting {
         LLVMBuildStore(u_.at, value, variables_[r]);
         bases_[r] = unknown;
         loaded_[r] = {};
+        found_[r] = nullptr;
     }
     void set_pointer(u32 r, Base base, Value value) {
         set(r, LLVMBuildPtrToInt(u_.at, value, u_.i64, ""));
@@ -62,10 +64,12 @@ class Lifting {
     void start_block(u32 insn);
     void insn(u32 at);
     void jump(u32 at, Value taken);
+    bool choose(u32 at);
 
     Value alu(AluOp op, Value a, Value b);
     Value divide(Value a, Value b, bool is_signed, bool remainder);
     Value compare(JumpOp op, Value a, Value b);
+    Value asks_for_element(const LoweredInsn& insn);
     Value constant(Value like, u64 value) const { return LLVMConstInt(LLVMTypeOf(like), value, true); }
     Value swap(Value value, u32 bits, bool reverse);
     bool pointer_alu(const LoweredInsn& insn, Op op);
@@ -108,6 +112,7 @@ class Lifting {
     LLVMBasicBlockRef give_up_ = nullptr;
     std::array<Value, registers> variables_{}, pointers_{};
     BaseAnalysis analysis_;
+    Choices choices_;
     Bases bases_{};
     // Of registers that hold just what was loaded in this block: that, before it was frozen. A copy to memory need not
     // know that it copies one value.
@@ -116,6 +121,8 @@ class Lifting {
         u32 bits = 0;
     };
     std::array<Loaded, registers> loaded_{};
+    // Of registers that hold what a lookup in this block yielded: whether there was an element. No element lies at 0.
+    std::array<Value, registers> found_{};
     bool open_ = false;                      // the block has no end yet
     std::vector<LLVMBasicBlockRef> blocks_;  // one per instruction of the body; null where none starts
 };

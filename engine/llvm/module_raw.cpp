@@ -8,6 +8,7 @@
 #include <llvm-c/Analysis.h>
 #include <llvm-c/LLJIT.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -40,7 +41,8 @@ struct Code {
     }
 };
 
-// Symbols for the values of the program's maps, one per place in memory: LLVM knows that two of them do not meet.
+// Symbols for the values of the program's maps, one per place in memory: LLVM knows that two of them do not meet, and
+// how they are aligned. How large they are is not said: LLVM would read ahead in a file that may be cut short.
 struct MapValues {
     std::vector<LLVMValueRef> of_map;
     std::map<u64, std::string> names;  // by address
@@ -51,7 +53,10 @@ MapValues declare_values(Unit& unit, const Program& program) {
         const u64 at = reinterpret_cast<u64>(program.arrays[i].values);
         const std::string& name = all.names.try_emplace(at, "values." + std::to_string(i)).first->second;
         LLVMValueRef known = LLVMGetNamedGlobal(unit.module, name.c_str());
-        if (known == nullptr && at != 0) known = LLVMAddGlobal(unit.module, LLVMArrayType2(unit.i8, 0), name.c_str());
+        if (known == nullptr && at != 0) {
+            known = LLVMAddGlobal(unit.module, LLVMArrayType2(unit.i8, 0), name.c_str());
+            LLVMSetAlignment(known, static_cast<u32>(std::min(at & -at, u64{4096})));
+        }
         all.of_map.push_back(at != 0 ? known : nullptr);
     }
     return all;

@@ -42,8 +42,14 @@ Unit::~Unit() {
     LLVMContextDispose(context);
 }
 
-LLVMAttributeRef Unit::attribute(const char* name) const {
-    return LLVMCreateEnumAttribute(context, LLVMGetEnumAttributeKindForName(name, std::strlen(name)), 0);
+LLVMAttributeRef Unit::attribute(const char* name, u64 value) const {
+    return LLVMCreateEnumAttribute(context, LLVMGetEnumAttributeKindForName(name, std::strlen(name)), value);
+}
+
+void Unit::own(LLVMValueRef function, u32 parameter, u64 bytes) const {
+    for (LLVMAttributeRef each :
+         {attribute("noalias"), attribute("nonnull"), attribute("align", 8), attribute("dereferenceable", bytes)})
+        LLVMAddAttributeAtIndex(function, parameter + 1, each);
 }
 
 LLVMTypeRef Unit::function(LLVMTypeRef returns, std::initializer_list<LLVMTypeRef> takes, u32 more_i64) const {

@@ -41,6 +41,9 @@ class Unit {
 
     // A function nothing is known of yet but that it does not throw. Internal ones may be called as LLVM pleases.
     LLVMValueRef define(const std::string& name, LLVMTypeRef type, bool internal);
+    // A parameter that points to so many bytes at least, which nobody else touches while the function runs but through
+    // it.
+    void own(LLVMValueRef function, u32 parameter, u64 bytes) const;
     LLVMBasicBlockRef block(LLVMValueRef function, const std::string& name = "") const;
     LLVMValueRef call(LLVMTypeRef type, LLVMValueRef callee, std::initializer_list<LLVMValueRef> arguments);
     LLVMValueRef call(LLVMTypeRef type, LLVMValueRef callee, LLVMValueRef* arguments, u32 count);
@@ -55,7 +58,7 @@ class Unit {
     void set_state(LLVMValueRef of, StateField field, LLVMValueRef value) const;
 
   private:
-    LLVMAttributeRef attribute(const char* name) const;
+    LLVMAttributeRef attribute(const char* name, u64 value = 0) const;
     u32 invariant_;
     LLVMValueRef empty_node_;
     std::array<LLVMAttributeRef, 2> attributes_;

@@ -89,6 +89,13 @@ Value Lifting::compare(JumpOp op, Value a, Value b) {
     return nullptr;
 }
 
+// Of a jump that asks whether a lookup found something: when it is taken. Null: of any other instruction.
+Value Lifting::asks_for_element(const LoweredInsn& insn) {
+    const Op op{insn.op};
+    if ((op != Op::jeq64_imm && op != Op::jne64_imm) || insn.imm != 0 || found_[insn.dst] == nullptr) return nullptr;
+    return op == Op::jne64_imm ? found_[insn.dst] : LLVMBuildNot(u_.at, found_[insn.dst], "");
+}
+
 // The low bits of a value, in the other order or as they are.
 Value Lifting::swap(Value value, u32 bits, bool reverse) {
     LLVMTypeRef type = u_.integer(bits);
@@ -102,7 +109,9 @@ Value Lifting::swap(Value value, u32 bits, bool reverse) {
 bool Lifting::pointer_alu(const LoweredInsn& insn, Op op) {
     const Base dst = bases_[insn.dst], src = bases_[insn.src];
     if (op == Op::mov64_reg && src != unknown) {
+        const Value found = found_[insn.src];
         set_pointer(insn.dst, src, pointer(insn.src));
+        found_[insn.dst] = found;
         return true;
     }
     if (op == Op::add64_imm && dst != unknown) {

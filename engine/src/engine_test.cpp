@@ -225,7 +225,7 @@ TYPED_TEST(EngineTest, FunctionsMayRunIntoEachOther) {
 
 // As lower() takes a program that the verifier has accepted, with every instruction reached.
 Lowered lower_accepted(std::string_view text, std::initializer_list<abi::MapType> maps,
-                       std::initializer_list<program::Subprogram> more = {}) {
+                       std::initializer_list<program::Subprogram> more = {}, Constants constants = Constants::folded) {
     program::Program program;
     program.insns = *isa::assemble(text);
     for (const abi::MapType type : maps) program.maps.emplace_back().type = type;
@@ -235,7 +235,7 @@ Lowered lower_accepted(std::string_view text, std::initializer_list<abi::MapType
         if (isa::slots(program.insns[pc]) == 2) proof.insns[pc + 1].reached = false;
     proof.subprograms = {{.first = 0, .last = static_cast<u32>(program.insns.size()), .stack_bytes = 16}};
     proof.subprograms.insert(proof.subprograms.end(), more);
-    auto lowered = lower(program, proof);
+    auto lowered = lower(program, proof, constants);
     EXPECT_TRUE(lowered.has_value()) << (lowered ? "" : lowered.error().message);
     return lowered ? *lowered : Lowered{};
 }
@@ -305,6 +305,98 @@ TYPED_TEST(EngineTest, LoopsWithoutACall) {
     EXPECT_EQ(loops(abi::max_loop_iterations + 1, 99, 0), static_cast<u64>(-E2BIG));
 }
 
+// A balanced tree over the numbers from first on, as clang makes one of a switch: each number has a leaf of its own,
+// the last ones share theirs with whatever is left.
+struct Tree {
+    std::string_view less;  // the comparison: "s<", "<"
+    char prefix = 'w';      // of the register: w is its low half
+    std::string text;
+    u32 labels = 0;
+
+    void node(i64 first, i64 end) {
+        const std::string self = std::string(1, prefix) + "1";
+        if (end - first == 1) {
+            // By equality, now and then, and a jump to the leaf.
+            const std::string leaf = "leaf" + std::to_string(labels++);
+            if (first % 3 == 0)
+                text += "if " + self + " == " + std::to_string(first) + " goto " + leaf + "\ngoto other\n";
+            text += leaf + ": r0 = " + std::to_string(1000 + first) + "\nexit\n";
+            return;
+        }
+        const i64 middle = first + (end - first) / 2;
+        const std::string upper = "upper" + std::to_string(labels++);
+        text += "if " + self + " " + std::string(less) + " " + std::to_string(middle) + " goto lower" + upper + "\n";
+        node(middle, end);
+        text += "lower" + upper + ": ";
+        node(first, middle);
+    }
+    static std::string program(std::string_view less, char prefix, i64 first, i64 end) {
+        Tree tree{less, prefix, "r1 = *(u64 *)(r1 + 0)\n", 0};
+        tree.node(first, end);
+        return tree.text + "other: r0 = 7\nexit";
+    }
+};
+TYPED_TEST(EngineTest, TreesOfComparisonsLeadWhereTheyLead) {
+    for (const std::string_view less : {"s<", "<"})
+        for (const char prefix : {'w', 'r'})
+            for (const auto& [first, end] : {std::pair<i64, i64>{0, 12}, {1, 17}, {-5, 9}, {100, 103}, {-30, -20}}) {
+                const std::string text = Tree::program(less, prefix, first, end);
+                const auto executable = this->load(text);
+                const auto reference = engine::load<Interpreter>(text);
+                ASSERT_TRUE(executable && reference) << text;
+                std::vector<u64> numbers = {0,       u64{1} << 31, u64{1} << 32, u64{1} << 63,
+                                            ~u64{0}, 0x7fffffff,   0xffffffff};
+                for (i64 number = first - 3; number < end + 3; ++number)
+                    for (const u64 more : {u64{0}, u64{1} << 32, u64{1} << 63})
+                        numbers.push_back(static_cast<u64>(number) + more);
+                for (u64 number : numbers)
+                    EXPECT_EQ(this->run(executable, &number), engine::run<Interpreter>(reference, &number))
+                        << static_cast<i64>(number) << "\n"
+                        << text;
+            }
+    // One that goes round in circles for some number, and never for others.
+    EXPECT_EQ(this->run("r1 = 40\na: if r1 == 1 goto a\nif r1 == 2 goto a\nif r1 == 3 goto a\nif r1 == 4 goto a\n"
+                        "if r1 == 5 goto a\nif r1 == 6 goto a\nif r1 == 7 goto a\nr0 = 3\nexit"),
+              3U);
+}
+
+// A run that a loop's body gives up does not go on behind the loop.
+TYPED_TEST(EngineTest, ALoopsNinthFrameEndsTheRun) {
+    const std::string nested =
+        "r1 = 2\nr2 = step ll\nr3 = r10\nr4 = 0\n*(u64 *)(r10 - 8) = r9\ncall 181\nr0 = 7\nexit\n"
+        "step: r1 = *(u64 *)(r2 - 8)\ncall down\nr0 = 0\nexit\n"
+        "down: r0 = 1\nif r1 == 0 goto +4\nr1 += -1\n*(u64 *)(r10 - 16) = 7\ncall down\nr0 += 1\nexit";
+    for (const auto& [count, expected] : {std::pair{5, u64{7}}, {6, u64{0}}}) {
+        const auto lowered =
+            lower_accepted("r9 = " + std::to_string(count) + "\n" + nested, {},
+                           {{.first = 10, .last = 14, .stack_bytes = 0}, {.first = 14, .last = 21, .stack_bytes = 16}});
+        EXPECT_TRUE(has(lowered, Op::loop));
+        const auto bound = TypeParam::bind(lowered, {});
+        ASSERT_TRUE(bound.has_value()) << bound.error().message;
+        abi::Run run;
+        EXPECT_EQ(TypeParam::run(**bound, run), expected) << count;
+        EXPECT_EQ(run.gave_up, expected == 0);
+    }
+}
+
+// In the eighth frame a loop may stand that makes no rounds.
+TYPED_TEST(EngineTest, ALoopOfNoRoundsNeedsNoFrame) {
+    for (const auto& [count, expected] : {std::pair{0, u64{6}}, {1, u64{0}}}) {
+        const auto lowered = lower_accepted(
+            "r1 = 6\ncall down\nexit\n"
+            "down: if r1 == 0 goto last\nr1 += -1\ncall down\nr0 += 1\nexit\n"
+            "last: r1 = " +
+                std::to_string(count) + "\nr2 = step ll\nr3 = 0\nr4 = 0\ncall 181\nexit\nstep: r0 = 0\nexit",
+            {}, {{.first = 3, .last = 15, .stack_bytes = 0}, {.first = 15, .last = 17, .stack_bytes = 0}});
+        EXPECT_TRUE(has(lowered, Op::loop));
+        const auto bound = TypeParam::bind(lowered, {});
+        ASSERT_TRUE(bound.has_value()) << bound.error().message;
+        abi::Run run;
+        EXPECT_EQ(TypeParam::run(**bound, run), expected) << count;
+        EXPECT_EQ(run.gave_up, expected == 0);
+    }
+}
+
 TYPED_TEST(EngineTest, KnowsItsThread) {
     const auto bound = TypeParam::bind(lower_accepted("call 14\nr6 = r0\ncall 14\nr0 -= r6\nr0 += r6\nexit", {}), {});
     ASSERT_TRUE(bound.has_value()) << bound.error().message;
@@ -337,7 +429,7 @@ TEST(Lower, KnowsWhichArrayALookupAlwaysMeans) {
     EXPECT_FALSE(inlined("r2 = r10\nr1 = map[idx:0] ll\ncall 5\ncall 1\nexit", {MapType::array}));
     // What is looked at elsewhere, too, stays.
     const auto stays = [](std::string_view text) {
-        const auto lowered = lower_accepted(text, {MapType::array});
+        const auto lowered = lower_accepted(text, {MapType::array}, {}, Constants::as_written);
         return has(lowered, Op::lookup_array) && has(lowered, Op::mov64_imm) && lowered.map_uses.size() == 1;
     };
     EXPECT_TRUE(stays("r2 = r10\nr1 = map[idx:0] ll\nr6 = r1\ncall 1\nr0 = r6\nexit"));
@@ -373,7 +465,7 @@ TEST(Lower, DropsWhatNoPathReaches) {
     for (const bool reached : {true, true, false, false, true, true, false, false})
         proof.insns.push_back({.reached = reached});
     proof.subprograms = {{.first = 0, .last = 8, .stack_bytes = 20}};
-    const auto lowered = lower(program, proof);
+    const auto lowered = lower(program, proof, Constants::as_written);
     ASSERT_TRUE(lowered.has_value()) << lowered.error().message;
     ASSERT_EQ(lowered->insns.size(), 3U);  // r0 = 1; goto; exit: the second condition is never true
     EXPECT_EQ(Op{lowered->insns[1].op}, Op::jump);

@@ -30,11 +30,12 @@ struct State {
     const Executable* executable;
     u32 depth;
     u32 tail_calls;
-    u32 loops;  // left for may_goto
+    u32 loops;                        // left for may_goto
+    bool unwinding;                   // the run, or the callback that a helper is in, has been given up
+    u64 first_frame, frame_distance;  // the end of frame 0, and from there to the end of frame 1
     Caller callers[abi::max_frames];
-    alignas(16) std::byte stack[abi::max_frames * abi::stack_size];
 
-    u64 frame_pointer() { return reinterpret_cast<u64>(stack) + (depth + u64{1}) * abi::stack_size; }
+    u64 frame_pointer() const { return first_frame + depth * frame_distance; }
 };
 
 // A program that nobody verified may access address 0, too: that is a fault like another, not a null pointer of ours.
@@ -282,12 +283,13 @@ op_loop: {
         r[0] = static_cast<u64>(i64{r[4] != 0 ? -EINVAL : -E2BIG});
         ANYBPF_NEXT;
     }
-    if (state->depth + 1 == abi::max_frames) goto give_up;
+    if (count != 0 && state->depth + 1 == abi::max_frames) goto give_up;
     const Slot* const step = pointer<const Slot>(reinterpret_cast<u64>(pc) + static_cast<u64>(i64{pc->off}));
     ++state->depth;
     for (r[0] = 0; r[0] < count;)
-        if (execute(state, step, {r[0]++, r[3], 0, 0, 0}) != 0) break;
+        if (execute(state, step, {r[0]++, r[3], 0, 0, 0}) != 0 || state->unwinding) break;
     --state->depth;
+    if (state->unwinding) goto give_up;
     ANYBPF_NEXT;
 }
 
@@ -334,6 +336,7 @@ op_tail_call: {
 
 give_up:
     state->run->gave_up = true;
+    state->unwinding = true;
     state->depth = base;
     state->executable = entered;
     return 0;
@@ -349,6 +352,7 @@ u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r
     ++state.depth;
     const u64 result = execute(&state, &executable.code[executable.subprograms[subprogram]], {r1, r2, r3, r4, r5});
     --state.depth;
+    state.unwinding = false;
     return result;
 }
 
@@ -357,12 +361,20 @@ u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r
 const void* interpreter_handler(u32 op) { return reinterpret_cast<const void*>(execute(nullptr, nullptr, {op})); }
 
 u64 Interpreter::run(const Executable& executable, abi::Run& run, u64 second) {
+    alignas(16) std::byte stack[abi::max_frames * abi::stack_size];
+    return run_in({stack + abi::stack_size, abi::stack_size}, executable, run, second);
+}
+
+u64 Interpreter::run_in(const Frames& frames, const Executable& executable, abi::Run& run, u64 second) {
     State state;
+    state.first_frame = reinterpret_cast<u64>(frames.first_end);
+    state.frame_distance = frames.distance;
     state.run = &run;
     state.executable = &executable;
     state.depth = 0;
     state.tail_calls = 0;
     state.loops = abi::max_loop_iterations;
+    state.unwinding = false;
     run.call_back = &call_back;
     run.engine = &state;
     return execute(&state, executable.code.data(), {reinterpret_cast<u64>(run.context), second, 0, 0, 0});

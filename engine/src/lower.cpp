@@ -10,6 +10,7 @@
 #include "anybpf/abi/helper.hpp"
 #include "anybpf/engine/op.hpp"
 #include "anybpf/isa/decode.hpp"
+#include "fold.hpp"
 
 namespace anybpf::engine {
 namespace {
@@ -443,11 +444,14 @@ std::string_view to_string(Op op) {
     return {};
 }
 
-Result<Lowered> lower(const program::Program& program, const program::Proof& proof) {
+Result<Lowered> lower(const program::Program& program, const program::Proof& proof, Constants constants) {
     std::vector<abi::MapType> types;
     types.reserve(program.maps.size());
     for (const program::MapInfo& map : program.maps) types.push_back(map.type);
-    return Lowering(program.insns, proof, static_cast<u32>(program.maps.size()), true, std::move(types)).run();
+    auto lowered =
+        ANYBPF_TRY(Lowering(program.insns, proof, static_cast<u32>(program.maps.size()), true, std::move(types)).run());
+    if (constants == Constants::folded) fold(lowered, program.maps);
+    return lowered;
 }
 
 Result<Lowered> lower_unverified(std::span<const Insn> insns, u32 map_count) {

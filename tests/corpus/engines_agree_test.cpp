@@ -27,7 +27,8 @@ using program::LoweredInsn;
 constexpr u8 context = 6, frame = 10;
 constexpr u32 memory_bytes = 64;  // of either
 constexpr i64 mixing_helper = 5, calling_helper = 181;
-constexpr u32 subprograms = 4, maps = 2;
+constexpr u32 subprograms = 5, maps = 2;
+constexpr u32 loop_body = subprograms - 1;  // is called by loops alone
 
 class Generator {
   public:
@@ -63,9 +64,9 @@ class Generator {
     std::vector<std::size_t> jumps_;                  // of this body; off says how far
 };
 
-// Each subprogram gets the context in r1.
+// Each subprogram gets the context in r1, and a loop's in r2.
 void Generator::start_frame() {
-    add(Op::mov64_reg, context, 1, 0, 0);
+    add(Op::mov64_reg, context, index_ == loop_body ? 2 : 1, 0, 0);
     if (out_.proved || index_ == 0) {
         set(0, value());
         define(1, 5);
@@ -99,10 +100,10 @@ void Generator::packet(Op op, std::string_view name) {
 }
 
 void Generator::call() {
-    const u32 callee = index_ + 1 + below(subprograms - index_);
-    const bool local = callee < subprograms;
+    const u32 callee = index_ == loop_body ? loop_body : index_ + 1 + below(loop_body - index_);
+    const bool local = callee < loop_body;
     add(Op::mov64_reg, 1, context, 0, 0);
-    switch (below(5)) {
+    switch (below(6)) {
         case 0:
             add(Op::call_helper, 0, 0, 0, mixing_helper);
             break;
@@ -122,6 +123,14 @@ void Generator::call() {
             add(Op::callx, r, 0, 0, 0);
             break;
         }
+        case 4:
+            if (index_ == loop_body) return;
+            set(1, below(6) + (below(20) == 0 ? abi::max_loop_iterations : 0));
+            add(Op::mov64_reg, 3, context, 0, 0);
+            set(4, below(12) == 0 ? 1 : 0);
+            calls_.emplace_back(out_.insns.size(), loop_body);
+            add(Op::loop, 0, 0, 0, 0);
+            break;
         default:
             set(3, below(6));
             add(Op::tail_call, 0, 0, 0, 12);
@@ -156,16 +165,18 @@ void Generator::body(u32 index) {
     start_frame();
     jumps_.clear();
     for (u32 i = 0; i < 25; ++i) step();
-    if (index + 1 < subprograms) call();
+    if (index < loop_body) call();
     for (u32 i = 0; i < 5; ++i) step();
+    const std::size_t end_of_random = out_.insns.size();
     // r0 holds something of each register.
     for (const u8 r : std::array<u8, 8>{1, 2, 3, 4, 5, 7, 8, 9}) {
         add(Op::mul64_imm, 0, 0, 0, 31);
         add(Op::add64_reg, 0, r, 0, 0);
     }
+    if (index == loop_body && below(4) != 0) add(Op::and_64_imm, 0, 0, 0, 4);  // mostly goes on
     // A jump leads at most to the end of what is random, and not into what prepares a call: that starts with r1.
     for (const std::size_t jump : jumps_) {
-        const auto first = static_cast<i32>(jump) + 1, last = static_cast<i32>(out_.insns.size()) - 16;
+        const auto first = static_cast<i32>(jump) + 1, last = static_cast<i32>(end_of_random);
         i32 to = std::min(first + out_.insns[jump].off, last);
         for (i32 over = first; over < to; ++over) {
             const LoweredInsn& insn = out_.insns[static_cast<u32>(over)];

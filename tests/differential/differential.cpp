@@ -16,6 +16,7 @@ constexpr u32 inputs = 2;  // for each program
 // What PROG_TEST_RUN of Linux shows of a result.
 Outcome as_of_kernel(Outcome outcome) {
     outcome.r0 = static_cast<u32>(outcome.r0);
+    outcome.wakes = 0;
     return outcome;
 }
 
@@ -42,7 +43,8 @@ Result<std::unique_ptr<Differential>> Differential::make(const Settings& setting
 }
 
 Differential::Prepared Differential::prepare(const Candidate& candidate) const {
-    Prepared prepared{.candidate = &candidate, .verdict = {}, .lowered = {}, .bound = {}};
+    Prepared prepared{
+        .candidate = &candidate, .verdict = {}, .lowered = {}, .as_written = {}, .reference = {}, .bound = {}};
     const program::Program& program = candidate.program;
     verifier::Options options;
     options.max_insns = 20'000;
@@ -52,10 +54,13 @@ Differential::Prepared Differential::prepare(const Candidate& candidate) const {
         prepared.verdict = {.what = differs ? What::kernel_accepts : What::refused,
                             .text = verifier::message(report.diagnostic, program),
                             .finding = report.diagnostic.what};
-    } else if (auto lowered = engine::lower(program, report.proof); lowered) {
-        prepared.lowered = std::move(*lowered);
     } else {
-        prepared.verdict = disagreed("lowering", lowered.error().message);
+        for (const auto constants : {engine::Constants::as_written, engine::Constants::folded}) {
+            auto lowered = engine::lower(program, report.proof, constants);
+            if (!lowered) prepared.verdict = disagreed("lowering", lowered.error().message);
+            if (!lowered) break;
+            (constants == engine::Constants::folded ? prepared.lowered : prepared.as_written) = std::move(*lowered);
+        }
     }
     return prepared;
 }
@@ -71,6 +76,11 @@ void Differential::bind(std::span<Prepared> prepared, bool in_front) {
             lowered.push_back(&each.lowered);
         }
     if (these.empty()) return;
+    for (Prepared* each : these) {
+        auto bound = world_->bind(*settings_.engines[0], each->as_written);
+        if (!bound) each->verdict = disagreed("as written", bound.error().message);
+        each->reference = bound ? std::move(*bound) : nullptr;
+    }
     for (const engine::AnyEngine* engine : settings_.engines) {
         const auto together = world_->bind_all(*engine, lowered);
         for (std::size_t i = 0; i < these.size(); ++i) {
@@ -94,16 +104,21 @@ Verdict Differential::compare(const Prepared& prepared) {
     for (u32 i = 0; i < inputs; ++i) {
         const Input input(candidate.seed * inputs + i, type);
         Outcome expected;
-        for (std::size_t e = 0; e < prepared.bound.size(); ++e) {
-            const engine::AnyEngine& engine = *settings_.engines[e];
-            const auto outcome = world_->run(engine, prepared.bound[e], input, type);
-            if (!outcome) return disagreed(engine.name, outcome.error().message);
-            if (outcome->gave_up) return disagreed(engine.name, "it gave up");
-            if (e == 0)
+        const auto differs = [&](const engine::AnyEngine& engine, const Bound& bound,
+                                 std::string_view who) -> std::optional<Verdict> {
+            const auto outcome = world_->run(engine, bound, input, type);
+            if (!outcome) return disagreed(who, outcome.error().message);
+            if (outcome->gave_up) return disagreed(who, "it gave up");
+            if (&bound == &prepared.reference)
                 expected = *outcome;
             else if (*outcome != expected)
-                return disagreed(engine.name, difference(*outcome, expected));
-        }
+                return disagreed(who, difference(*outcome, expected));
+            return {};
+        };
+        if (auto verdict = differs(*settings_.engines[0], prepared.reference, "as written")) return *verdict;
+        for (std::size_t e = 0; e < prepared.bound.size(); ++e)
+            if (auto verdict = differs(*settings_.engines[e], prepared.bound[e], settings_.engines[e]->name))
+                return *verdict;
         if (kernel_ == nullptr || !in_kernel) continue;
         const auto outcome = kernel_->run(*in_kernel, input, type);
         if (!outcome) return disagreed("kernel", outcome.error().message);

@@ -12,7 +12,9 @@
 namespace anybpf::differential {
 
 struct Settings {
-    std::vector<const engine::AnyEngine*> engines;  // the first is what the others are compared with
+    // All run what lowering made of the program with its constants folded. What they are compared with is the first
+    // one, of the program as it is written.
+    std::vector<const engine::AnyEngine*> engines;
     bool kernel = false;
     bool chaos = true;
 };
@@ -52,7 +54,8 @@ class Differential {
     struct Prepared {
         const Candidate* candidate;
         std::optional<Verdict> verdict;
-        program::Lowered lowered;
+        program::Lowered lowered, as_written;                         // with its constants folded, and without
+        Bound reference;                                              // as written, for the first engine
         std::vector<Bound> bound;                                     // by engine
         bool in_front() const { return (candidate->seed & 1) != 0; }  // of what the guard page is
     };

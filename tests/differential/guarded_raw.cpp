@@ -9,6 +9,7 @@
 #include <bit>
 #include <mutex>
 
+#include "anybpf/abi/types.hpp"
 #include "anybpf/base/assert.hpp"
 
 namespace anybpf::differential {
@@ -123,6 +124,22 @@ Guarded::~Guarded() {
 }
 
 std::span<std::byte> Guarded::bytes() const { return whole_.subspan(page, whole_.size() - 2 * page); }
+
+Result<engine::Interpreter::Frames> guarded_frames(bool in_front) {
+    // A page for each, and one behind each.
+    static const auto made = []() -> Result<std::byte*> {
+        constexpr std::size_t all = (2 * abi::max_frames + 1) * page;
+        void* const at = ::mmap(nullptr, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (at == MAP_FAILED) return fail_errno("mmap of guarded frames");
+        std::byte* const first = static_cast<std::byte*>(at) + page;
+        for (u32 depth = 0; depth < abi::max_frames; ++depth)
+            if (::mprotect(first + 2 * depth * page, page, PROT_READ | PROT_WRITE) != 0)
+                return fail_errno("mprotect of guarded frames");
+        return first;
+    }();
+    std::byte* const first = ANYBPF_TRY(made);
+    return engine::Interpreter::Frames{first + (in_front ? std::size_t{abi::stack_size} : page), 2 * page};
+}
 
 engine::CodeMemory& far_code_memory() { return far_memory(); }
 Result<> seal_far_code() { return far_memory().seal_all(); }

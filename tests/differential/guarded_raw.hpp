@@ -5,6 +5,7 @@
 #include <functional>
 #include <span>
 
+#include "anybpf/engine/engine.hpp"
 #include "anybpf/engine/jit.hpp"
 
 namespace anybpf::differential {
@@ -30,6 +31,10 @@ class Guarded {
 // whoever runs one calls seal_far_code() before.
 engine::CodeMemory& far_code_memory();
 Result<> seal_far_code();
+
+// Frames for the interpreter, each by itself between pages that nobody may touch: one of those begins where a frame
+// ends, or ends where the largest possible frame begins. Live for ever.
+Result<engine::Interpreter::Frames> guarded_frames(bool in_front);
 
 // Calls the function on the stack, and comes back.
 void call_on(std::span<std::byte> stack, const std::function<void()>& function);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -53,6 +54,9 @@ struct LiveKernel::Parts {
     Fd raw_progs;  // programs of a PROG_ARRAY are of one type: progs of raw tracepoints
     Fd btf;
     std::array<std::span<std::byte>, map_count> memory;  // of the arrays
+    // Of ring: where its reader says how far it is, and where the kernel says so, the data behind it twice.
+    std::atomic<u64>* consumer = nullptr;
+    const std::atomic<u64>* producer = nullptr;
     std::vector<Fd> targets;
     u32 cpus = 1;
 
@@ -69,7 +73,9 @@ struct LiveKernel::Parts {
             if (value != given) return value;
         return given;
     }
+    Result<> map_ring();
     void fill(const Input& input) const;
+    void read_ring(Outcome& outcome) const;
     void read(Outcome& outcome, const Input& input) const;
 };
 
@@ -96,6 +102,7 @@ Result<std::unique_ptr<LiveKernel>> LiveKernel::make() {
         if (is_mapped(i))
             parts->memory[i] = ANYBPF_TRY(Mapping::shared(parts->maps[i].get(), page, Access::read_write)).release();
     }
+    ANYBPF_TRY(parts->map_ring());
     parts->raw_progs = ANYBPF_TRY(create(program.maps[progs], 0));
     bpf_attr attr{};
     attr.btf = address(program.btf->bytes().data());
@@ -156,7 +163,17 @@ Result<Fd> LiveKernel::load(const program::Program& program) const {
     return fail(Errc::rejected, log.substr(start + 1, end - start - 1), error);
 }
 
+Result<> LiveKernel::Parts::map_ring() {
+    void* const own = ::mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_SHARED, maps[ring].get(), 0);
+    void* const rest = ::mmap(nullptr, page + 2 * ring_bytes, PROT_READ, MAP_SHARED, maps[ring].get(), page);
+    if (own == MAP_FAILED || rest == MAP_FAILED) return fail_errno("mmap of a ring buffer in the kernel");
+    consumer = static_cast<std::atomic<u64>*>(own);
+    producer = static_cast<const std::atomic<u64>*>(rest);
+    return {};
+}
+
 void LiveKernel::Parts::fill(const Input& input) const {
+    consumer->store(producer->load());
     std::ranges::copy(input.data, memory[data].begin());
     std::memcpy(memory[table].data(), input.values.data(), sizeof input.values);
     std::memcpy(memory[cells].data(), input.values.data(), sizeof input.values);
@@ -168,6 +185,24 @@ void LiveKernel::Parts::fill(const Input& input) const {
         element(BPF_MAP_UPDATE_ELEM, percpu, key, values.data());
         element(BPF_MAP_UPDATE_ELEM, percpu_hash, key, values.data());
         element(BPF_MAP_UPDATE_ELEM, hash, key, values.data());
+    }
+}
+
+// All of them are finished: the program has ended.
+void LiveKernel::Parts::read_ring(Outcome& outcome) const {
+    const std::byte* const records = reinterpret_cast<const std::byte*>(producer) + page;
+    u64 at = consumer->load();
+    while (at < producer->load()) {
+        u32 length = 0;
+        const std::byte* const record = records + at % ring_bytes;
+        std::memcpy(&length, record, sizeof length);
+        const u32 size = length & ~u32{BPF_RINGBUF_DISCARD_BIT};
+        if (size == length) {
+            outcome.records.push_back(static_cast<std::byte>(size));
+            outcome.records.insert(outcome.records.end(), record + BPF_RINGBUF_HDR_SZ,
+                                   record + BPF_RINGBUF_HDR_SZ + size);
+        }
+        at += (size + BPF_RINGBUF_HDR_SZ + 7) / 8 * 8;
     }
 }
 
@@ -204,6 +239,7 @@ Result<Outcome> LiveKernel::run(const Fd& program, const Input& input, abi::Prog
     Outcome outcome;
     outcome.r0 = attr.test.retval;
     parts_->read(outcome, input);
+    parts_->read_ring(outcome);
     return outcome;
 }
 

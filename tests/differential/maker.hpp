@@ -174,6 +174,9 @@ class Maker {
     void erase();
     void tail_call();
     void other_helper();
+    void output();
+    void record();
+    void budget();
     void statement();
     void block(u32 count) {
         for (u32 i = 0; i < count; ++i) statement();

@@ -41,6 +41,7 @@ const std::vector<program::MapInfo>& map_infos() {
         map(MapType::percpu_array, value_bytes, percpu_entries, "percpu"),
         map(MapType::percpu_hash, value_bytes, percpu_hash_entries, "percpu_hash"),
         map(MapType::prog_array, 4, progs_entries, "progs"),
+        program::MapInfo{1, MapType::ringbuf, 0, 0, ring_bytes, 0, "ring", {}},
     };
     return maps;
 }

@@ -399,6 +399,75 @@ void Maker::tail_call() {
     helper(abi::HelperId::tail_call, {});
 }
 
+// What a reader of the ring buffer gets to see, in one piece; sometimes it is asked how much that is.
+void Maker::output() {
+    if (random_.chance(15)) {
+        wide(isa::Pseudo::map_idx, 1, ring, 0);
+        set(2, static_cast<i32>(random_.below(2)));  // the bytes, the size: positions go on from run to run
+        return helper(abi::HelperId::ringbuf_query, number);
+    }
+    const u32 pair = clean_pair();
+    slot_address(2, pair + 1);
+    set(3, static_cast<i32>(random_.below(buffer_bytes + 1)));
+    constexpr u8 flags[] = {0, 0, 1, 2, 4};
+    set(4, flags[random_.below(std::size(flags))]);
+    wide(isa::Pseudo::map_idx, 1, ring, 0);
+    helper(abi::HelperId::ringbuf_output, number);
+}
+
+// Or reserved, filled with numbers, and submitted or discarded. Between that stands nothing that could leave the
+// function.
+void Maker::record() {
+    const u8 kept = static_cast<u8>(7 + random_.below(3));
+    if (reserved(kept)) return;
+    const i32 size = 8 * static_cast<i32>(1 + random_.below(3)) - (random_.chance(20) ? 4 : 0);
+    wide(isa::Pseudo::map_idx, 1, ring, 0);
+    set(2, size);
+    set(3, random_.chance(95) ? 0 : 1);
+    helper(abi::HelperId::ringbuf_reserve, {});
+    const State before = state();
+    const u32 missing = jump_if(isa::JumpOp::jeq, 0, 0);
+    alu_reg(isa::AluOp::mov, kept, 0);
+    state().registers[kept] = {};
+    scope_.reserved |= static_cast<u16>(1U << kept);
+    for (i32 at = 0; at < size; at += 8) {
+        const u32 width = static_cast<u8>(size - at >= 8 ? Width::dword : Width::word);
+        const u8 src = any(What::number, true);
+        if (src == frame_pointer || random_.chance(30))
+            emit(isa::class_st | isa::mode_mem | width, kept, 0, at, immediate());
+        else
+            emit(isa::class_stx | isa::mode_mem | width, kept, src, at, 0);
+    }
+    static constexpr void (Maker::* between[])() = {&Maker::arithmetic, &Maker::extension, &Maker::byte_swap,
+                                                    &Maker::constant,   &Maker::load,      &Maker::store};
+    for (u32 i = random_.below(3); i > 0; --i) (this->*between[random_.below(std::size(between))])();
+    if (const u8 r = free_register(); random_.chance(40)) {
+        emit(isa::class_ldx | isa::mode_mem | static_cast<u8>(Width::word), r, kept, 0, 0);
+        state().registers[r] = number;
+    }
+    alu_reg(isa::AluOp::mov, 1, kept);
+    set(2, static_cast<i32>(random_.below(3)));
+    helper(random_.chance(75) ? abi::HelperId::ringbuf_submit : abi::HelperId::ringbuf_discard, {});
+    scope_.reserved &= static_cast<u16>(~(1U << kept));
+    state().registers[kept] = {};
+    land(missing);
+    state() = join(state(), before);
+}
+
+// may_goto over something, once.
+void Maker::budget() {
+    if (depth_ >= 3 || branches_ >= 6) return;
+    ++branches_;
+    emit(static_cast<u8>(isa::ControlCode::may_goto), 0, 0, 0, 0);
+    const u32 over = here() - 1;
+    const State before = state();
+    ++depth_;
+    block(1 + random_.below(2));
+    --depth_;
+    land(over);
+    state() = join(state(), before);
+}
+
 // What differs from run to run is not looked at.
 void Maker::other_helper() {
     switch (random_.below(5)) {
@@ -434,7 +503,8 @@ void Maker::statement() {
         {4, &Maker::context_load},    {5, &Maker::packet_load},  {2, &Maker::move_address}, {2, &Maker::save_address},
         {2, &Maker::restore_address}, {10, &Maker::branch},      {3, &Maker::loop},         {3, &Maker::call},
         {1, &Maker::rounds},          {5, &Maker::look_up},      {2, &Maker::update},       {1, &Maker::erase},
-        {1, &Maker::tail_call},       {2, &Maker::other_helper},
+        {1, &Maker::tail_call},       {2, &Maker::other_helper}, {1, &Maker::output},       {2, &Maker::record},
+        {1, &Maker::budget},
     };
     static constexpr u32 total = [] {
         u32 sum = 0;

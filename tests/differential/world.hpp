@@ -33,6 +33,8 @@ struct Outcome {
     std::array<Value, percpu_entries> percpu{};
     std::array<u8, keys> hash_has{}, percpu_hash_has{};
     std::array<Value, keys> hash{}, percpu_hash{};
+    std::vector<std::byte> records;  // of ring, the length of each before it
+    u32 wakes = 0;                   // of readers of ring, who are all taken for asleep
     bool operator==(const Outcome&) const = default;
 };
 // What differs, for a person: "r0: 5, not 7; data+0x88: 1, not 2".

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "anybpf/base/fd.hpp"
@@ -16,6 +17,7 @@
 #include "anybpf/helpers/environment.hpp"
 #include "anybpf/helpers/safe_memory.hpp"
 #include "anybpf/maps/map.hpp"
+#include "anybpf/maps/ring.hpp"
 #include "anybpf/verifier/verifier.hpp"
 #include "guarded_raw.hpp"
 #include "world.hpp"
@@ -27,9 +29,13 @@ constexpr u32 vcpus = 4;
 constexpr u32 ethernet_header = 14, max_packet = 96, sk_buff_bytes = 192;
 constexpr std::size_t stack_bytes = 64U << 10;
 
-Result<std::span<std::byte>> shared_memory(std::size_t size) {
-    const Fd fd(::memfd_create("anybpf-differential", MFD_CLOEXEC));
+Result<Fd> memory_file(std::size_t size) {
+    Fd fd(::memfd_create("anybpf-differential", MFD_CLOEXEC));
     if (!fd.valid() || ::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) return fail_errno("memory for a map");
+    return fd;
+}
+Result<std::span<std::byte>> shared_memory(std::size_t size) {
+    const Fd fd = ANYBPF_TRY(memory_file(size));
     return ANYBPF_TRY(Mapping::shared(fd.get(), size, Access::read_write)).release();
 }
 
@@ -40,14 +46,21 @@ Result<std::unique_ptr<maps::Map>> make_map(const program::MapInfo& info, u32 id
     spec.value_size = info.value_size;
     spec.max_entries = info.max_entries;
     const std::size_t size = ANYBPF_TRY(maps::Map::file_size(spec, table.count()));
-    const auto memory = ANYBPF_TRY(shared_memory(size));
-    ANYBPF_TRY(maps::Map::format(memory, spec, id, table.count()));
-    return maps::Map::open(memory, table);
+    const Fd fd = ANYBPF_TRY(memory_file(size));
+    const Mapping flat = ANYBPF_TRY(Mapping::shared(fd.get(), size, Access::read_write));
+    ANYBPF_TRY(maps::Map::format(flat.bytes(), spec, id, table.count()));
+    return maps::Map::open(ANYBPF_TRY(maps::map_file(fd.get())).release(), table);
 }
 
 // As helpers and tail_target find it.
-struct Host : helpers::Environment {
+struct Host : helpers::Environment, helpers::Host {
+    Host() { host = this; }
+    maps::PerfBuffer* perf_buffer(maps::Map&, u32) override { return nullptr; }
+    void wake(maps::Map&) override { ++wakes; }
+    void wake(maps::PerfBuffer&) override {}
+    i64 system_call(i64, u64, u64, u64, u64) override { return -ENOSYS; }
     std::array<const void*, target_count> targets{};
+    u32 wakes = 0;
 };
 
 const void* tail_target(abi::Run& run, u64, u32 index) {
@@ -129,6 +142,11 @@ std::string difference(const Outcome& actual, const Outcome& expected) {
     }
     values("hash", actual.hash, expected.hash);
     values("percpu_hash", actual.percpu_hash, expected.percpu_hash);
+    number("bytes of records", actual.records.size(), expected.records.size());
+    const auto [a, b] = std::ranges::mismatch(actual.records, expected.records);
+    if (a != actual.records.end() && b != expected.records.end())
+        number(fmt::format("records+{}", a - actual.records.begin()), static_cast<u64>(*a), static_cast<u64>(*b));
+    number("wakes", actual.wakes, expected.wakes);
     return text;
 }
 
@@ -213,6 +231,8 @@ void World::Parts::fill(const Input& input) {
     for (u32 key = 0; key < 2; ++key)
         for (const MapIndex map : {MapIndex::hash, MapIndex::percpu_hash})
             maps[map]->update(&key, input.values[key].data(), abi::update_any, vcpu);
+    maps::RingBuffer& records = *maps::RingBuffer::of(*maps[MapIndex::ring]);
+    while (records.front()) records.pop();
 }
 
 void World::Parts::read(Outcome& outcome, const Input& input) {
@@ -234,6 +254,11 @@ void World::Parts::read(Outcome& outcome, const Input& input) {
     };
     read_hash(MapIndex::hash, outcome.hash_has, outcome.hash);
     read_hash(MapIndex::percpu_hash, outcome.percpu_hash_has, outcome.percpu_hash);
+    maps::RingBuffer& records = *maps::RingBuffer::of(*maps[MapIndex::ring]);
+    for (auto record = records.front(); record; records.pop(), record = records.front()) {
+        outcome.records.push_back(static_cast<std::byte>(record->size()));
+        outcome.records.insert(outcome.records.end(), record->begin(), record->end());
+    }
 }
 
 Result<const World::Parts::Targets*> World::Parts::targets_of(const engine::AnyEngine& engine, const World& world,
@@ -285,12 +310,18 @@ Result<Outcome> World::run(const engine::AnyEngine& engine, const Bound& bound, 
     if (!raw) run.packet = {.bytes = packet, .first = ethernet_header, .network = ethernet_header};
     ANYBPF_TRY(seal_far_code());
     Outcome outcome;
-    const auto body = [&] { outcome.r0 = engine.run(bound.get(), run, 0); };
+    const auto frames = ANYBPF_TRY(guarded_frames(parts_->in_front));
+    const bool apart = parts_->chaos && engine.run == engine::any<engine::Interpreter>.run;
+    const auto body = [&] {
+        const auto* const interpreted = static_cast<const engine::Executable*>(bound.get());
+        outcome.r0 = apart ? engine::Interpreter::run_in(frames, *interpreted, run) : engine.run(bound.get(), run, 0);
+    };
     if (parts_->chaos)
         call_on(parts_->stack.bytes(), body);
     else
         body();
     outcome.gave_up = run.gave_up;
+    outcome.wakes = host.wakes;
     parts_->read(outcome, input);
     return outcome;
 }

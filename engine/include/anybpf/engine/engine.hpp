@@ -35,6 +35,13 @@ struct Interpreter {
     // does not allocate, does not make system calls, is async-signal-safe. What a verified program cannot do (a ninth
     // frame, a call of nothing) ends the run with 0 and sets run.gave_up.
     [[gnu::hot]] static u64 run(const Executable& executable, abi::Run& run, u64 second = 0);
+    // Where the frames of a run lie: the outermost one ends at first_end, each next one so much further.
+    struct Frames {
+        std::byte* first_end = nullptr;
+        std::size_t distance = 0;
+    };
+    // The same in frames of the caller's, for tests that want them apart.
+    static u64 run_in(const Frames& frames, const Executable& executable, abi::Run& run, u64 second = 0);
 };
 
 }  // namespace anybpf::engine

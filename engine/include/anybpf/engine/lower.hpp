@@ -11,9 +11,13 @@
 
 namespace anybpf::engine {
 
+// Whether what a program computes of constants alone is computed here. As written is for tests: the two do the same.
+enum class Constants : u8 { folded, as_written };
+
 // Of a program that the verifier accepted. Fails on instructions that no engine has: kfuncs, address space casts,
 // gotox.
-Result<program::Lowered> lower(const program::Program& program, const program::Proof& proof);
+Result<program::Lowered> lower(const program::Program& program, const program::Proof& proof,
+                               Constants constants = Constants::folded);
 
 // Of bytes that nobody verified, for conformance runs and fuzzing: checks encodings and that jumps and calls lead to
 // instructions, and nothing else. Running the result may do anything to the process. map_count bounds map_idx

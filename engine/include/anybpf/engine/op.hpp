@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <string_view>
 
 #include "anybpf/base/types.hpp"
@@ -27,6 +28,12 @@ struct Operands {
     bool reads_r0 = false, writes_r0 = false;
 };
 Operands operands(Op op);
+
+// What arithmetic on numbers yields; nothing for other operations. b is the immediate where there is no second
+// register.
+std::optional<u64> compute(Op op, u64 a, u64 b);
+// Whether a conditional jump is taken; nothing for other operations. b likewise.
+std::optional<bool> taken(Op op, u64 a, u64 b);
 
 // Whether r1 to r5 are undefined behind it.
 constexpr bool clobbers_arguments(Op op) {
