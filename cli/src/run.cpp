@@ -307,7 +307,7 @@ Outcome<int> run(const RunOptions& options) {
     const Signals signals;  // from here on there is something to take down in good order
     const Sweeper sweeper = Sweeper::start();
     auto machine = CLI_TRY(Machine::open(options.where));
-    LibbpfLog log(options.verbose);
+    const LibbpfLog log(options.verbose);
     auto loaded = CLI_TRY(open_object(
         file, {.only = {}, .log_level = options.verbose ? 1U : 0U, .verbose = options.verbose, .name = file.name()},
         log));
