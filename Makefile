@@ -47,8 +47,8 @@ format:
 
 lint:
 	@scripts/setup build lint
-	@test -f $(BUILD)/build.ninja || cmake --preset $(PRESET)
-	scripts/lint $(BUILD)
+	@test -f build/clang/build.ninja || cmake --preset clang
+	scripts/lint build/clang
 
 PREFIX ?= /usr/local
 install:

@@ -66,7 +66,7 @@ ArrayInfo Btf::array_info(const Type& type) const {
 // An int that does not fill its bytes, or does not start at one, is a bitfield too: how BTF had them before kind_flag.
 Member Btf::member(const Type& type, u32 index) const {
     ANYBPF_ASSERT(type.is_composite() && index < type.vlen);
-    const std::size_t at = body(type) + 12U * index;
+    const std::size_t at = body(type) + std::size_t{12} * index;
     Member member{.name = string(word(at)), .type = word(at + 4), .bit_offset = word(at + 8), .bits = 0};
     if (type.flag) {
         member.bits = member.bit_offset >> 24;
@@ -85,23 +85,23 @@ Member Btf::member(const Type& type, u32 index) const {
 Enumerator Btf::enumerator(const Type& type, u32 index) const {
     ANYBPF_ASSERT(type.is_enum() && index < type.vlen);
     if (type.kind == Kind::enum64) {
-        const std::size_t at = body(type) + 12U * index;
+        const std::size_t at = body(type) + std::size_t{12} * index;
         return {.name = string(word(at)), .value = static_cast<i64>(u64{word(at + 8)} << 32 | word(at + 4))};
     }
-    const std::size_t at = body(type) + 8U * index;
+    const std::size_t at = body(type) + std::size_t{8} * index;
     const u32 value = word(at + 4);
     return {.name = string(word(at)), .value = type.flag ? i64{static_cast<i32>(value)} : i64{value}};
 }
 
 Parameter Btf::parameter(const Type& type, u32 index) const {
     ANYBPF_ASSERT(type.kind == Kind::func_proto && index < type.vlen);
-    const std::size_t at = body(type) + 8U * index;
+    const std::size_t at = body(type) + std::size_t{8} * index;
     return {.name = string(word(at)), .type = word(at + 4)};
 }
 
 SectionVariable Btf::section_variable(const Type& type, u32 index) const {
     ANYBPF_ASSERT(type.kind == Kind::datasec && index < type.vlen);
-    const std::size_t at = body(type) + 12U * index;
+    const std::size_t at = body(type) + std::size_t{12} * index;
     return {.type = word(at), .offset = word(at + 4), .size = word(at + 8)};
 }
 

@@ -319,8 +319,8 @@ Result<> Checker::composite(const Type& type) {
     const std::size_t at = btf_.body(type);
     u32 last = 0;
     for (u32 i = 0; i < type.vlen; ++i) {
-        const u32 name = btf_.word(at + 12U * i);
-        const u32 raw = btf_.word(at + 12U * i + 8);
+        const u32 name = btf_.word(at + std::size_t{12} * i);
+        const u32 raw = btf_.word(at + std::size_t{12} * i + 8);
         const u32 offset = type.flag ? raw & 0xffffff : raw;
         if (name != 0 && !is_identifier(btf_.string(name)))
             return wrong(type.id, "the name of member {} is invalid", i);
@@ -433,7 +433,7 @@ Result<u32> Checker::contents_of(const Type& type, u32 depth) {
         case Kind::struct_:
         case Kind::union_:
             for (u32 i = 0; i < type.vlen; ++i) {
-                const u32 member = btf_.word(btf_.body(type) + 12U * i + 4);
+                const u32 member = btf_.word(btf_.body(type) + std::size_t{12} * i + 4);
                 if (member == 0 || !refers_to_value(member))
                     return wrong(type.id, "type id {} of member {} is invalid", member, i);
                 ANYBPF_TRY(contain(type.id, member, depth));

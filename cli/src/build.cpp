@@ -111,7 +111,7 @@ Outcome<Source> load(const BuildOptions& options) {
     Source source;
     source.name = identifier(file.name());
     source.machine.emplace(CLI_TRY(Machine::open(Where::user)));
-    LibbpfLog said(options.verbose);
+    const LibbpfLog said(options.verbose);
     source.loaded.emplace(CLI_TRY(open_object(
         file, {.only = options.only, .log_level = 0, .verbose = options.verbose, .name = file.name()}, said)));
     CLI_TRY(load_object(*source.loaded, file, said));

@@ -81,7 +81,8 @@ Outcome<Child> Child::start(const std::string& path, const std::vector<std::stri
     variables.push_back(nullptr);
     int gate[2];
     if (::pipe2(gate, O_CLOEXEC) != 0) return stop(Exit::failed, fmt::format("pipe: {}", std::strerror(errno)));
-    Fd read_end(gate[0]), write_end(gate[1]);
+    const Fd read_end(gate[0]);
+    Fd write_end(gate[1]);
     const pid_t pid = ::fork();
     if (pid < 0) return stop(Exit::failed, fmt::format("fork: {}", std::strerror(errno)));
     if (pid == 0) {

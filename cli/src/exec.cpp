@@ -47,7 +47,7 @@ Outcome<int> exec(const ExecOptions& options) {
 
     const auto machine = CLI_TRY(Machine::open(where));
     if (engine != nullptr) machine.kernel()->set_engine(*engine);
-    LibbpfLog said(options.verbose);
+    const LibbpfLog said(options.verbose);
     auto loaded = CLI_TRY(open_object(
         file, {.only = options.name, .log_level = 0, .verbose = options.verbose, .name = file.name()}, said));
     CLI_TRY(load_object(loaded, file, said));

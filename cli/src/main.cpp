@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
 #include <functional>
 
 #include "build.hpp"
@@ -324,9 +326,7 @@ void print_manual(const CLI::App& app) {
         "processes\n.TP\n.B ANYBPF_LLVM_PATH\nthe LLVM engine, libanybpf-llvm.so\n");
 }
 
-}  // namespace
-
-int main(int count, char** arguments) {
+int command(int count, char** arguments) {
     const Words words = split(count, arguments);
     CLI::App app(
         "BPF in user space: run BPF programs on real processes, without the kernel's BPF and without privileges",
@@ -359,4 +359,15 @@ int main(int count, char** arguments) {
     if (outcome) return *outcome;
     fmt::print(stderr, "anybpf: {}\n", outcome.error().message);
     return static_cast<int>(outcome.error().exit);
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    try {
+        return command(count, arguments);
+    } catch (const std::exception& error) {  // a library's
+        std::fprintf(stderr, "anybpf: %s\n", error.what());
+        return static_cast<int>(Exit::failed);
+    }
 }

@@ -39,7 +39,7 @@ Outcome<ObjectFile> ObjectFile::open(const std::string& path) { return from_byte
 Outcome<ObjectFile> ObjectFile::of_program(const std::string& program, const std::vector<std::string>& clang) {
     std::string file = program;
     if (::access(program.c_str(), F_OK) != 0)
-        if (std::string shipped = shipped_program(program); !shipped.empty()) file = shipped;
+        if (const std::string shipped = shipped_program(program); !shipped.empty()) file = shipped;
     if (!file.ends_with(".c")) return open(file);
     return from_bytes(
         file,

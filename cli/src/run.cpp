@@ -314,7 +314,7 @@ Outcome<int> run(const RunOptions& options) {
             [](const auto& lowered, auto maps, auto* helpers) -> Result<std::vector<std::byte>> {
                 return ANYBPF_TRY(engine::Jit::compile(lowered, maps, helpers)).bytes();
             });
-    LibbpfLog log(options.verbose);
+    const LibbpfLog log(options.verbose);
     auto loaded = CLI_TRY(open_object(
         file, {.only = {}, .log_level = options.verbose ? 1U : 0U, .verbose = options.verbose, .name = file.name()},
         log));

@@ -55,7 +55,8 @@ Outcome<> check_target(const ObjectFile& object, const ProgramSymbol& program, H
         case Hook::tracepoint: {
             const auto slash = target.find('/');
             if (slash == target.npos) return absent(object, program, "a tracepoint is named CATEGORY/NAME", {});
-            std::string category = target.substr(0, slash), name = target.substr(slash + 1);
+            const std::string category = target.substr(0, slash);
+            std::string name = target.substr(slash + 1);
             if (abi::find_tracepoint(category, name)) return {};
             auto near = abi::nearest_tracepoints(category + ":" + name);
             for (std::string& event : near) std::replace(event.begin(), event.end(), ':', '/');

@@ -26,7 +26,8 @@ void wait_and_sweep(int pipe, int supervisor) {
     [[maybe_unused]] const int unused = ::chdir("/");
     constexpr int in = 10, process = 11;
     const int nothing = ::open("/dev/null", O_RDWR);
-    for (const int standard : {0, 1, 2}) ::dup2(nothing, standard);
+    if (nothing >= 0)
+        for (const int standard : {0, 1, 2}) ::dup2(nothing, standard);
     // Through numbers that neither can have, so that the one does not overwrite the other.
     const int from = ::fcntl(pipe, F_DUPFD, process + 1), whom = ::fcntl(supervisor, F_DUPFD, process + 1);
     ::dup2(from, in);
@@ -49,7 +50,8 @@ void wait_and_sweep(int pipe, int supervisor) {
 Sweeper Sweeper::start() {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) return {-1, Fd()};
-    Fd theirs(ends[0]), ours(ends[1]);
+    const Fd theirs(ends[0]);
+    Fd ours(ends[1]);
     const Fd supervisor(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
     if (!supervisor.valid()) return {-1, Fd()};
     const int child = ::fork();

@@ -14,7 +14,7 @@
 namespace anybpf::kernel {
 namespace {
 
-void* pointer(u64 address) { return reinterpret_cast<void*>(address); }  // NOLINT(performance-no-int-to-ptr)
+void* pointer(u64 address) { return reinterpret_cast<void*>(address); }
 
 bool copy_through_pipe(void* to, const void* from, std::size_t size) {
     std::array<int, 2> ends;

@@ -11,12 +11,10 @@
 #include "shared_raw.hpp"
 
 // Of glibc 2.35 and newer, which names them so.
-// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
 extern "C" {
 extern const std::ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
 }
-// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
 
 namespace anybpf::maps {
 

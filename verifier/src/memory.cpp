@@ -10,7 +10,7 @@ namespace {
 
 // ------------------------------------------------------------------------------ what of a context a program may read
 // After the is_valid_access() functions of Linux 6.18.
-constexpr i64 tracepoint_bytes = 8192, registers_bytes = 168, raw_arguments_bytes = 12 * 8, perf_event_bytes = 184;
+constexpr i64 tracepoint_bytes = 8192, registers_bytes = 168, raw_arguments_bytes = i64{12} * 8, perf_event_bytes = 184;
 
 // Fields of struct __sk_buff that a socket filter may read: first byte, past the last, size of one.
 struct Field {

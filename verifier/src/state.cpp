@@ -213,7 +213,7 @@ std::string print_number(const Number& value) {
         return value.smin > -1000000 && value.smin < 1000000 ? fmt::format("{}", value.smin)
                                                              : fmt::format("{:#x}", value.umin);
     std::string text;
-    const auto add = [&](std::string part) { text += (text.empty() ? "" : ",") + part; };
+    const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ",") + part; };
     const Number all;
     if (value.smin != all.smin && value.smin != 0) add(fmt::format("smin={}", value.smin));
     if (value.smax != all.smax) add(fmt::format("smax={}", value.smax));

@@ -17,7 +17,6 @@
 #define ANYBPF_RUNS_CODE __attribute__((target("general-regs-only")))
 #endif
 
-// NOLINTBEGIN(performance-no-int-to-ptr)
 namespace anybpf::engine {
 namespace {
 
@@ -65,4 +64,3 @@ ANYBPF_RUNS_CODE u64 run_code(const JitProgram& program, abi::Run& run, u64 seco
 }
 
 }  // namespace anybpf::engine
-// NOLINTEND(performance-no-int-to-ptr)
