@@ -241,7 +241,7 @@ Result<long> map_map(const maps::Map& map, void* address, std::size_t length, in
     if (spec.type == MapType::ringbuf) return map_ring(spec, address, length, protection, flags, fd, offset);
     if ((spec.flags & abi::map_mmapable) == 0) return refuse(EINVAL, "the map was made without BPF_F_MMAPABLE");
     const std::size_t values =
-        (std::size_t{(spec.value_size + 7U) / 8U * 8U} * spec.max_entries + page - 1) / page * page;
+        ((std::size_t{spec.value_size} + 7) / 8 * 8 * spec.max_entries + page - 1) / page * page;
     if (length == 0 || offset % page != 0 || offset > values || length > values - offset)
         return refuse(EINVAL, "the values end before");
     return map_here(address, length, protection, flags, fd, offset);

@@ -189,7 +189,7 @@ Result<Root> Root::join(const std::string& path) {
     return open_page(path, false, false);
 }
 
-Result<Root> Root::open_page(std::string path, bool holder, bool create) {
+Result<Root> Root::open_page(const std::string& path, bool holder, bool create) {
     const std::string page_path = path + "/page";
     for (int attempt = 0; attempt < 1000; ++attempt) {
         Fd file(::open(page_path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));

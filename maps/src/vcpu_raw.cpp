@@ -97,7 +97,11 @@ u64 VcpuTable::claim(const VcpuThread& thread, u32 cpu) {
     robust_list* const outer = pending.load(std::memory_order_relaxed);
     if (holds(thread, outer)) return nothing;
 
-    u32 at = cpu < count_ ? cpu : cpu % count_;
+    if (cpu >= count_) {
+        ANYBPF_ASSERT(count_ != 0);
+        cpu %= count_;
+    }
+    u32 at = cpu;
     for (u32 tried = 0; tried < count_; ++tried, at = at + 1 == count_ ? 0 : at + 1) {
         Slot& slot = slots_[at];
         u32 seen = slot.owner.load(std::memory_order_relaxed);

@@ -194,7 +194,7 @@ class Root {
 
   private:
     Root() = default;
-    static Result<Root> open_page(std::string path, bool holder, bool create);
+    static Result<Root> open_page(const std::string& path, bool holder, bool create);
     Result<> make_trace();
     Result<Fd> unnamed_file(const std::string& directory, ObjectId object, std::size_t contents) const;
     RootPage& page() const { return *shared_; }
