@@ -154,13 +154,15 @@ void Lifting::loop(u32 first) {
     refused = LLVMBuildSelect(u_.at, flags, u_.number(static_cast<u64>(i64{-EINVAL})), refused, "");
     Value none = LLVMBuildICmp(u_.at, LLVMIntEQ, count, zero, "");
     none = LLVMBuildOr(u_.at, LLVMBuildOr(u_.at, none, many, ""), flags, "");
+    // Asked before the loop, although only a round needs the frame: within, it would be one more way out of the loop.
+    const Value depth = deeper();
+    const Value too_deep = LLVMBuildICmp(u_.at, LLVMIntEQ, depth, u_.number32(abi::max_frames), "");
+    give_up_if(LLVMBuildAnd(u_.at, too_deep, LLVMBuildNot(u_.at, none, ""), ""));
     LLVMBasicBlockRef start = LLVMGetInsertBlock(u_.at);
     LLVMBuildCondBr(u_.at, none, end, again);
 
     LLVMPositionBuilderAtEnd(u_.at, again);
     Value i = LLVMBuildPhi(u_.at, u_.i32, "i");
-    const Value depth = deeper();
-    give_up_if(LLVMBuildICmp(u_.at, LLVMIntEQ, depth, u_.number32(abi::max_frames), ""));
     auto all = arguments(depth, {});
     std::fill_n(all.begin() + 3, frame, u_.number(0));
     all[3 + 1] = LLVMBuildZExt(u_.at, i, u_.i64, "");

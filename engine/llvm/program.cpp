@@ -141,8 +141,8 @@ Result<LiftedProgram> lift(Unit& unit, const Program& program, const Surrounding
         const std::string name = std::string(program.name) + "." + std::to_string(i);
         Value function = unit.define(name, unit.subprogram, true);
         LLVMSetFunctionCallConv(function, 8);  // fastcc
-        unit.own(function, 0, std::max(unit.layout.engine, unit.layout.helpers) + 8);
-        unit.own(function, 1, state_bytes);
+        unit.points_to(function, 0, std::max(unit.layout.engine, unit.layout.helpers) + 8);
+        unit.points_to(function, 1, state_bytes);
         subprograms.functions.push_back(function);
     }
     subprograms.dispatch = make_dispatch(unit, program, subprograms.functions);

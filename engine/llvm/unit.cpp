@@ -46,9 +46,8 @@ LLVMAttributeRef Unit::attribute(const char* name, u64 value) const {
     return LLVMCreateEnumAttribute(context, LLVMGetEnumAttributeKindForName(name, std::strlen(name)), value);
 }
 
-void Unit::own(LLVMValueRef function, u32 parameter, u64 bytes) const {
-    for (LLVMAttributeRef each :
-         {attribute("noalias"), attribute("nonnull"), attribute("align", 8), attribute("dereferenceable", bytes)})
+void Unit::points_to(LLVMValueRef function, u32 parameter, u64 bytes) const {
+    for (LLVMAttributeRef each : {attribute("nonnull"), attribute("align", 8), attribute("dereferenceable", bytes)})
         LLVMAddAttributeAtIndex(function, parameter + 1, each);
 }
 

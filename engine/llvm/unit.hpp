@@ -41,9 +41,8 @@ class Unit {
 
     // A function nothing is known of yet but that it does not throw. Internal ones may be called as LLVM pleases.
     LLVMValueRef define(const std::string& name, LLVMTypeRef type, bool internal);
-    // A parameter that points to so many bytes at least, which nobody else touches while the function runs but through
-    // it.
-    void own(LLVMValueRef function, u32 parameter, u64 bytes) const;
+    // A parameter points to so many bytes at least. Others may know them, too: helpers find a run's state by the run.
+    void points_to(LLVMValueRef function, u32 parameter, u64 bytes) const;
     LLVMBasicBlockRef block(LLVMValueRef function, const std::string& name = "") const;
     LLVMValueRef call(LLVMTypeRef type, LLVMValueRef callee, std::initializer_list<LLVMValueRef> arguments);
     LLVMValueRef call(LLVMTypeRef type, LLVMValueRef callee, LLVMValueRef* arguments, u32 count);
