@@ -4,7 +4,7 @@
 include(CMakePackageConfigHelpers)
 
 set(embedded)
-foreach(layer IN ITEMS base isa abi btf program verifier engine engine_jit maps helpers kernel embed)
+foreach(layer IN ITEMS base isa abi btf program verifier engine engine_code engine_jit maps helpers kernel embed)
     if(TARGET anybpf_${layer})
         list(APPEND embedded anybpf_${layer})
     endif()
