@@ -130,10 +130,12 @@ int find_self(dl_phdr_info* info, std::size_t, void* unused) {
     return 0;
 }
 
-// What is zero at first and written by every exec, in one call instead of by a fault a page: all up to the first slots.
+// What is zero at first and written by every exec, in one call instead of by a fault a page: all up to the page on
+// which the first slots are.
 void populate_zeros() {
-    const u64 begin = reinterpret_cast<u64>(__bss_start) & ~4095ULL, end = reinterpret_cast<u64>(anybpf_slots) + 4096;
-    raw(SYS_madvise, begin, end - begin, madvise_populate_write);
+    const u64 begin = reinterpret_cast<u64>(__bss_start) & ~4095ULL,
+              last = reinterpret_cast<u64>(anybpf_slots) & ~4095ULL;
+    raw(SYS_madvise, begin, last + 4096 - begin, madvise_populate_write);
 }
 
 void start(char** argv, char** environment) {
