@@ -86,13 +86,14 @@ Result<CodeImage> CodeImage::read(std::span<const std::byte> bytes) {
     ByteReader in(bytes);
     const auto header = ANYBPF_TRY(in.take<Header>());
     if (header.magic != image_magic || header.version != image_version) return malformed("of another kind or version");
-    CodeImage image{.code = {},
-                    .instruction_bytes = header.instruction_bytes,
-                    .body = header.body,
-                    .tail_body = header.tail_body,
-                    .enter = header.enter != no_enter ? std::optional(header.enter) : std::nullopt,
-                    .patches = ANYBPF_TRY(take_all<Patch>(in, header.patch_count)),
-                    .arrays = ANYBPF_TRY(take_all<Array>(in, header.array_count))};
+    // Not within the braces: a return from there leaves behind what was made before it.
+    CodeImage image;
+    image.instruction_bytes = header.instruction_bytes;
+    image.body = header.body;
+    image.tail_body = header.tail_body;
+    if (header.enter != no_enter) image.enter = header.enter;
+    image.patches = ANYBPF_TRY(take_all<Patch>(in, header.patch_count));
+    image.arrays = ANYBPF_TRY(take_all<Array>(in, header.array_count));
     image.code = ANYBPF_TRY(take_all<std::byte>(in, header.code_bytes));
     const auto is_code = [&](u32 offset) { return offset < header.instruction_bytes; };
     if (header.code_bytes > max_code || header.instruction_bytes > header.code_bytes || !is_code(header.body) ||
