@@ -310,10 +310,7 @@ Outcome<int> run(const RunOptions& options) {
     const Sweeper sweeper = Sweeper::start();
     auto machine = CLI_TRY(Machine::open(options.where));
     if (machine.kernel() != nullptr && options.engine == engine::Jit::name)
-        machine.kernel()->set_compiler(
-            [](const auto& lowered, auto maps, auto* helpers) -> Result<std::vector<std::byte>> {
-                return ANYBPF_TRY(engine::Jit::compile(lowered, maps, helpers)).bytes();
-            });
+        machine.kernel()->set_compiler(engine::Jit::compile_bytes);
     const LibbpfLog log(options.verbose);
     auto loaded = CLI_TRY(open_object(
         file, {.only = {}, .log_level = options.verbose ? 1U : 0U, .verbose = options.verbose, .name = file.name()},

@@ -360,6 +360,17 @@ TYPED_TEST(EngineTest, TreesOfComparisonsLeadWhereTheyLead) {
               3U);
 }
 
+// The program has a loop, and returns what is expected; 0: it gives up.
+template <class E>
+void expect_loop_ends(const Lowered& lowered, int count, u64 expected) {
+    EXPECT_TRUE(has(lowered, Op::loop));
+    const auto bound = E::bind(lowered, {});
+    ASSERT_TRUE(bound.has_value()) << bound.error().message;
+    abi::Run run;
+    EXPECT_EQ(E::run(**bound, run), expected) << count;
+    EXPECT_EQ(run.gave_up, expected == 0);
+}
+
 // A run that a loop's body gives up does not go on behind the loop.
 TYPED_TEST(EngineTest, ALoopsNinthFrameEndsTheRun) {
     const std::string nested =
@@ -370,12 +381,7 @@ TYPED_TEST(EngineTest, ALoopsNinthFrameEndsTheRun) {
         const auto lowered =
             lower_accepted("r9 = " + std::to_string(count) + "\n" + nested, {},
                            {{.first = 10, .last = 14, .stack_bytes = 0}, {.first = 14, .last = 21, .stack_bytes = 16}});
-        EXPECT_TRUE(has(lowered, Op::loop));
-        const auto bound = TypeParam::bind(lowered, {});
-        ASSERT_TRUE(bound.has_value()) << bound.error().message;
-        abi::Run run;
-        EXPECT_EQ(TypeParam::run(**bound, run), expected) << count;
-        EXPECT_EQ(run.gave_up, expected == 0);
+        expect_loop_ends<TypeParam>(lowered, count, expected);
     }
 }
 
@@ -388,12 +394,7 @@ TYPED_TEST(EngineTest, ALoopOfNoRoundsNeedsNoFrame) {
             "last: r1 = " +
                 std::to_string(count) + "\nr2 = step ll\nr3 = 0\nr4 = 0\ncall 181\nexit\nstep: r0 = 0\nexit",
             {}, {{.first = 3, .last = 15, .stack_bytes = 0}, {.first = 15, .last = 17, .stack_bytes = 0}});
-        EXPECT_TRUE(has(lowered, Op::loop));
-        const auto bound = TypeParam::bind(lowered, {});
-        ASSERT_TRUE(bound.has_value()) << bound.error().message;
-        abi::Run run;
-        EXPECT_EQ(TypeParam::run(**bound, run), expected) << count;
-        EXPECT_EQ(run.gave_up, expected == 0);
+        expect_loop_ends<TypeParam>(lowered, count, expected);
     }
 }
 

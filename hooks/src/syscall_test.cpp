@@ -391,9 +391,7 @@ TEST_F(SyscallHooksTest, TailCallsFollowThePrograms) {
 
 // The thousandth event asks for machine code; from then on it runs, and everything goes on as it was.
 TEST_F(SyscallHooksTest, WhatRunsOftenBecomesMachineCode) {
-    kernel_->set_compiler([](const auto& lowered, auto maps, auto* helpers) -> Result<std::vector<std::byte>> {
-        return ANYBPF_TRY(engine::Jit::compile(lowered, maps, helpers)).bytes();
-    });
+    kernel_->set_compiler(engine::Jit::compile_bytes);
     const Fd shared = map(MapType::array, 4, 8, 1), percpu = map(MapType::percpu_array, 4, 8, 1),
              programs = map(MapType::prog_array, 4, 4, 2);
     const Fd jump = program(ProgType::tracepoint,
@@ -435,9 +433,7 @@ TEST_F(SyscallHooksTest, WhatRunsOftenBecomesMachineCode) {
 
 // Machine code that somebody changed is not run.
 TEST_F(SyscallHooksTest, SpoiltMachineCodeIsNotRun) {
-    kernel_->set_compiler([](const auto& lowered, auto maps, auto* helpers) -> Result<std::vector<std::byte>> {
-        return ANYBPF_TRY(engine::Jit::compile(lowered, maps, helpers)).bytes();
-    });
+    kernel_->set_compiler(engine::Jit::compile_bytes);
     const Fd counts = map(MapType::array, 4, 8, 1);
     const Fd count = counter(ProgType::tracepoint, counts);
     const auto link = attach_tracepoint(count, abi::raw_sys_enter);

@@ -76,6 +76,13 @@ Result<std::vector<T>> take_table(const ByteReader& in, u32 offset, u32 count) {
     return table;
 }
 
+Result<ProgramFile> take_header(const Root& root, ByteReader& in, u32 id) {
+    const auto header = ANYBPF_TRY(in.take<ProgramFile>());
+    if (header.magic != program_magic || header.version != program_version || header.id != id)
+        return fail(Errc::malformed, root.file_of({ObjectKind::prog, id}) + " is not a program");
+    return header;
+}
+
 Result<Attachment> read_attachment(const Root& root, ObjectId object) {
     const auto contents = ANYBPF_TRY(read_file(root, object));
     LinkFile link;
@@ -126,9 +133,7 @@ Result<MappedPerfBuffer> Root::perf_buffer(u32 event_id) const {
 Result<ProgramObject> Root::open_program(u32 id) const {
     const auto contents = ANYBPF_TRY(read_file(*this, {ObjectKind::prog, id}));
     ByteReader in(contents.bytes);
-    const auto header = ANYBPF_TRY(in.take<ProgramFile>());
-    if (header.magic != program_magic || header.version != program_version || header.id != id)
-        return fail(Errc::malformed, file_of({ObjectKind::prog, id}) + " is not a program");
+    const auto header = ANYBPF_TRY(take_header(*this, in, id));
     ProgramObject program{
         .id = id,
         .type = static_cast<abi::ProgType>(header.type),
@@ -163,9 +168,7 @@ Result<std::vector<std::byte>> Root::program_code(u32 id, const std::array<u8, 3
     const ObjectId object{ObjectKind::prog, id};
     const auto contents = ANYBPF_TRY(read_file(*this, object));
     ByteReader in(contents.bytes);
-    const auto header = ANYBPF_TRY(in.take<ProgramFile>());
-    if (header.magic != program_magic || header.version != program_version || header.id != id)
-        return fail(Errc::malformed, file_of(object) + " is not a program");
+    const auto header = ANYBPF_TRY(take_header(*this, in, id));
     if (header.code_bytes == 0) return fail(Errc::not_found, file_of(object) + " has no machine code");
     auto code = ANYBPF_TRY(take_table<std::byte>(in, header.code_offset, header.code_bytes));
     if (!contents.trusted || hash_of_code(hash, code) != header.code_hash)

@@ -3,7 +3,6 @@
 //
 // Raw because it writes addresses as numbers into what will be executed. It is safe because each is that of a map,
 // value or helper of this process, at a place inside the code which the compiler named for it.
-#include <algorithm>
 #include <cstring>
 
 #include "anybpf/base/bytes.hpp"

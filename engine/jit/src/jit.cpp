@@ -14,6 +14,11 @@ Result<CodeImage> Jit::compile(const program::Lowered& lowered, std::span<const 
     return Compiler(lowered, maps, helpers, plain ? MachineFeatures{} : MachineFeatures::host()).run();
 }
 
+Result<std::vector<std::byte>> Jit::compile_bytes(const program::Lowered& lowered, std::span<const BoundMap> maps,
+                                                  const abi::HelperBodies* helpers) {
+    return ANYBPF_TRY(compile(lowered, maps, helpers)).bytes();
+}
+
 Result<std::shared_ptr<const JitProgram>> Jit::bind(const program::Lowered& lowered, std::span<const BoundMap> maps,
                                                     const abi::HelperBodies* helpers, const JitOptions& options) {
     const CodeImage image = ANYBPF_TRY(compile(lowered, maps, helpers, options.plain));

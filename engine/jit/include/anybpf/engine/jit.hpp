@@ -32,6 +32,9 @@ struct Jit {
     // What bind links: for other processes of this machine, whose maps of the same shapes lie elsewhere.
     static Result<CodeImage> compile(const program::Lowered& lowered, std::span<const BoundMap> maps,
                                      const abi::HelperBodies* helpers = nullptr, bool plain = false);
+    // The same as bytes: a kernel::Kernel::Compile.
+    static Result<std::vector<std::byte>> compile_bytes(const program::Lowered& lowered, std::span<const BoundMap> maps,
+                                                        const abi::HelperBodies* helpers);
     static u64 run(const JitProgram& program, abi::Run& run, u64 second = 0) { return run_code(program, run, second); }
 
     // The machine code, without the addresses and tables behind it.
