@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The root directory: its page, the table of ids, births, handles, and collection. The protocols are those of DESIGN
-// decision 2; each function says what may happen to it when its process is killed in between.
+// The root directory for who makes objects: holders and trees, births, handles, and collection. The protocols are those
+// of DESIGN decision 2; each function says what may happen to it when its process is killed in between.
 //
-// Raw here: the page is used in place as RootPage and ObjectTable. Safe because a page that fails the checks of
-// open_page (size, magic, offsets) is refused, all its fields are atomics or written before the page gets its name, and
-// its size never changes. A robust mutex of glibc lies in each tree line; nobody but supervise() and abandon() treats
-// it as one.
+// Raw here: the page is formatted in place, before it gets its name. A robust mutex of glibc lies in each tree line;
+// nobody but supervise() and abandon() treats it as one.
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -22,9 +20,9 @@
 #include <cstring>
 
 #include "anybpf/base/assert.hpp"
-#include "anybpf/base/text.hpp"
 #include "anybpf/kernel/root.hpp"
 #include "io.hpp"
+#include "page.hpp"
 
 namespace anybpf::kernel {
 namespace {
@@ -32,10 +30,6 @@ namespace {
 static_assert(sizeof(pthread_mutex_t) <= offsetof(Tree, generation));
 
 constexpr u32 trace_bytes = 256 << 10;
-constexpr std::size_t page_header = (sizeof(RootPage) + 127) / 128 * 128;  // the table wants this alignment
-
-std::size_t vcpu_bytes() { return maps::VcpuTable::bytes(maps::VcpuTable::default_slots); }
-std::size_t page_bytes() { return page_header + vcpu_bytes() + sizeof(ObjectTable); }
 
 bool on_tmpfs(const std::string& path) {
     struct statfs info;
@@ -45,22 +39,6 @@ bool on_tmpfs(const std::string& path) {
 bool owned_by_us(const std::string& path) {
     struct stat info;
     return ::stat(path.c_str(), &info) == 0 && info.st_uid == ::geteuid();
-}
-
-Result<> check_owner(const std::string& path) {
-    struct stat info;
-    if (::stat(path.c_str(), &info) != 0) return fail_errno("opening the root directory", path);
-    if (!S_ISDIR(info.st_mode))
-        return fail(Errc::invalid_argument, "the root " + path + " is not a directory", ENOTDIR);
-    if (info.st_uid != ::geteuid())
-        return fail(Errc::permission_denied,
-                    "the root directory " + path + " belongs to user " + std::to_string(info.st_uid) + ", not to " +
-                        std::to_string(::geteuid()),
-                    EACCES);
-    if ((info.st_mode & 077) != 0)
-        return fail(Errc::permission_denied,
-                    "the root directory " + path + " is open to other users; it must have mode 0700", EACCES);
-    return {};
 }
 
 // Anything below a tmpfs of ours would do; anything else would lose the promises of this layer.
@@ -132,17 +110,10 @@ void remove_empty_directories(const std::string& path) {
     ::rmdir(path.c_str());
 }
 
-constexpr std::array<Text<7>, object_kinds> kind_names = {"map", "prog", "link", "btf", "event"};
-
 constexpr bool is_directory(ObjectKind kind) { return kind == ObjectKind::prog || kind == ObjectKind::link; }
 
 // These files are whole pages, and leave us the last bytes of their last page.
 constexpr bool trailer_inside(ObjectKind kind) { return kind == ObjectKind::map || kind == ObjectKind::event; }
-
-std::string name_of(ObjectId object) {
-    if (object == trace_object) return "trace";
-    return std::string(kind_names[static_cast<u32>(object.kind)].view()) + "-" + std::to_string(object.id);
-}
 
 // "map-12.wake" -> map 12, ".wake".
 std::optional<std::pair<ObjectId, std::string_view>> parse_name(std::string_view name) {
@@ -158,8 +129,6 @@ std::optional<std::pair<ObjectId, std::string_view>> parse_name(std::string_view
     }
     return {};
 }
-
-constexpr u64 table_word(ObjectId object) { return (u64{static_cast<u32>(object.kind)} + 1) << 32 | object.id; }
 
 }  // namespace
 
@@ -181,72 +150,59 @@ Result<Root> Root::open(std::optional<std::string> path, bool create) {
     if (create && ::mkdir(chosen.c_str(), 0700) != 0 && errno != EEXIST)
         return fail_errno("making the root directory", chosen);
     ANYBPF_TRY(check_directory(chosen));
-    return open_page(chosen, true, create);
+    return hold_page(chosen, create);
 }
 
-Result<Root> Root::join(const std::string& path) {
-    ANYBPF_TRY(check_owner(path));  // what it lies on was checked by the tool that is being joined
-    return open_page(path, false, false);
-}
-
-Result<Root> Root::open_page(const std::string& path, bool holder, bool create) {
+// Opens or makes the page and becomes one of its holders.
+Result<Root> Root::hold_page(const std::string& path, bool create) {
     const std::string page_path = path + "/page";
     for (int attempt = 0; attempt < 1000; ++attempt) {
         Fd file(::open(page_path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
         const bool make = !file.valid() && errno == ENOENT && create;
         if (!file.valid() && !make) return fail_errno("opening the root's page", page_path);
-        Root root;
         if (make) {
             file = Fd(::open(path.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
             if (!file.valid()) return fail_errno("making the root's page", path);
             if (::fallocate(file.get(), 0, 0, static_cast<off_t>(page_bytes())) != 0)
                 return fail_errno("reserving the root's page", path);
         }
-        if (holder && !lock_shared(file.get())) return fail_errno("locking the root's page", page_path);
+        if (!lock_shared(file.get())) return fail_errno("locking the root's page", page_path);
         struct stat info;
         if (::fstat(file.get(), &info) != 0) return fail_errno("looking at the root's page", page_path);
         if (!make && info.st_nlink == 0) continue;  // its last holder removed it just now
-        if (static_cast<std::size_t>(info.st_size) != page_bytes())
-            return fail(Errc::malformed,
-                        "the root's page " + page_path + " has a size that is not ours: another version made it");
-        root.page_ = ANYBPF_TRY(Mapping::shared(file.get(), page_bytes(), Access::read_write));
-        root.device_ = info.st_dev;
-        root.page_inode_ = info.st_ino;
-        root.path_ = path;
-        auto* page = reinterpret_cast<RootPage*>(root.page_.data());
-        if (make) new (page) RootPage{};
-        root.shared_ = page;
+        Root root(path);
+        ANYBPF_TRY(root.map_page(file.get(), info));
         if (make) {
-            page->magic = root_magic;
-            page->version = files_version;
-            if (::getrandom(&page->root, sizeof(page->root), 0) != sizeof(page->root)) return fail_errno("getrandom");
-            page->vcpu_offset = page_header;
-            page->vcpu_bytes = static_cast<u32>(vcpu_bytes());
-            maps::VcpuTable::format(root.page_.bytes().subspan(page_header, vcpu_bytes()),
-                                    maps::VcpuTable::default_slots);
-            pthread_mutexattr_t robust;
-            ::pthread_mutexattr_init(&robust);
-            ::pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
-            ::pthread_mutexattr_setpshared(&robust, PTHREAD_PROCESS_SHARED);
-            for (Tree& tree : page->trees)
-                ::pthread_mutex_init(reinterpret_cast<pthread_mutex_t*>(&tree.owner), &robust);
-            ::pthread_mutexattr_destroy(&robust);
+            ANYBPF_TRY(root.format_page());
             if (!name_file(file.get(), page_path)) {
                 if (errno == EEXIST) continue;  // somebody else was faster
                 return fail_errno("naming the root's page", page_path);
             }
         }
-        if (page->magic != root_magic || page->version != files_version || page->vcpu_offset != page_header ||
-            page->vcpu_bytes != vcpu_bytes())
-            return fail(Errc::malformed, page_path + " is not a root's page of this version");
-        if (holder) {
-            // From here the mapping keeps the lock: close_range() in the host's program cannot take it away.
-            root.holder_ = ::getpid();
-            if (create) ANYBPF_TRY(root.make_trace());
-        }
+        ANYBPF_TRY(root.check_page());
+        // From here the mapping keeps the lock: close_range() in the host's program cannot take it away.
+        root.holder_ = ::getpid();
+        if (create) ANYBPF_TRY(root.make_trace());
         return root;
     }
     return fail(Errc::busy, "the root's page " + page_path + " keeps vanishing");
+}
+
+Result<> Root::format_page() {
+    auto* const page = new (page_.data()) RootPage{};
+    page->magic = root_magic;
+    page->version = files_version;
+    if (::getrandom(&page->root, sizeof(page->root), 0) != sizeof(page->root)) return fail_errno("getrandom");
+    page->vcpu_offset = page_header;
+    page->vcpu_bytes = static_cast<u32>(vcpu_bytes());
+    maps::VcpuTable::format(page_.bytes().subspan(page_header, vcpu_bytes()), maps::VcpuTable::default_slots);
+    pthread_mutexattr_t robust;
+    ::pthread_mutexattr_init(&robust);
+    ::pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
+    ::pthread_mutexattr_setpshared(&robust, PTHREAD_PROCESS_SHARED);
+    for (Tree& tree : page->trees) ::pthread_mutex_init(reinterpret_cast<pthread_mutex_t*>(&tree.owner), &robust);
+    ::pthread_mutexattr_destroy(&robust);
+    return {};
 }
 
 // Killed in between, the next holder makes it: a trace is known by its trailer as this root's.
@@ -269,18 +225,6 @@ Result<> Root::make_trace() {
     return fail(Errc::busy, "the trace buffer " + path + " keeps vanishing");
 }
 
-Root::Root(Root&& other) noexcept
-    : path_(std::move(other.path_)),
-      page_(std::move(other.page_)),
-      shared_(other.shared_),
-      device_(other.device_),
-      page_inode_(other.page_inode_),
-      holder_(std::exchange(other.holder_, 0)),
-      supervised_(std::move(other.supervised_)),
-      supervisor_(other.supervisor_) {
-    other.supervised_.clear();
-}
-
 Root::~Root() {
     if (page_.bytes().empty()) return;
     if (!supervised_.empty()) {
@@ -294,14 +238,6 @@ Root::~Root() {
     if (holder_ == 0 || holder_ != ::getpid()) return;
     sweep();
     remove_page();
-}
-
-ObjectTable& Root::objects() const {
-    return *reinterpret_cast<ObjectTable*>(page_.data() + page_header + vcpu_bytes());
-}
-
-Result<maps::VcpuTable> Root::vcpus() const {
-    return maps::VcpuTable::open(page_.bytes().subspan(page_header, vcpu_bytes()));
 }
 
 // ------------------------------------------------------------------------------------------------------- trees
@@ -340,33 +276,7 @@ std::string Root::notices_path(u32 tree) const {
     return path_ + "/" + std::string(notices_prefix) + std::to_string(tree);
 }
 
-Supervisor Root::supervisor(u32 tree) const {
-    return tree == 0 ? Supervisor() : Supervisor(page().trees[tree % max_trees], tree / max_trees);
-}
-
 // --------------------------------------------------------------------------------------------------- the table
-
-u32 Root::next_id(ObjectKind kind, u32 after) const {
-    const u64 low = table_word({kind, after}), high = table_word({kind, ~0U});
-    u64 best = 0;
-    const u32 used = std::min(page().objects_used.load(std::memory_order_acquire), max_objects);
-    for (u32 i = 0; i < used; ++i) {
-        const u64 word = objects()[i].load(std::memory_order_acquire);
-        if (word > low && word <= high && (best == 0 || word < best)) best = word;
-    }
-    return static_cast<u32>(best);
-}
-
-std::vector<u32> Root::ids(ObjectKind kind) const {
-    std::vector<u32> found;
-    const u32 used = std::min(page().objects_used.load(std::memory_order_acquire), max_objects);
-    for (u32 i = 0; i < used; ++i) {
-        const u64 word = objects()[i].load(std::memory_order_acquire);
-        if (word >> 32 == u64{static_cast<u32>(kind)} + 1) found.push_back(static_cast<u32>(word));
-    }
-    std::sort(found.begin(), found.end());
-    return found;
-}
 
 bool Root::enter_table(ObjectId object) {
     auto& used = page().objects_used;
@@ -393,16 +303,7 @@ void Root::leave_table(ObjectId object) {
 
 // ------------------------------------------------------------------------------------------------------- births
 
-std::string Root::file_of(ObjectId object) const {
-    const std::string path = path_ + "/" + name_of(object);
-    if (object.kind == ObjectKind::prog) return path + "/program";
-    if (object.kind == ObjectKind::link) return path + "/link";
-    return path;
-}
-
 bool Root::alive(ObjectId object) const { return exists(file_of(object)); }
-
-std::string Root::wake_path(ObjectId object) const { return path_ + "/" + name_of(object) + ".wake"; }
 
 Result<Fd> Root::unnamed_file(const std::string& directory, ObjectId object, std::size_t contents) const {
     Fd file(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
@@ -551,17 +452,6 @@ std::optional<ObjectId> Root::identify(int fd) const {
         read = read_at(fd, bytes, at);
     }
     return read ? object_of(trailer, at + sizeof(trailer)) : std::nullopt;
-}
-
-bool Root::may_be_object(const struct stat& info) const {
-    return info.st_dev == device_ && S_ISREG(info.st_mode) && info.st_size >= static_cast<off_t>(sizeof(ObjectTrailer));
-}
-
-std::optional<ObjectId> Root::object_of(const ObjectTrailer& trailer, u64 file_size) const {
-    if (trailer.magic != object_magic || trailer.root != page().root || trailer.size != file_size ||
-        static_cast<u32>(trailer.kind) >= object_kinds)
-        return {};
-    return ObjectId{trailer.kind, trailer.id};
 }
 
 Result<Fd> Root::hold(ObjectId object, int access) {

@@ -134,7 +134,16 @@ Result<ProgramObject> Root::open_program(u32 id) const {
     const auto contents = ANYBPF_TRY(read_file(*this, {ObjectKind::prog, id}));
     ByteReader in(contents.bytes);
     const auto header = ANYBPF_TRY(take_header(*this, in, id));
-    ProgramObject program{
+    // Into locals first: g++ 12 leaks the members already made where an initializer in braces returns.
+    auto map_ids = ANYBPF_TRY(take_table<u32>(in, header.map_ids_offset, header.map_count));
+    auto lowered = ANYBPF_TRY(take_table<program::LoweredInsn>(in, header.lowered_offset, header.lowered_count));
+    auto map_uses = ANYBPF_TRY(take_table<program::MapUse>(in, header.map_use_offset, header.map_use_count));
+    auto subprograms =
+        ANYBPF_TRY(take_table<program::LoweredSubprogram>(in, header.subprogram_offset, header.subprogram_count));
+    auto insns = ANYBPF_TRY(take_table<isa::Insn>(in, header.insn_offset, header.insn_count));
+    auto func_infos = ANYBPF_TRY(take_table<program::FuncInfo>(in, header.func_info_offset, header.func_info_count));
+    auto line_infos = ANYBPF_TRY(take_table<program::LineInfo>(in, header.line_info_offset, header.line_info_count));
+    return ProgramObject{
         .id = id,
         .type = static_cast<abi::ProgType>(header.type),
         .expected_attach_type = static_cast<abi::AttachType>(header.expected_attach_type),
@@ -148,20 +157,16 @@ Result<ProgramObject> Root::open_program(u32 id) const {
         .btf_id = header.btf_id,
         .verified_insns = header.verified_insns,
         .context_bytes = header.context_bytes,
-        .map_ids = ANYBPF_TRY(take_table<u32>(in, header.map_ids_offset, header.map_count)),
-        .lowered = {.insns =
-                        ANYBPF_TRY(take_table<program::LoweredInsn>(in, header.lowered_offset, header.lowered_count)),
-                    .map_uses =
-                        ANYBPF_TRY(take_table<program::MapUse>(in, header.map_use_offset, header.map_use_count)),
-                    .subprograms = ANYBPF_TRY(
-                        take_table<program::LoweredSubprogram>(in, header.subprogram_offset, header.subprogram_count)),
+        .map_ids = std::move(map_ids),
+        .lowered = {.insns = std::move(lowered),
+                    .map_uses = std::move(map_uses),
+                    .subprograms = std::move(subprograms),
                     .proved = true},  // or it would not have become a file
-        .insns = ANYBPF_TRY(take_table<isa::Insn>(in, header.insn_offset, header.insn_count)),
-        .func_infos = ANYBPF_TRY(take_table<program::FuncInfo>(in, header.func_info_offset, header.func_info_count)),
-        .line_infos = ANYBPF_TRY(take_table<program::LineInfo>(in, header.line_info_offset, header.line_info_count)),
+        .insns = std::move(insns),
+        .func_infos = std::move(func_infos),
+        .line_infos = std::move(line_infos),
         .trusted = contents.trusted,
     };
-    return program;
 }
 
 Result<std::vector<std::byte>> Root::program_code(u32 id, const std::array<u8, 32>& hash) const {

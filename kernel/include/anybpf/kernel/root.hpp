@@ -193,9 +193,13 @@ class Root {
     std::optional<std::string> pin_path(std::string_view path) const;
 
   private:
-    Root() = default;
-    static Result<Root> open_page(const std::string& path, bool holder, bool create);
+    explicit Root(std::string path) : path_(std::move(path)) {}
+    static Result<Root> hold_page(const std::string& path, bool create);
+    Result<> map_page(int fd, const struct stat& info);
+    Result<> format_page();
+    Result<> check_page() const;
     Result<> make_trace();
+    static std::string name_of(ObjectId object);  // of its file or directory
     Result<Fd> unnamed_file(const std::string& directory, ObjectId object, std::size_t contents) const;
     RootPage& page() const { return *shared_; }
     ObjectTable& objects() const;
