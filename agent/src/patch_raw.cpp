@@ -309,10 +309,11 @@ void warm(u64 after) {
     const u64 offset = after - site_size - library.text;
     if (offset >= library.size || offset / page >= heat.size() || !in_reach(library)) return;
     u8& signals = heat[offset / page];
-    if (signals < worthwhile && ++signals == worthwhile) {
-        const u64 begin = offset & ~(page - 1);
-        patch_found(library, begin, begin + page);
-    }
+    if (signals == worthwhile) return;
+    ++signals;
+    if (signals < worthwhile) return;
+    const u64 begin = offset & ~(page - 1);
+    patch_found(library, begin, begin + page);
 }
 
 void patch_libraries() {

@@ -72,7 +72,7 @@ bool agent_code(u64 ip) {
 ThreadState* settle(ThreadState* state, UserContext& c) {
     if (inside(c.ip, anybpf_stubs, anybpf_stubs_end)) {
         const u64 offset = c.ip - address(anybpf_stubs);
-        Slot& slot = anybpf_slots[offset / stub_size];
+        const Slot& slot = anybpf_slots[offset / stub_size];
         const u64 at = offset % stub_size;
         if (at == 0) {
             c.ip = slot.start;
@@ -281,7 +281,7 @@ void dispatch(ThreadState* state, SignalFrame& frame) {
         for (u32 i = slot_count - 8; i < slot_count; ++i) {
             if (anybpf_slots[i].after != 0 && anybpf_slots[i].after != after) continue;
             anybpf_slots[i].after = after;
-            c.ip = address(anybpf_int80) + 16 * (i - (slot_count - 8));
+            c.ip = address(anybpf_int80) + u64{16} * (i - (slot_count - 8));
             return;
         }
     }

@@ -20,8 +20,8 @@ namespace {
 
 constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000, clone_sighand = 0x800, clone_settls = 0x80000;
 // The state begins in the middle of a page, so that what a watched call uses of it and of the stack are two pages.
-constexpr u64 guard_size = 4096, stack_pages = 256 * 1024, stack_size = stack_pages + 2048;
-constexpr u64 stack_used = 2 * 4096;  // by a signal, in whole pages
+constexpr u64 guard_size = 4096, stack_pages = 256UL << 10, stack_size = stack_pages + 2048;
+constexpr u64 stack_used = 2UL * 4096;  // by a signal, in whole pages
 constexpr u64 state_pages = (stack_size - stack_pages + sizeof(ThreadState) + 4095) & ~4095ULL;
 constexpr u32 alien_clone = 0x33;
 constexpr long set_dispatch = 59;
@@ -29,9 +29,7 @@ constexpr long set_dispatch = 59;
 void set_selector(u32 selector) { asm volatile("mov %0, %%gs" ::"r"(selector)); }
 
 u64 thread_pointer() {
-    u64 at = 0;
-    asm("mov %%fs:0, %0" : "=r"(at));
-    return at;
+    return reinterpret_cast<u64>(__builtin_thread_pointer());
 }
 
 // tcbhead_t of glibc: a pointer to itself at 0 and at 16.
@@ -128,7 +126,7 @@ ThreadState* make_state() {
 
 // Every exec pays for this: one mapping for the state and the first of the heap.
 ThreadState* make_first_state() {
-    constexpr u64 heap_size = 1 << 16, heap_used = 4 * 4096;
+    constexpr u64 heap_size = 1 << 16, heap_used = 4UL * 4096;
     ThreadState* const state = map_state(heap_size, stack_used, heap_used);
     if (state != nullptr) give_heap(reinterpret_cast<char*>(state->stack_base) + stack_pages + state_pages, heap_size);
     return state;

@@ -210,7 +210,7 @@ Result<> Loading::resolve_maps() {
         Insn& insn = program.insns[pc];
         if (insn.code != lddw) continue;
         if (pc + 1 == program.insns.size()) return {};  // the verifier says so
-        Insn& second = program.insns[pc + 1];
+        const Insn& second = program.insns[pc + 1];
         const auto pseudo = static_cast<Pseudo>(insn.src);
         if (insn.src == 0 || pseudo == Pseudo::func || pseudo == Pseudo::btf_id) {
             ++pc;

@@ -163,7 +163,8 @@ void Walker::remember() {
     const std::size_t size = state_.bytes();
     if (seen_bytes_ + size > options_.max_state_bytes) return;
     seen_bytes_ += size;
-    seen_.push_back({.state = std::make_unique<State>(state_),
+    auto state = std::make_unique<State>(state_);
+    seen_.push_back({.state = std::move(state),
                      .pc = pc_,
                      .parent = parent_,
                      .open = 1,
