@@ -58,7 +58,11 @@ Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, cons
         verdict.log = loaded.log(program);
         // What is no verdict (a map, a permission) is the end.
         if (!result && result.error().exit != Exit::refused) return tl::make_unexpected(result.error());
-        verdict.accepted = result.has_value();
+        // Whether the program could run here is no part of the verdict.
+        const auto lacks = verdict.log.find(abi::cannot_run_here);
+        verdict.accepted = result.has_value() || lacks != std::string::npos;
+        if (lacks != std::string::npos)
+            verdict.message = verdict.log.substr(lacks, verdict.log.find('\n', lacks) - lacks);
         if (!again) {
             verdict.time_us = static_cast<u64>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
             if (const u64 own = number_after(verdict.log, "verification time "); own) verdict.time_us = own;
@@ -111,7 +115,7 @@ Outcome<int> verify(const VerifyOptions& options) {
                    verdict.accepted ? "accept" : "REJECT", verdict.program, verdict.type, verdict.insns,
                    verdict.processed, verdict.states, verdict.time_us);
         if (options.log) fmt::print("{}\n", verdict.log);
-        if (!verdict.accepted && !options.log) fmt::print("{}\n", verdict.message);
+        if (!options.log && !verdict.message.empty()) fmt::print("{}\n", verdict.message);
         if (!verdict.accepted && !verdict.line.empty() && verdict.message.find("source: ") == std::string::npos)
             fmt::print("at {}\n", verdict.line);
     }

@@ -353,6 +353,7 @@ Result<> Program::filter(std::span<const Packet> packets, std::span<u64> verdict
     std::array<u32, sk_buff_bytes / sizeof(u32)> context{};
     return run_series(*code_, [&](auto& series) {
         for (std::size_t i = 0; i < packets.size(); ++i) {
+            context.fill(0);  // a filter may have written to cb
             context[0] = static_cast<u32>(packets[i].size());  // __sk_buff.len
             verdicts[i] = series.run({.context = context.data(), .packet = {packets[i], 0, ethernet_header}});
         }

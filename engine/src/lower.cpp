@@ -344,8 +344,9 @@ Result<LoweredInsn> Lowering::lower_call(u32 pc, const Form& form, LoweredInsn o
                 out.imm = 0;
                 return out;
             }
-            if (id == 0 || id >= abi::helper_count || (contracts_ && abi::find_helper(id) == nullptr))
-                return refuse(pc, fmt::format("there is no helper {}", id));
+            if (id == 0 || id >= abi::helper_count) return refuse(pc, fmt::format("there is no helper {}", id));
+            if (contracts_ && !abi::provides_helper(id))
+                return refuse(pc, fmt::format("helper {}#{} is not available here", abi::helper_name(id), id));
             const bool tail = id == static_cast<u32>(abi::HelperId::tail_call);
             out.op = static_cast<u16>(tail ? Op::tail_call : Op::call_helper);
             out.imm = id;
@@ -444,7 +445,27 @@ std::string_view to_string(Op op) {
     return {};
 }
 
+// Types whose context is, where they run here, what the program sees: their loads and stores need no rewriting.
+// (Of programs that were never verified, nobody knows the type.)
+bool runs_here(abi::ProgType type) {
+    using P = abi::ProgType;
+    return type == P::unspec || type == P::socket_filter || type == P::kprobe || type == P::tracepoint ||
+           type == P::raw_tracepoint || type == P::perf_event;
+}
+
 Result<Lowered> lower(const program::Program& program, const program::Proof& proof, Constants constants) {
+    if (!runs_here(program.type))
+        return fail(Errc::unsupported,
+                    fmt::format("programs of type {} cannot run here", abi::to_string(program.type)));
+    if (program.type == abi::ProgType::socket_filter)
+        for (u32 pc = 0; pc < program.insns.size(); pc += isa::slots(program.insns[pc])) {
+            const Form form = isa::decode(program.insns[pc]).form;
+            if (pc < proof.insns.size() && proof.insns[pc].reached && form.kind == Kind::call &&
+                form.call == isa::CallKind::helper &&
+                program.insns[pc].imm == static_cast<i32>(abi::HelperId::perf_event_output))
+                return fail(Errc::unsupported,
+                            fmt::format("instruction {}: perf_event_output of packets is not available here", pc));
+        }
     std::vector<abi::MapType> types;
     types.reserve(program.maps.size());
     for (const program::MapInfo& map : program.maps) types.push_back(map.type);

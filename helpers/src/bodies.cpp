@@ -222,7 +222,7 @@ constexpr abi::HelperBody tail_call = nullptr;  // the engine's own
 // Filled when first asked for: a table of addresses in the file would be a relocation a row, in every traced process.
 abi::HelperBodies all() {
     abi::HelperBodies bodies{};
-#define ANYBPF_HELPER(name, who, gpl, returns, a1, a2, a3, a4, a5) \
+#define ANYBPF_HELPER(name, who, gpl, packet, returns, a1, a2, a3, a4, a5) \
     bodies[static_cast<u32>(abi::HelperId::name)] = body::name;
 #include "anybpf/abi/helpers.def"
     return bodies;

@@ -106,7 +106,7 @@ class Bodies : public testing::Test {
 
 TEST_F(Bodies, EveryRowHasABody) {
     for (u32 id = 0; id < abi::helper_count; ++id) {
-        const bool expected = abi::find_helper(id) && static_cast<HelperId>(id) != HelperId::tail_call;
+        const bool expected = abi::provides_helper(id) && static_cast<HelperId>(id) != HelperId::tail_call;
         EXPECT_EQ(bodies()[id] != nullptr, expected) << abi::helper_name(id);
     }
 }

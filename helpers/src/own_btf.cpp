@@ -67,7 +67,7 @@ void TypeTable::composite(std::string_view name, std::size_t size, const std::ve
 void add_helper_enum(btf::Builder& builder) {
     builder.begin_enum("bpf_func_id", 4, false);
     for (u32 id = 1; id < abi::helper_count; ++id)
-        if (abi::find_helper(id)) builder.add_enumerator(std::string("BPF_FUNC_").append(abi::helper_name(id)), id);
+        if (abi::provides_helper(id)) builder.add_enumerator(std::string("BPF_FUNC_").append(abi::helper_name(id)), id);
 }
 
 std::vector<std::byte> build() {

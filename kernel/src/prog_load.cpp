@@ -401,7 +401,9 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
         }
         loading.log += report.log;
         lowered = engine::lower(program, report.proof);
-        if (!lowered) return loading.say(EINVAL, lowered.error().message);
+        // The rules of the kernel are satisfied; that this machine lacks what the program needs is another matter,
+        // which `anybpf verify` tells from a refusal by these words.
+        if (!lowered) return loading.say(EOPNOTSUPP, std::string(abi::cannot_run_here) + lowered.error().message);
         return {};
     }();
     u32 true_size = 0;

@@ -17,17 +17,22 @@ constexpr u64 max_size = u64{1} << 29;
 // Maps that only some helpers may touch, and helpers that want one type of map (check_map_func_compatibility() of
 // Linux 6.18).
 bool map_fits(HelperId helper, MapType type) {
-    const bool ring =
-        helper == HelperId::ringbuf_output || helper == HelperId::ringbuf_reserve || helper == HelperId::ringbuf_query;
-    const bool perf = helper == HelperId::perf_event_output;
-    const bool tail = helper == HelperId::tail_call;
-    if (type == MapType::ringbuf) return ring;
-    if (type == MapType::perf_event_array) return perf;
-    if (type == MapType::prog_array) return tail;
-    if (ring || perf || tail) return false;
-    return type == MapType::hash || type == MapType::array || type == MapType::percpu_hash ||
-           type == MapType::percpu_array || type == MapType::lru_hash || type == MapType::lru_percpu_hash ||
-           type == MapType::lpm_trie;
+    using M = MapType;
+    using H = HelperId;
+    const auto is = [&](auto... types) { return ((type == types) || ...); };
+    const auto calls = [&](auto... helpers) { return ((helper == helpers) || ...); };
+    if (calls(H::ringbuf_output, H::ringbuf_reserve, H::ringbuf_query)) return is(M::ringbuf);
+    if (calls(H::perf_event_output, H::perf_event_read, H::perf_event_read_value)) return is(M::perf_event_array);
+    if (calls(H::tail_call)) return is(M::prog_array);
+    if (calls(H::get_stackid)) return is(M::stack_trace);
+    if (calls(H::skb_under_cgroup, H::current_task_under_cgroup)) return is(M::cgroup_array);
+    if (calls(H::redirect_map)) return is(M::devmap, M::devmap_hash, M::cpumap, M::xskmap);
+    if (calls(H::map_push_elem, H::map_peek_elem)) return is(M::queue, M::stack, M::bloom_filter);
+    if (calls(H::map_pop_elem)) return is(M::queue, M::stack);
+    if (calls(H::map_lookup_percpu_elem)) return is(M::percpu_array, M::percpu_hash, M::lru_percpu_hash);
+    // Lookups in maps of maps and of sockets give other things than values.
+    if (calls(H::map_lookup_elem) && is(M::devmap, M::devmap_hash)) return true;
+    return is(M::hash, M::array, M::percpu_hash, M::percpu_array, M::lru_hash, M::lru_percpu_hash, M::lpm_trie);
 }
 
 // Takes an address to read from: that tells nobody where anything is.
@@ -64,11 +69,12 @@ bool Walker::call_helper(u32 id) {
         return fail(id > 0 && id < abi::helper_count ? Finding::helper_unavailable : Finding::unknown_helper,
                     insn().imm);
     if (proto->gpl_only && !program_.gpl_compatible) return fail(Finding::helper_gpl_only, id);
-    if (proto->who == abi::HelperFor::tracing && !abi::is_tracing(program_.type))
+    if (!abi::may_call(proto->who, program_.type))
         return fail(Finding::helper_program_type, id, static_cast<i64>(program_.type));
     if (proto->who == abi::HelperFor::sleepable && !program_.sleepable) return fail(Finding::helper_sleepable, id);
 
     arguments_ = {};
+    arguments_.in_packet = proto->packet == abi::PacketUse::arguments;
     for (u32 i = 0; i < 5; ++i)
         if (!argument(i, *proto)) return false;
 
@@ -109,6 +115,7 @@ bool Walker::set_result(const abi::HelperProto& proto) {
         std::erase_if(state_.references, [&](const Reference& reference) { return reference.id == id; });
     }
     for (u32 r = 1; r <= 5; ++r) reg(r) = {};
+    if (proto.packet == abi::PacketUse::moved) lose_packets();
     switch (proto.returns) {
         case abi::RetKind::nothing:
             reg(0) = {};
@@ -191,6 +198,15 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
             const u32 size = program_.maps[arguments_.map].value_size;
             return memory_argument(index, size, size, false, kind);
         }
+        case ArgKind::map_value_out: {
+            const u32 size = program_.maps[arguments_.map].value_size;
+            return memory_argument(index, size, size, true, kind);
+        }
+        case ArgKind::long_out: {
+            if (at.type == Type::stack && !at.value.is_constant()) return fail(Finding::unbounded_stack, index);
+            return check_alignment(at, at.off, 8) && memory_argument(index, 8, 8, true, kind);
+        }
+        case ArgKind::mem_update:
         case ArgKind::mem_read:
         case ArgKind::mem_write:
         case ArgKind::mem_read_or_null:
@@ -246,6 +262,9 @@ bool Walker::size_argument(u32 index, ArgKind kind) {
     arguments_.most = size.value.umax;
 
     const Reg memory = reg(arguments_.memory);
+    if (arguments_.memory_kind == ArgKind::mem_update)
+        return memory_argument(arguments_.memory, size.value.umin, size.value.umax, false, ArgKind::mem_update) &&
+               memory_argument(arguments_.memory, size.value.umin, size.value.umax, true, ArgKind::mem_update);
     const bool write =
         arguments_.memory_kind == ArgKind::mem_write || arguments_.memory_kind == ArgKind::mem_write_or_null;
     const bool nullable =

@@ -44,6 +44,10 @@ bool holds(const Reg& reg, u64 value, const Machine& machine, const program::Pro
             return true;
         case Type::function:
             return value == reg.object;
+        case Type::packet:  // the machine runs no programs that have them
+        case Type::packet_meta:
+        case Type::packet_end:
+            return false;
     }
     return false;
 }

@@ -62,11 +62,12 @@ LiveKernel::Verdict LiveKernel::load(const program::Program& program) const {
         btf = Fd(bpf(BPF_BTF_LOAD, attr));
         if (!btf.valid()) return {false, std::string("BTF: ") + std::strerror(errno)};
     }
-    static constexpr char license[] = "GPL";
+    const char* license = program.gpl_compatible ? "GPL" : "none";
     Verdict verdict;
-    verdict.log.assign(1U << 20, '\0');
+    verdict.log.assign(1U << 18, '\0');
     attr = {};
     attr.prog_type = static_cast<u32>(program.type);
+    attr.expected_attach_type = static_cast<u32>(program.expected_attach_type);
     attr.insns = address(insns.data());
     attr.insn_cnt = static_cast<u32>(insns.size());
     attr.license = address(license);

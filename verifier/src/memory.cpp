@@ -2,41 +2,12 @@
 // Loads, stores and atomics, and memory that a helper reads or writes for the program.
 #include <cstring>
 
+#include "anybpf/abi/context.hpp"
 #include "walker.hpp"
 
 namespace anybpf::verifier {
 
 namespace {
-
-// ------------------------------------------------------------------------------ what of a context a program may read
-// After the is_valid_access() functions of Linux 6.18.
-constexpr i64 tracepoint_bytes = 8192, registers_bytes = 168, raw_arguments_bytes = i64{12} * 8, perf_event_bytes = 184;
-
-// Fields of struct __sk_buff that a socket filter may read: first byte, past the last, size of one.
-struct Field {
-    i64 first, last;
-    u32 size;
-};
-constexpr Field socket_fields[] = {
-    {0, 48, 4},     // len .. tc_index
-    {48, 68, 8},    // cb: any size
-    {68, 72, 4},    // hash
-    {84, 88, 4},    // napi_id
-    {164, 168, 4},  // gso_segs
-    {176, 180, 4},  // gso_size
-};
-
-bool context_readable(abi::ProgType type, i64 off, u32 size) {
-    const i64 end = off + size;
-    if (off < 0 || off % size != 0) return false;
-    if (type == abi::ProgType::tracepoint) return off >= 8 && end <= tracepoint_bytes;
-    if (type == abi::ProgType::kprobe) return end <= registers_bytes;
-    if (type == abi::ProgType::raw_tracepoint) return end <= raw_arguments_bytes;
-    if (type == abi::ProgType::perf_event) return end <= perf_event_bytes && (off >= registers_bytes || size == 8);
-    for (const Field& field : socket_fields)
-        if (off >= field.first && end <= field.last) return size <= field.size;
-    return false;
-}
 
 bool aligned(const Number& value, i64 off, u32 size) {
     const Tnum at = value.bits + Tnum::constant(static_cast<u64>(off));
@@ -56,6 +27,8 @@ program::Region Walker::region_of(const Reg& base) const {
         case Type::map_value:
             return Region::map_value;
         case Type::record:
+        case Type::packet:
+        case Type::packet_meta:
             return Region::memory;
         case Type::task:
             return Region::btf_object;
@@ -65,6 +38,7 @@ program::Region Walker::region_of(const Reg& base) const {
         case Type::map_value_or_null:
         case Type::record_or_null:
         case Type::function:
+        case Type::packet_end:
             break;
     }
     return Region::none;
@@ -103,10 +77,48 @@ bool Walker::check_map_access(u32 map, bool write) {
     return true;
 }
 
-bool Walker::load_context(const Reg& base, u32 base_reg, i32 off, u32 size) {
+bool Walker::load_context(const Reg& base, u32 base_reg, i32 off, u32 size, Reg& out) {
     if (!base.value.is_constant(0)) return fail(Finding::context_offset, base_reg);
-    if (!context_readable(program_.type, off, size)) return fail(Finding::out_of_context, off, size);
+    const auto yields = abi::context_load(program_.type, program_.expected_attach_type, off, size);
+    if (!yields) return fail(Finding::out_of_context, off, size);
     report_.proof.context_bytes = std::max(report_.proof.context_bytes, static_cast<u32>(off) + size);
+    switch (*yields) {
+        case abi::Yield::number:
+            return true;
+        case abi::Yield::packet:
+            out = Reg::pointer(Type::packet);
+            return true;
+        case abi::Yield::packet_meta:
+            out = Reg::pointer(Type::packet_meta);
+            return true;
+        case abi::Yield::packet_end:
+            out = Reg::pointer(Type::packet_end);
+            return true;
+        case abi::Yield::socket:
+        case abi::Yield::flow_keys:
+            break;
+    }
+    return fail(Finding::context_object, off);
+}
+
+bool Walker::store_context(const Reg& base, u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg) {
+    if (!abi::context_writable(program_.type, program_.expected_attach_type)) return fail(Finding::context_write);
+    if (!base.value.is_constant(0)) return fail(Finding::context_offset, base_reg);
+    if (!abi::context_store(program_.type, program_.expected_attach_type, off, size))
+        return fail(Finding::context_write_field, off, size);
+    // Whoever sees the packet next reads it.
+    if (is_pointer(value.type)) return fail(Finding::pointer_leak_store, value_reg, static_cast<i64>(value.type));
+    report_.proof.context_bytes = std::max(report_.proof.context_bytes, static_cast<u32>(off) + size);
+    return note_region(Region::context);
+}
+
+// The bytes off..off+size from base on are in the packet.
+bool Walker::check_packet(const Reg& base, i64 off, i64 size, bool write) {
+    if (write && !abi::writes_packets(program_.type))
+        return fail(Finding::packet_read_only, static_cast<i64>(program_.type));
+    const i64 at = off + base.off;
+    if (base.value.smin < 0 || at < 0 || at + size > i64{base.object})
+        return fail(Finding::out_of_packet, at + std::min<i64>(base.value.smin, 0), size, base.object);
     return true;
 }
 
@@ -133,12 +145,21 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
             return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
         case Type::map:
         case Type::function:
+        case Type::packet_end:
             return fail(Finding::not_memory, base_reg, static_cast<i64>(base.type));
+        case Type::packet:
+        case Type::packet_meta:
+            if (!check_packet(base, off, size, false)) return false;
+            break;
         case Type::task:
             return fail(Finding::typed_load_unsupported, base_reg, static_cast<i64>(base.type));
-        case Type::ctx:
-            if (!load_context(base, base_reg, off, size)) return false;
-            break;
+        case Type::ctx: {
+            Reg loaded = unknown(number);
+            if (!load_context(base, base_reg, off, size, loaded) || !note_region(Region::context)) return false;
+            if (sign && is_pointer(loaded.type)) return fail(Finding::out_of_context, off, size);
+            out = loaded;
+            return true;
+        }
         case Type::stack:
             if (!note_region(Region::stack)) return false;
             return load_stack(base, base_reg, off, size, sign, out);
@@ -210,9 +231,14 @@ bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 val
         case Type::map:
         case Type::function:
         case Type::task:
+        case Type::packet_end:
             return fail(Finding::not_memory, base_reg, static_cast<i64>(base.type));
+        case Type::packet:
+        case Type::packet_meta:
+            if (!check_packet(base, off, size, true)) return false;
+            break;
         case Type::ctx:
-            return fail(Finding::context_write);
+            return store_context(base, base_reg, off, size, value, value_reg);
         case Type::stack:
             if (!note_region(Region::stack)) return false;
             return store_stack(base, base_reg, off, size, value, value_reg);
@@ -417,6 +443,10 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
                    check_map_access(base.object, write);
         case Type::record:
             return check_object(base, 0, size, base.object, Finding::out_of_record);
+        case Type::packet:
+        case Type::packet_meta:
+            if (arguments_.in_packet) return check_packet(base, 0, size, write);
+            return fail(Finding::packet_argument, index, insn().imm);
         case Type::map_value_or_null:
         case Type::record_or_null:
             return fail(Finding::maybe_null, index, static_cast<i64>(base.type));
@@ -426,6 +456,7 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
         case Type::map:
         case Type::task:
         case Type::function:
+        case Type::packet_end:
             break;
     }
     return wrong_argument(index, kind);

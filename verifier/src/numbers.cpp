@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Arithmetic and comparisons: what they make of numbers and pointers, and what a branch teaches.
+#include <cstdlib>
+
 #include "walker.hpp"
 
 namespace anybpf::verifier {
@@ -75,7 +77,42 @@ u64 immediate(const isa::Insn& insn) { return static_cast<u64>(i64{insn.imm}); }
 // Whether pointers may be added to.
 bool movable(Type type) {
     return type == Type::ctx || type == Type::stack || type == Type::map_value || type == Type::record ||
-           type == Type::task;
+           type == Type::task || is_packet(type);
+}
+
+Compare mirror(Compare op) {
+    switch (op) {
+        case Compare::lt:
+            return Compare::gt;
+        case Compare::gt:
+            return Compare::lt;
+        case Compare::le:
+            return Compare::ge;
+        case Compare::ge:
+            return Compare::le;
+        case Compare::slt:
+            return Compare::sgt;
+        case Compare::sgt:
+            return Compare::slt;
+        case Compare::sle:
+            return Compare::sge;
+        case Compare::sge:
+            return Compare::sle;
+        case Compare::eq:
+        case Compare::ne:
+        case Compare::set:
+        case Compare::not_set:
+            break;
+    }
+    return op;
+}
+
+bool orders(Compare op) { return op == Compare::lt || op == Compare::le || op == Compare::gt || op == Compare::ge; }
+
+// Whether an address below `end` has that many bytes to read: the packet's end, or for metadata the packet's start.
+bool is_end_of(const Reg& end, const Reg& at) {
+    if (at.type == Type::packet) return end.type == Type::packet_end;
+    return at.type == Type::packet_meta && end.type == Type::packet && end.off == 0 && end.value.is_constant(0);
 }
 
 }  // namespace
@@ -151,7 +188,17 @@ bool Walker::swap() {
     Reg& target = reg(insn().dst);
     if (is_pointer(target.type))
         return fail(Finding::pointer_arithmetic, insn().dst, insn().code, static_cast<i64>(target.type));
-    target = unknown();
+    // Each bit goes to its place, known or not; what is wider than the swap is cut off.
+    const unsigned bits = isa::row(form().swap).bits;
+    const isa::SwapOp op = form().swap;
+    const bool kept = op == isa::SwapOp::le16 || op == isa::SwapOp::le32 || op == isa::SwapOp::le64;
+    const auto moved = [&](u64 value) {
+        return kept ? value & (Number::Wide::mask >> (64 - bits)) : __builtin_bswap64(value) >> (64 - bits);
+    };
+    Number::Wide wide;
+    wide.meet_bits({moved(target.value.bits.value), moved(target.value.bits.mask)});
+    wide.reconcile();
+    target = Reg::number(Number::of(wide, Number::Low::unknown()), values_.fresh(target.id));
     return true;
 }
 
@@ -168,7 +215,9 @@ bool Walker::pointer_arithmetic(AluOp op, bool is64, Reg& dst, const Reg& operan
             dst = unknown();
             return true;
         }
-        if (!options_.allow_ptr_leaks) return refused();
+        const auto of_packet = [](Type type) { return is_packet(type) || type == Type::packet_end; };
+        const bool length = is64 && of_packet(dst.type) && of_packet(operand.type);
+        if (!length && !options_.allow_ptr_leaks) return refused();
         dst = unknown(is64 ? Number::unknown() : zero_extend<64>(Value<32>::unknown()));
         return true;
     }
@@ -180,7 +229,7 @@ bool Walker::pointer_arithmetic(AluOp op, bool is64, Reg& dst, const Reg& operan
     if (may_be_null(dst.type)) return fail(Finding::arithmetic_maybe_null, insn().dst, static_cast<i64>(dst.type));
     if (!movable(dst.type)) {
         mark(operand);
-        return operand.is_zero() || refused();
+        return (operand.is_zero() && dst.type != Type::packet_end) || refused();
     }
     mark(operand);
     const auto sane = [](const Number& value) {
@@ -189,6 +238,17 @@ bool Walker::pointer_arithmetic(AluOp op, bool is64, Reg& dst, const Reg& operan
     const Number moved = apply_wide(domain_op(op), dst.value, operand.value);
     if (!sane(operand.value) || !sane(moved))
         return fail(Finding::pointer_offset, insn().dst, static_cast<i64>(dst.type));
+    if (is_packet(dst.type)) {
+        const i64 step = op == AluOp::add ? operand.value.smin : -operand.value.smin;
+        if (operand.value.is_constant() && std::abs(i64{dst.off} + step) < max_offset) {
+            dst.off += static_cast<i32>(step);
+            return true;
+        }
+        if (moved.smin >= max_offset) return fail(Finding::pointer_offset, insn().dst, static_cast<i64>(dst.type));
+        // What is known of the bytes from there on stays true when the address does not grow.
+        if (op == AluOp::add || operand.value.smin < 0) dst.object = 0;
+        dst.id = next_id_++;
+    }
     dst.value = moved;
     return true;
 }
@@ -259,6 +319,41 @@ void Walker::settle_null(State& state, u32 id, bool null) {
     std::erase_if(state.references, [&](const Reference& reference) { return reference.id == id; });
 }
 
+// `at` is below the packet's end, or at most there: so many bytes from it on are in the packet. As
+// find_good_pkt_pointers() of Linux 6.18, which knows nothing of addresses beyond 65535 bytes.
+void Walker::learn_range(State& state, const Reg& at, bool open) {
+    constexpr u64 max_packet = 0xffff;
+    if (at.off < 0 || (at.off == 0 && open)) return;
+    if (at.value.umax > max_packet || at.value.umax + static_cast<u64>(at.off) > max_packet) return;
+    const u32 range = static_cast<u32>(at.off) + (open ? 1 : 0);
+    state.each([&](Reg& copy) {
+        if (copy.type == at.type && copy.id == at.id) copy.object = std::max(copy.object, range);
+    });
+}
+
+Walker::Step Walker::compare_packets(Compare op, const Reg& at, u32 target) {
+    State other = state_;
+    if (op == Compare::lt || op == Compare::le)
+        learn_range(other, at, op == Compare::lt);
+    else
+        learn_range(state_, at, op == Compare::ge);
+    return set_aside(std::move(other), target) ? Step::next : Step::failed;
+}
+
+// The packet may be elsewhere now.
+void Walker::lose_packets() {
+    const auto lost = [](const Reg& reg) { return is_packet(reg.type) || reg.type == Type::packet_end; };
+    for (Frame& frame : state_.frames) {
+        for (Reg& reg : frame.regs)
+            if (lost(reg)) reg = options_.allow_ptr_leaks ? unknown() : Reg{};
+        for (Slot& slot : frame.stack) {
+            if (slot.bytes[0] != Byte::saved || !lost(slot.saved)) continue;
+            slot.demote(options_.allow_ptr_leaks);
+            slot.version = values_.fresh();
+        }
+    }
+}
+
 Walker::Step Walker::compare_pointers(Compare op, bool is64, const Reg& a, const Reg& b, u32 target) {
     const bool equality = op == Compare::eq || op == Compare::ne;
     const bool with_zero = a.is_zero() || b.is_zero();
@@ -276,6 +371,8 @@ Walker::Step Walker::compare_pointers(Compare op, bool is64, const Reg& a, const
         settle_null(state_, id, op == Compare::ne);
         return set_aside(std::move(other), target) ? Step::next : Step::failed;
     }
+    if (is64 && orders(op) && is_end_of(b, a)) return compare_packets(op, a, target);
+    if (is64 && orders(op) && is_end_of(a, b)) return compare_packets(mirror(op), b, target);
     const bool same_object = is64 && a.type == b.type && a.object == b.object && a.frame == b.frame && a.id == b.id &&
                              op != Compare::set && op != Compare::not_set;
     if (!same_object && !options_.allow_ptr_leaks) {

@@ -41,6 +41,12 @@ std::string_view describe(abi::ArgKind kind) {
             return "a map";
         case abi::ArgKind::map_key:
             return "the address of a key of the map";
+        case abi::ArgKind::map_value_out:
+            return "the address of memory for a value of the map";
+        case abi::ArgKind::long_out:
+            return "the address of 8 bytes to write";
+        case abi::ArgKind::mem_update:
+            return "the address of memory to read and write";
         case abi::ArgKind::map_value:
             return "the address of a value for the map";
         case abi::ArgKind::mem_read:

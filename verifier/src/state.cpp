@@ -29,6 +29,12 @@ std::string_view describe(Type type) {
             return "a pointer to a task_struct";
         case Type::function:
             return "a function";
+        case Type::packet:
+            return "an address in the packet";
+        case Type::packet_meta:
+            return "an address in the packet's metadata";
+        case Type::packet_end:
+            return "the packet's end";
     }
     return "unknown";
 }
@@ -128,11 +134,17 @@ class Comparison {
             case Type::record:
             case Type::record_or_null:
                 return old.object == now.object && within(old.value, now.value) && same_id(references_, old.id, now.id);
+            case Type::packet:
+            case Type::packet_meta:
+                return old.off == now.off && within(old.value, now.value) &&
+                       (how_ == Cover::equal ? old.object == now.object : old.object <= now.object) &&
+                       (old.id == 0 || same_id(packets_, old.id, now.id));
             case Type::ctx:
             case Type::map:
             case Type::map_value:
             case Type::task:
             case Type::function:
+            case Type::packet_end:
                 return old.object == now.object && within(old.value, now.value);
         }
         return false;
@@ -177,7 +189,7 @@ class Comparison {
 
     const Values& values_;
     const Cover how_;
-    std::vector<Pair> values_ids_, nulls_, references_;
+    std::vector<Pair> values_ids_, nulls_, references_, packets_;
 };
 
 }  // namespace
@@ -290,6 +302,16 @@ std::string print(const Reg& reg, const program::Program& program, bool with_id)
             return pointer("trusted_ptr_task_struct", "");
         case Type::function:
             return fmt::format("func(insn={})", reg.object);
+        case Type::packet:
+        case Type::packet_meta: {
+            std::string inside = reg.id != 0 ? fmt::format("id={},", reg.id) : "";
+            if (reg.off != 0) inside += fmt::format("off={},", reg.off);
+            inside += fmt::format("r={}", reg.object);
+            if (!reg.value.is_constant(0)) inside += "," + number;
+            return fmt::format("{}({})", reg.type == Type::packet ? "pkt" : "pkt_meta", inside);
+        }
+        case Type::packet_end:
+            return "pkt_end()";
     }
     return "?";
 }

@@ -31,10 +31,16 @@ enum class Type : u8 {
     record_or_null,
     task,      // a trusted pointer to a task
     function,  // the subprogram that starts at `object`
+    // Addresses in the packet: of its first byte plus `value`, a number that was added (`id` says which; 0: none), plus
+    // `off`. The `object` bytes from there on, counted without `off`, are in the packet: comparisons have shown that.
+    packet,
+    packet_meta,  // the same in the bytes before the packet, which end where it starts
+    packet_end,
 };
 std::string_view describe(Type type);  // "a pointer to a map value"
 
 constexpr bool is_pointer(Type type) { return type != Type::uninit && type != Type::scalar; }
+constexpr bool is_packet(Type type) { return type == Type::packet || type == Type::packet_meta; }
 constexpr bool may_be_null(Type type) { return type == Type::map_value_or_null || type == Type::record_or_null; }
 
 struct Reg {
@@ -42,14 +48,15 @@ struct Reg {
     u8 frame = 0;
     u32 id = 0;  // of a scalar: its value in Values; see Type for the others
     u32 object = 0;
+    i32 off = 0;   // of packet and packet_meta alone
     Number value;  // of a scalar; otherwise what has been added to the pointer
     friend bool operator==(const Reg&, const Reg&) = default;
 
     bool is_scalar() const { return type == Type::scalar; }
     bool is_constant() const { return is_scalar() && value.is_constant(); }
     bool is_zero() const { return is_scalar() && value.is_constant(0); }
-    static Reg number(const Number& value, u32 id) { return {Type::scalar, 0, id, 0, value}; }
-    static Reg pointer(Type type, u32 object = 0, u32 id = 0) { return {type, 0, id, object, Number::constant(0)}; }
+    static Reg number(const Number& value, u32 id) { return {Type::scalar, 0, id, 0, 0, value}; }
+    static Reg pointer(Type type, u32 object = 0, u32 id = 0) { return {type, 0, id, object, 0, Number::constant(0)}; }
 };
 
 enum class Byte : u8 {

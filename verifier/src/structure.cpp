@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "anybpf/abi/context.hpp"
 #include "anybpf/abi/helper.hpp"
 #include "anybpf/btf/btf.hpp"
 
@@ -16,10 +17,7 @@ constexpr std::size_t max_subprograms = 256;
 
 Diagnostic refuse(Finding what, u32 pc, i64 a = 0, i64 b = 0, i64 c = 0) { return {what, Pc{pc}, {a, b, c}}; }
 
-bool supported(abi::ProgType type) {
-    return type == abi::ProgType::socket_filter || type == abi::ProgType::kprobe || type == abi::ProgType::tracepoint ||
-           type == abi::ProgType::raw_tracepoint || type == abi::ProgType::perf_event;
-}
+bool supported(abi::ProgType type) { return abi::knows_context(type); }
 
 bool is_packet_load(Kind kind) { return kind == Kind::packet_abs || kind == Kind::packet_ind; }
 
@@ -101,7 +99,7 @@ class Analysis {
             if (how == isa::AtomicForm::fetch || how == isa::AtomicForm::exchange)
                 return refuse(Finding::frame_pointer_write, pc);
         }
-        if (is_packet_load(form.kind) && program_.type != abi::ProgType::socket_filter)
+        if (is_packet_load(form.kind) && !abi::loads_packets(program_.type))
             return refuse(Finding::packet_load_type, pc, static_cast<i64>(program_.type));
         if (form.kind == Kind::gotox) return refuse(Finding::unsupported_insn, pc, insn.code);
         if (form.kind == Kind::alu && !form.by_register) {

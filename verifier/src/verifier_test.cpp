@@ -140,6 +140,110 @@ void may_gotos(const auto& add) {
     add("r0 after no round", "again: may_goto out\nr0 = 1\ngoto again\nout: exit", F::uninitialized_register);
 }
 
+// Contexts of packets, addresses in the packet, what a program may return.
+void packet_cases(const auto& add) {
+    using F = Finding;
+    const std::string xdp = "r2 = *(u32 *)(r1 + 0)\nr3 = *(u32 *)(r1 + 4)\n";
+    const std::string skb = "r2 = *(u32 *)(r1 + 76)\nr3 = *(u32 *)(r1 + 80)\n";
+    const std::string end = "\nout: r0 = 0\nexit";
+    const auto on_xdp = [&](std::string name, const std::string& text, Finding expected = F::none) {
+        add("xdp: " + std::move(name), xdp + text + end, expected, ProgType::xdp, {});
+    };
+    // Every order of the comparison: what it teaches on which side, to the byte.
+    struct Order {
+        std::string_view condition;
+        bool taken;   // whether the bytes are there where it holds
+        int learned;  // of 8
+    };
+    for (const Order& order : {Order{"r4 > r3", false, 8}, Order{"r4 >= r3", false, 9}, Order{"r4 < r3", true, 9},
+                               Order{"r4 <= r3", true, 8}, Order{"r3 < r4", false, 8}, Order{"r3 <= r4", false, 9},
+                               Order{"r3 > r4", true, 9}, Order{"r3 >= r4", true, 8}}) {
+        const auto checked = [&](int last) {
+            const auto access = fmt::format("r0 = *(u8 *)(r2 + {})\n", last);
+            return order.taken
+                       ? fmt::format("r4 = r2\nr4 += 8\nif {} goto in\ngoto out\nin: {}", order.condition, access)
+                       : fmt::format("r4 = r2\nr4 += 8\nif {} goto out\n{}", order.condition, access);
+        };
+        on_xdp(fmt::format("{} within", order.condition), checked(order.learned - 1));
+        on_xdp(fmt::format("{} beyond", order.condition), checked(order.learned), F::out_of_packet);
+    }
+    const std::string some = "r4 = r2\nr4 += 14\nif r4 > r3 goto out\n";
+    on_xdp("unchecked", "r0 = *(u8 *)(r2 + 0)\n", F::out_of_packet);
+    on_xdp("before the packet", some + "r0 = *(u8 *)(r2 - 1)\n", F::out_of_packet);
+    on_xdp("the other side", "r4 = r2\nr4 += 8\nif r4 < r3 goto out\nr0 = *(u8 *)(r2 + 0)\n", F::out_of_packet);
+    on_xdp("behind it", some + "r0 = *(u16 *)(r4 - 2)\n");
+    on_xdp("misaligned", some + "r0 = *(u32 *)(r2 + 1)\n");
+    on_xdp("write", some + "*(u32 *)(r2 + 10) = 7\n");
+    on_xdp("address into the packet", some + "*(u64 *)(r2 + 0) = r1\n", F::pointer_leak_store);
+    on_xdp("atomic", some + "r5 = 1\nlock *(u32 *)(r2 + 0) += r5\n", F::atomic_region);
+    on_xdp("spilled", "*(u64 *)(r10 - 8) = r2\n" + some + "r5 = *(u64 *)(r10 - 8)\nr0 = *(u8 *)(r5 + 13)\n");
+    on_xdp("the end", "r0 = *(u8 *)(r3 + 0)\n", F::not_memory);
+    on_xdp("arithmetic with the end", "r3 += 1\n", F::pointer_arithmetic);
+    on_xdp("length", "r3 -= r2\nif r3 > 4 goto out\n");
+    on_xdp("compared for equality", "if r2 == r3 goto out\n", F::pointer_comparison);
+    const std::string variable = some + "r5 = *(u8 *)(r2 + 13)\nr6 = r2\nr6 += r5\n";
+    const std::string again = "r7 = r6\nr7 += 4\nif r7 > r3 goto out\n";
+    on_xdp("variable offset", variable + again + "r0 = *(u32 *)(r6 + 0)\n");
+    on_xdp("variable offset unchecked", variable + "r0 = *(u8 *)(r6 + 0)\n", F::out_of_packet);
+    on_xdp("variable offset beyond", variable + again + "r0 = *(u32 *)(r6 + 1)\n", F::out_of_packet);
+    on_xdp("two variable offsets do not share", variable + again + "r6 += r5\nr0 = *(u8 *)(r6 + 0)\n",
+           F::out_of_packet);
+    on_xdp("too far",
+           some + "r5 = *(u32 *)(r2 + 0)\nr6 = r2\nr5 &= 0x1ffff\nr6 += r5\n" + again + "r0 = *(u8 *)(r6 + 0)\n",
+           F::out_of_packet);
+    on_xdp("negative", some + "r5 = *(s8 *)(r2 + 0)\nr6 = r2\nr6 += r5\n" + again + "r0 = *(u8 *)(r6 + 0)\n",
+           F::out_of_packet);
+    on_xdp("swapped",
+           some + "r5 = *(u8 *)(r2 + 0)\nr5 = be16 r5\nr6 = r2\nr6 += r5\n" + again + "r0 = *(u8 *)(r6 + 0)\n");
+    on_xdp("without bounds", some + "r5 = *(u64 *)(r2 + 0)\nr6 = r2\nr6 += r5\n", F::pointer_offset);
+    on_xdp("moved", "r8 = r1\n" + some + "r6 = r2\nr1 = r8\nr2 = 0\ncall xdp_adjust_head\nr0 = *(u8 *)(r6 + 0)\n",
+           F::uninitialized_register);
+    on_xdp("moved, spilled", "*(u64 *)(r10 - 8) = r2\nr2 = 0\ncall xdp_adjust_head\nr0 = *(u64 *)(r10 - 8)\n",
+           F::uninitialized_stack);
+    on_xdp("moved and read again",
+           "r8 = r1\nr2 = 0\ncall xdp_adjust_head\nr2 = *(u32 *)(r8 + 0)\nr3 = *(u32 *)(r8 + 4)\n" + some +
+               "r0 = *(u8 *)(r2 + 0)\n");
+    on_xdp("moved by a function", "r6 = r2\ncall f\nr4 = r6\nr0 = 0\nexit\nf: r2 = 0\ncall xdp_adjust_head\n",
+           F::uninitialized_register);
+    on_xdp("kept", "r8 = r2\n" + some + "call ktime_get_ns\nr0 = *(u8 *)(r8 + 13)\n");
+    on_xdp("metadata", "r4 = *(u32 *)(r1 + 8)\nr5 = r4\nr5 += 4\nif r5 > r2 goto out\nr0 = *(u32 *)(r4 + 0)\n");
+    on_xdp("metadata beyond", "r4 = *(u32 *)(r1 + 8)\nr5 = r4\nr5 += 4\nif r5 > r2 goto out\nr0 = *(u32 *)(r4 + 1)\n",
+           F::out_of_packet);
+    on_xdp("metadata against the end", "r4 = *(u32 *)(r1 + 8)\nr5 = r4\nr5 += 4\nif r5 > r3 goto out\n",
+           F::pointer_comparison);
+    on_xdp("a key in the packet", some + "r1 = map[idx:0] ll\ncall map_lookup_elem\n");
+    on_xdp("a key not in the packet", "r1 = map[idx:0] ll\ncall map_lookup_elem\n", F::out_of_packet);
+    on_xdp("helper that may not", some + "r1 = map[idx:2] ll\nr3 = 4\nr4 = 0\ncall ringbuf_output\n",
+           F::packet_argument);
+    on_xdp("checksum", some + "r3 = r2\nr4 = 8\nr1 = 0\nr2 = 0\nr5 = 0\ncall csum_diff\n");
+    on_xdp("context", "*(u32 *)(r1 + 12) = 1\n", F::context_write);
+    on_xdp("narrow load of data", "r2 = *(u8 *)(r1 + 0)\n", F::out_of_context);
+    on_xdp("redirect map", "r1 = map[idx:1] ll\nr2 = 0\nr3 = 0\ncall redirect_map\n", F::wrong_map_type);
+
+    add("tc: write", skb + "r4 = r2\nr4 += 4\nif r4 > r3 goto out\n*(u8 *)(r2 + 3) = 1" + end, F::none,
+        ProgType::sched_cls);
+    add("cgroup_skb: write", skb + "r4 = r2\nr4 += 4\nif r4 > r3 goto out\n*(u8 *)(r2 + 3) = 1" + end,
+        F::packet_read_only, ProgType::cgroup_skb);
+    add("cgroup_skb: read", skb + "r4 = r2\nr4 += 4\nif r4 > r3 goto out\nr0 = *(u8 *)(r2 + 3)" + end, F::none,
+        ProgType::cgroup_skb);
+    add("socket: packet", skb + end, F::out_of_context, ProgType::socket_filter);
+    add("socket: cb", "*(u32 *)(r1 + 48) = 1\nr0 = *(u16 *)(r1 + 50)\nexit", F::none, ProgType::socket_filter);
+    add("socket: mark", "*(u32 *)(r1 + 8) = 1" + end, F::context_write_field, ProgType::socket_filter);
+    add("tc: mark", "*(u32 *)(r1 + 8) = 1" + end, F::none, ProgType::sched_cls);
+    add("tc: part of mark", "*(u16 *)(r1 + 8) = 1" + end, F::context_write_field, ProgType::sched_cls);
+    add("tc: address in cb", "*(u64 *)(r1 + 48) = r10" + end, F::pointer_leak_store, ProgType::sched_cls);
+    add("tc: socket", "r2 = *(u64 *)(r1 + 168)" + end, F::context_object, ProgType::sched_cls);
+    add("tc: store",
+        "r6 = r1\nr2 = 0\nr3 = r10\nr3 += -8\n*(u64 *)(r10 - 8) = 0\nr4 = 8\nr5 = 0\ncall skb_store_bytes" + end,
+        F::none, ProgType::sched_cls);
+    add("xdp: store", "r2 = 0\ncall skb_pull_data" + end, F::helper_program_type, ProgType::xdp);
+    add("cgroup_skb: returns 2", "r0 = 2\nexit", F::return_range, ProgType::cgroup_skb);
+    add("cgroup_skb: returns 1", "r0 = 1\nexit", F::none, ProgType::cgroup_skb);
+    add("cgroup_skb: returns anything", "call get_prandom_u32\nexit", F::return_range, ProgType::cgroup_skb);
+    add("cgroup_skb: returns a bit", "call get_prandom_u32\nr0 &= 1\nexit", F::none, ProgType::cgroup_skb);
+    add("cgroup_device", "r0 = *(u16 *)(r1 + 0)\nr0 &= 1\nexit", F::none, ProgType::cgroup_device, {});
+}
+
 std::vector<Case> cases() {
     std::vector<Case> all;
     const auto add = [&](std::string name, std::string text, Finding expected = Finding::none,
@@ -152,7 +256,7 @@ std::vector<Case> cases() {
 
     // --- the program as a whole
     add("smallest", "r0 = 0\nexit");
-    add("type", "r0 = 0\nexit", F::unsupported_program_type, ProgType::xdp);
+    add("type", "r0 = 0\nexit", F::unsupported_program_type, ProgType::struct_ops);
     add("empty", "r0 = 0\nexit", F::bad_program_size, ProgType::kprobe, set([](auto& p, auto&) { p.insns.clear(); }));
     add("unknown opcode", "r0 = 0\nexit", F::bad_insn, ProgType::kprobe,
         set([](auto& p, auto&) { p.insns[0].code = 0xff; }));
@@ -553,7 +657,7 @@ std::vector<Case> cases() {
     add("helper that is not there", "call override_return\nr0 = 0\nexit", F::helper_unavailable);
     add("without licence", "call get_current_task\nr0 = 0\nexit", F::helper_gpl_only, ProgType::kprobe,
         set([](auto& p, auto&) { p.gpl_compatible = false; }));
-    add("tracing only", "call get_current_uid_gid\nr0 = 0\nexit", F::helper_program_type, ProgType::socket_filter);
+    add("tracing only", "call get_attach_cookie\nr0 = 0\nexit", F::helper_program_type, ProgType::socket_filter);
     const std::string from_user = "r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\ncall copy_from_user\nr0 = 0\nexit";
     add("sleepable only", from_user, F::helper_sleepable);
     add("sleepable", from_user, F::none, ProgType::kprobe, set([](auto& p, auto&) { p.sleepable = true; }));
@@ -810,6 +914,7 @@ std::vector<Case> cases() {
     add("function returns a stack pointer", "call sub\nr0 = 0\nexit\nsub: r0 = r10\nexit", F::returns_pointer);
     add("function returns a map value",
         looked_up + "r1 = r0\ncall sub\nr1 = *(u64 *)(r0 + 0)\n" + out + "sub: r0 = r1\nexit");
+    packet_cases(add);
     return all;
 }
 

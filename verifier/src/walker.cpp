@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "anybpf/abi/context.hpp"
 #include "anybpf/base/assert.hpp"
 #include "anybpf/btf/btf.hpp"
 #include "anybpf/isa/text.hpp"
@@ -339,6 +340,13 @@ Walker::Step Walker::leave() {
         if (is_pointer(result.type) && !options_.allow_ptr_leaks) {
             fail(Finding::pointer_leak_return, static_cast<i64>(result.type));
             return Step::failed;
+        }
+        if (const auto range = abi::return_range(program_.type, program_.expected_attach_type)) {
+            mark(result);
+            if (!result.is_scalar() || result.value.smin < range->least || result.value.smax > range->most) {
+                fail(Finding::return_range, range->least, range->most);
+                return Step::failed;
+            }
         }
         return Step::path_end;
     }

@@ -87,6 +87,9 @@ class Walker {
     Step compare_pointers(Compare op, bool is64, const Reg& a, const Reg& b, u32 target);
     void replace(State& state, u32 old_id, const Number& value, u32 new_id) const;
     void settle_null(State& state, u32 id, bool null);
+    Step compare_packets(Compare op, const Reg& at, u32 target);
+    static void learn_range(State& state, const Reg& at, bool open);
+    void lose_packets();
 
     // memory.cpp
     bool load();
@@ -97,7 +100,9 @@ class Walker {
     bool check_alignment(const Reg& base, i64 off, u32 size);
     bool check_object(const Reg& base, i64 off, i64 size, i64 limit, Finding finding);
     bool check_map_access(u32 map, bool write);
-    bool load_context(const Reg& base, u32 base_reg, i32 off, u32 size);
+    bool load_context(const Reg& base, u32 base_reg, i32 off, u32 size, Reg& out);
+    bool store_context(const Reg& base, u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg);
+    bool check_packet(const Reg& base, i64 off, i64 size, bool write);
     bool stack_range(const Reg& base, u32 base_reg, i64 off, i64 size, i64& low, i64& high);
     bool load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool sign, Reg& out);
     bool store_stack(const Reg& base, u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg);
@@ -168,6 +173,7 @@ class Walker {
         u32 released = 0;
         std::string_view text;
         bool has_text = false;
+        bool in_packet = false;  // memory arguments may lie in the packet
     } arguments_;
     struct CallEdge {
         u32 from, to, insn;

@@ -36,6 +36,9 @@ enum class ArgKind : u8 {
     const_string,       // NUL-terminated text in a frozen read-only map
     callback,           // a subprogram, by a lddw of function kind
     stack_or_null,      // a pointer to the program's stack, or zero
+    mem_update,         // initialized memory that is written, too, size in the next argument
+    map_value_out,      // writable memory of the map's value size
+    long_out,           // writable memory of 8 bytes, aligned
 };
 
 enum class RetKind : u8 {
@@ -46,18 +49,51 @@ enum class RetKind : u8 {
     btf_task,  // a trusted pointer to the BTF struct task_struct
 };
 
-enum class HelperFor : u8 { all, tracing, sleepable };
+// Which programs may call a helper: a row of the function may_call().
+enum class HelperFor : u8 {
+    all,
+    sleepable,  // all that may sleep
+    tracing,
+    outputs,  // all but sk_reuseport, flow_dissector and netfilter
+    clocked,  // all but tracing ones and some of cgroups
+    skb_load,
+    skb_load_relative,
+    skb_change,
+    skb_pull,
+    tc,
+    tc_xdp,
+    tc_lwt,
+    tc_lwt_xmit,
+    tc_sk_skb,
+    tc_cgroup_skb,
+    redirecting,
+    checksum,
+    xdp,
+    socket_cookie,
+    socket_uid,
+};
+bool may_call(HelperFor who, ProgType type);
+
+enum class PacketUse : u8 {
+    kept,
+    arguments,  // its memory arguments may lie in the packet
+    moved,      // the packet may be elsewhere afterwards: addresses in it are lost
+};
 
 struct HelperProto {
     HelperId id;
     HelperFor who;
     bool gpl_only;
+    bool provided;  // has a body here
+    PacketUse packet;
     RetKind returns;
     std::array<ArgKind, 5> args;
 };
 
-// The helper's contract, or nothing where anybpf does not provide it.
+// The helper's contract, or nothing where it is not known.
 const HelperProto* find_helper(u32 id);
+// Whether programs that call it can run here.
+bool provides_helper(u32 id);
 // "map_lookup_elem"; "unknown" for a number that 6.18 does not have.
 std::string_view helper_name(u32 id);
 std::optional<HelperId> helper_by_name(std::string_view name);

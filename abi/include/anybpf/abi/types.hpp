@@ -47,6 +47,9 @@ constexpr u32 stack_size = 512;  // bytes
 constexpr u32 max_tail_calls = 33;
 constexpr u32 max_loop_iterations = 1U << 23;  // of bpf_loop
 
+// In the log of a program that the verifier accepted and that still cannot be loaded, before the reason.
+constexpr std::string_view cannot_run_here = "accepted, but it cannot run here: ";
+
 // Names in programs, maps and tasks: 15 characters and a NUL.
 constexpr std::size_t name_size = 16;
 
