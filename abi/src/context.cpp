@@ -168,6 +168,13 @@ bool writes_packets(ProgType type) {
            type == ProgType::cgroup_sockopt;
 }
 
+std::optional<u32> packet_addresses_at(ProgType type) {
+    if (type == ProgType::xdp) return sizeof(XdpMd);
+    if (type == ProgType::flow_dissector || (families(type, AttachType{}) & all_of(ContextFamily::skb_packet)) == 0)
+        return std::nullopt;
+    return sizeof(SkBuff);
+}
+
 std::optional<ReturnRange> return_range(ProgType type, AttachType attach) {
     using A = AttachType;
     const auto one_of = [&](auto... types) { return ((attach == types) || ...); };

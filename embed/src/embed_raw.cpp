@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <limits>
 
+#include "anybpf/abi/context.hpp"
 #include "anybpf/abi/uapi.hpp"
 #include "anybpf/embed.hpp"
 #include "engines.hpp"
@@ -327,6 +328,8 @@ std::string_view Program::engine() const { return code_->current.load(std::memor
 Result<u64> Program::run(std::span<const std::byte> context) const {
     if (type_ == abi::ProgType::socket_filter)
         return fail(Errc::invalid_argument, "a socket filter takes a packet", EINVAL);
+    if (abi::packet_addresses_at(type_))
+        return fail(Errc::unsupported, "the context of this program type holds addresses of a packet", EOPNOTSUPP);
     if (context.size() < context_bytes_)
         return fail(Errc::invalid_argument,
                     fmt::format("program '{}' reads {} bytes of context, and there are {}", name_, context_bytes_,

@@ -7,7 +7,9 @@
 #include <optional>
 #include <set>
 
+#include "anybpf/abi/context.hpp"
 #include "anybpf/abi/helper.hpp"
+#include "anybpf/abi/run.hpp"
 #include "anybpf/engine/op.hpp"
 #include "anybpf/isa/decode.hpp"
 #include "fold.hpp"
@@ -115,14 +117,19 @@ Op atomic_op(const Form& form) {
 
 class Lowering {
   public:
-    // map_types: of the program's maps, where they are known.
-    Lowering(std::span<const Insn> insns, const program::Proof& proof, u32 map_count, bool contracts,
-             std::vector<abi::MapType> map_types = {})
-        : insns_(insns),
+    // Of what nobody verified: nothing is known but the instructions.
+    Lowering(std::span<const Insn> insns, const program::Proof& proof, u32 map_count)
+        : insns_(insns), proof_(proof), map_count_(map_count) {}
+    Lowering(const program::Program& program, const program::Proof& proof)
+        : insns_(program.insns),
           proof_(proof),
-          map_count_(map_count),
-          contracts_(contracts),
-          map_types_(std::move(map_types)) {}
+          map_count_(static_cast<u32>(program.maps.size())),
+          contracts_(true),
+          type_(program.type),
+          attach_(program.expected_attach_type) {
+        map_types_.reserve(program.maps.size());
+        for (const program::MapInfo& map : program.maps) map_types_.push_back(map.type);
+    }
     Result<Lowered> run();
 
   private:
@@ -154,6 +161,10 @@ class Lowering {
     Result<i32> target(u32 pc, i64 distance) const;
     Result<u32> subprogram(u32 pc, i64 distance) const;
     Result<LoweredInsn> lower(u32 pc, const Form& form);
+    [[nodiscard]] std::optional<i32> packet_address(u32 pc, const Form& form) const;
+    [[nodiscard]] bool touches_sk_buff(u32 pc) const;
+    [[nodiscard]] isa::Width kept_width(u32 pc, const Form& form) const;
+    [[nodiscard]] i16 kept_offset(u32 pc, const Form& form) const;
     Result<LoweredInsn> lower_wide(u32 pc, const Form& form, LoweredInsn out);
     Result<LoweredInsn> lower_call(u32 pc, const Form& form, LoweredInsn out) const;
     tl::unexpected<Error> refuse(u32 pc, std::string_view what) const {
@@ -163,7 +174,9 @@ class Lowering {
     std::span<const Insn> insns_;
     const program::Proof& proof_;
     u32 map_count_;
-    bool contracts_;
+    bool contracts_ = false;
+    abi::ProgType type_{};
+    abi::AttachType attach_{};
     std::vector<bool> starts_;  // of instructions: false for the second half of a wide one
     std::vector<abi::MapType> map_types_;
     std::vector<bool> targets_;                // of jumps, and the starts of subprograms
@@ -362,6 +375,54 @@ Result<LoweredInsn> Lowering::lower_call(u32 pc, const Form& form, LoweredInsn o
     return refuse(pc, "kernel functions cannot be called");
 }
 
+// Where a load of 32 bits that yields an address of the packet finds it: the context has it as 64 bits, behind what the
+// kernel's struct has.
+std::optional<i32> Lowering::packet_address(u32 pc, const Form& form) const {
+    const auto first = abi::packet_addresses_at(type_);
+    if (!first || proof_.insns[pc].region != program::Region::context) return std::nullopt;
+    const auto yields = abi::context_load(type_, attach_, insns_[pc].off, isa::bytes(form.width));
+    using Y = abi::Yield;
+    const auto at = [&](std::size_t field) { return static_cast<i32>(*first + field); };
+    if (yields == Y::packet) return at(offsetof(abi::PacketAddresses, data));
+    if (yields == Y::packet_end) return at(offsetof(abi::PacketAddresses, data_end));
+    if (yields == Y::packet_meta) return at(offsetof(abi::PacketAddresses, data_meta));
+    return std::nullopt;
+}
+
+// Some words of struct __sk_buff are kept by Linux as fewer bytes: how many, at this offset; 4 elsewhere.
+constexpr std::size_t kept_bytes(std::size_t field) {
+    if (field == offsetof(abi::SkBuff, pkt_type)) return 1;
+    for (const auto one :
+         {offsetof(abi::SkBuff, queue_mapping), offsetof(abi::SkBuff, protocol), offsetof(abi::SkBuff, vlan_tci),
+          offsetof(abi::SkBuff, vlan_proto), offsetof(abi::SkBuff, tc_index), offsetof(abi::SkBuff, tc_classid),
+          offsetof(abi::SkBuff, gso_segs), offsetof(abi::SkBuff, gso_size)})
+        if (field == one) return 2;
+    return 4;
+}
+
+bool Lowering::touches_sk_buff(u32 pc) const {
+    return proof_.insns[pc].region == program::Region::context &&
+           (type_ == abi::ProgType::socket_filter ||
+            (type_ != abi::ProgType::xdp && abi::packet_addresses_at(type_).has_value()));
+}
+
+// Of a store to it: no more than Linux keeps.
+isa::Width Lowering::kept_width(u32 pc, const Form& form) const {
+    if (touches_sk_buff(pc) && form.width == isa::Width::word &&
+        kept_bytes(static_cast<std::size_t>(insns_[pc].off)) == 2)
+        return isa::Width::half;
+    return form.width;
+}
+
+// Of a load from it: where only a part of the word is asked for, Linux looks for it in what it keeps, and where that is
+// no more than the part, gives all of it.
+i16 Lowering::kept_offset(u32 pc, const Form& form) const {
+    const auto off = static_cast<std::size_t>(insns_[pc].off), field = off / 4 * 4;
+    if (touches_sk_buff(pc) && isa::bytes(form.width) < 4 && kept_bytes(field) <= isa::bytes(form.width))
+        return static_cast<i16>(field);
+    return insns_[pc].off;
+}
+
 Result<LoweredInsn> Lowering::lower(u32 pc, const Form& form) {
     const Insn& insn = insns_[pc];
     LoweredInsn out{.op = 0, .dst = insn.dst, .src = insn.src, .off = insn.off, .imm = insn.imm};
@@ -399,13 +460,18 @@ Result<LoweredInsn> Lowering::lower(u32 pc, const Form& form) {
         case Kind::exit:
             return with(Op::exit);
         case Kind::load:
+            if (const auto address = packet_address(pc, form)) {
+                out.off = *address;
+                return with(Op::load_dword);
+            }
+            out.off = kept_offset(pc, form);
             return with(memory_ops(form.width).load);
         case Kind::load_sx:
             return with(memory_ops(form.width).load_sx);
         case Kind::store_imm:
-            return with(memory_ops(form.width).store_imm);
+            return with(memory_ops(kept_width(pc, form)).store_imm);
         case Kind::store:
-            return with(memory_ops(form.width).store);
+            return with(memory_ops(kept_width(pc, form)).store);
         case Kind::atomic:
             out.imm = 0;
             return with(atomic_op(form));
@@ -445,32 +511,20 @@ std::string_view to_string(Op op) {
     return {};
 }
 
-// Types whose context is, where they run here, what the program sees: their loads and stores need no rewriting.
-// (Of programs that were never verified, nobody knows the type.)
+// Types that run here. (Of programs that were never verified, nobody knows the type.)
 bool runs_here(abi::ProgType type) {
     using P = abi::ProgType;
-    return type == P::unspec || type == P::socket_filter || type == P::kprobe || type == P::tracepoint ||
-           type == P::raw_tracepoint || type == P::perf_event;
+    for (const P one : {P::unspec, P::socket_filter, P::kprobe, P::tracepoint, P::raw_tracepoint, P::perf_event, P::xdp,
+                        P::sched_cls, P::sched_act, P::cgroup_skb, P::lwt_in, P::lwt_out, P::lwt_xmit})
+        if (type == one) return true;
+    return false;
 }
 
 Result<Lowered> lower(const program::Program& program, const program::Proof& proof, Constants constants) {
     if (!runs_here(program.type))
         return fail(Errc::unsupported,
                     fmt::format("programs of type {} cannot run here", abi::to_string(program.type)));
-    if (program.type == abi::ProgType::socket_filter)
-        for (u32 pc = 0; pc < program.insns.size(); pc += isa::slots(program.insns[pc])) {
-            const Form form = isa::decode(program.insns[pc]).form;
-            if (pc < proof.insns.size() && proof.insns[pc].reached && form.kind == Kind::call &&
-                form.call == isa::CallKind::helper &&
-                program.insns[pc].imm == static_cast<i32>(abi::HelperId::perf_event_output))
-                return fail(Errc::unsupported,
-                            fmt::format("instruction {}: perf_event_output of packets is not available here", pc));
-        }
-    std::vector<abi::MapType> types;
-    types.reserve(program.maps.size());
-    for (const program::MapInfo& map : program.maps) types.push_back(map.type);
-    auto lowered =
-        ANYBPF_TRY(Lowering(program.insns, proof, static_cast<u32>(program.maps.size()), true, std::move(types)).run());
+    auto lowered = ANYBPF_TRY(Lowering(program, proof).run());
     if (constants == Constants::folded) fold(lowered, program.maps);
     return lowered;
 }
@@ -496,7 +550,7 @@ Result<Lowered> lower_unverified(std::span<const Insn> insns, u32 map_count) {
             proof.subprograms.push_back(
                 {.first = start, .last = last, .stack_bytes = abi::stack_size, .is_callback = false});
     }
-    return Lowering(insns, proof, map_count, false).run();
+    return Lowering(insns, proof, map_count).run();
 }
 
 }  // namespace anybpf::engine

@@ -14,6 +14,7 @@
 #include "arguments_raw.hpp"
 #include "clock.hpp"
 #include "format.hpp"
+#include "packet.hpp"
 #include "task.hpp"
 
 namespace anybpf::helpers {
@@ -21,17 +22,13 @@ namespace {
 
 using abi::Run;
 
-#define ANYBPF_BODY(name)                                                                                          \
-    u64 name([[maybe_unused]] Run& run, [[maybe_unused]] u64 r1, [[maybe_unused]] u64 r2, [[maybe_unused]] u64 r3, \
-             [[maybe_unused]] u64 r4, [[maybe_unused]] u64 r5)
-
 Environment& environment(Run& run) { return *static_cast<Environment*>(run.environment); }
 Thread& thread(Run& run) { return *environment(run).thread; }
 maps::Map& map_at(u64 argument) { return *pointer<maps::Map>(argument); }
 
-constexpr u64 result(i64 value) { return static_cast<u64>(value); }
-
 namespace body {
+
+using namespace helpers::body;
 
 // --- maps
 
@@ -152,14 +149,20 @@ ANYBPF_BODY(trace_vprintk) {
 // --- events
 
 ANYBPF_BODY(perf_event_output) {
-    if ((r3 & ~abi::current_cpu) != 0) return result(-EINVAL);
+    // Programs that see a packet may ask for its first bytes behind their own.
+    constexpr u64 packet_bytes = 0xfffffULL << 32;
+    const bool sees_packet = !run.packet.bytes.empty();
+    if ((r3 & ~(abi::current_cpu | (sees_packet ? packet_bytes : 0))) != 0) return result(-EINVAL);
+    const auto head = packet_head(run, (r3 & packet_bytes) >> 32);
+    if (!head) return result(-EFAULT);
+    r3 &= abi::current_cpu;
     maps::Map& array = map_at(r2);
     const u32 index = r3 == abi::current_cpu ? run.cpu : static_cast<u32>(r3);
     if (index >= array.spec().max_entries) return result(-E2BIG);
     maps::PerfBuffer* buffer = environment(run).host->perf_buffer(array, index);
     if (!buffer) return result(-ENOENT);
     bool wake = false;
-    const int error = buffer->output({pointer<const std::byte>(r4), r5}, run.vcpu, &wake);
+    const int error = buffer->output({pointer<const std::byte>(r4), r5}, run.vcpu, &wake, *head);
     if (wake) environment(run).host->wake(*buffer);
     return result(error);
 }

@@ -3,6 +3,8 @@
 // that describes functions and lines, map references, the verifier; then lowering, the tag, and the file.
 #include <unistd.h>
 
+#include "anybpf/abi/context.hpp"
+#include "anybpf/abi/run.hpp"
 #include "anybpf/base/sha256.hpp"
 #include "anybpf/engine/lower.hpp"
 #include "anybpf/helpers/environment.hpp"
@@ -431,6 +433,8 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     header.btf_id = loading.btf_id;
     header.verified_insns = static_cast<u32>(report.processed);
     header.context_bytes = report.proof.context_bytes;
+    if (const auto at = abi::packet_addresses_at(program.type))
+        header.context_bytes = *at + u32{sizeof(abi::PacketAddresses)};
     header.lowered_count = static_cast<u32>(lowered->insns.size());
     header.map_use_count = static_cast<u32>(lowered->map_uses.size());
     header.subprogram_count = static_cast<u32>(lowered->subprograms.size());

@@ -88,14 +88,14 @@ PerfBuffer::PerfBuffer(std::span<std::byte> memory, u64 size, VcpuTable vcpus)
       own_(overlay<Private>(memory, memory.size() - page_size)),
       vcpus_(vcpus) {}
 
-int PerfBuffer::output(std::span<const std::byte> raw, u32 vcpu, bool* wake) {
+int PerfBuffer::output(std::span<const std::byte> raw, u32 vcpu, bool* wake, std::span<const std::byte> more) {
     *wake = false;
-    const u64 record_size = round_up(raw.size() + sample_overhead, 8);
-    if (raw.size() > 0xffff || record_size > 0xffff) return -E2BIG;
+    const u64 record_size = round_up(raw.size() + more.size() + sample_overhead, 8);
+    if (raw.size() > 0xffff || more.size() > 0xffff || record_size > 0xffff) return -E2BIG;
     int error = -EBUSY;
     if (lock_patiently(own_->lock, vcpus_.lock_word(vcpu), vcpus_, nothing_to_recover,
                        [this](u32) { return &own_->stopped; })) {
-        error = append(raw, record_size);
+        error = append(raw, more, record_size);
         unlock(own_->lock);
     }
     if (error != 0) own_->lost.fetch_add(1, std::memory_order_relaxed);
@@ -104,7 +104,7 @@ int PerfBuffer::output(std::span<const std::byte> raw, u32 vcpu, bool* wake) {
 }
 
 // Under the lock.
-int PerfBuffer::append(std::span<const std::byte> raw, u64 record_size) {
+int PerfBuffer::append(std::span<const std::byte> raw, std::span<const std::byte> more, u64 record_size) {
     const u64 head = page_->data_head.load(std::memory_order_relaxed) & ~u64{7};
     const u64 tail = page_->data_tail.load(std::memory_order_acquire);
     if (own_->next_head.load(std::memory_order_relaxed) == head)
@@ -127,7 +127,8 @@ int PerfBuffer::append(std::span<const std::byte> raw, u64 record_size) {
     put(at, &header, sizeof header);
     put(at + sizeof header, &padded, sizeof padded);
     put(at + sample_overhead, raw.data(), raw.size());
-    put(at + sample_overhead + raw.size(), &nothing, padded - raw.size());
+    put(at + sample_overhead + raw.size(), more.data(), more.size());
+    put(at + sample_overhead + raw.size() + more.size(), &nothing, padded - raw.size() - more.size());
     own_->next_head.store(~u64{0}, std::memory_order_relaxed);  // no position: the pair is never mixed
     own_->next_reported.store(lost, std::memory_order_release);
     own_->next_head.store(at + record_size, std::memory_order_release);

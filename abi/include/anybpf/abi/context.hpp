@@ -3,11 +3,34 @@
 // that it finds there, and may return.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <optional>
 
 #include "anybpf/abi/types.hpp"
 
 namespace anybpf::abi {
+
+// struct __sk_buff and struct xdp_md of <linux/bpf.h>.
+struct SkBuff {
+    u32 len, pkt_type, mark, queue_mapping, protocol, vlan_present, vlan_tci, vlan_proto, priority, ingress_ifindex,
+        ifindex, tc_index;
+    std::array<u32, 5> cb;
+    u32 hash, tc_classid, data, data_end, napi_id, family, remote_ip4, local_ip4;
+    std::array<u32, 4> remote_ip6, local_ip6;
+    u32 remote_port, local_port, data_meta;
+    u64 flow_keys, tstamp;
+    u32 wire_len, gso_segs;
+    u64 sk;
+    u32 gso_size;
+    u8 tstamp_type;
+    std::array<u8, 3> reserved;
+    u64 hwtstamp;
+};
+struct XdpMd {
+    u32 data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex;
+};
+static_assert(sizeof(SkBuff) == 192 && offsetof(SkBuff, data_meta) == 140 && sizeof(XdpMd) == 24);
 
 enum class Yield : u8 { number, packet, packet_meta, packet_end, socket, flow_keys };
 
@@ -22,6 +45,10 @@ bool knows_context(ProgType type);
 // Whether packet loads (LD_ABS, LD_IND) are for the type; whether it may write to a packet that it has addresses in.
 bool loads_packets(ProgType type);
 bool writes_packets(ProgType type);
+
+// Where the context of a program that sees addresses of its packet has them here: behind the kernel's struct, whose own
+// fields of 32 bits hold none. PacketAddresses of run.hpp lies there. Nothing for other types.
+std::optional<u32> packet_addresses_at(ProgType type);
 
 struct ReturnRange {
     i64 least, most;

@@ -23,11 +23,22 @@ struct ThreadIds {
     u32 tid = 0, pid = 0;
 };
 
+// Where a packet is whose bytes a program may touch: behind its context (context.hpp), as 64-bit addresses.
+struct PacketAddresses {
+    u64 data, data_end, data_meta;
+};
+
 // What packet loads (LD_ABS, LD_IND) read.
 struct Packet {
     std::span<const std::byte> bytes;  // from the link-layer header on
     u32 first = 0;    // where offset 0 is: behind the headers that the hook's place has already taken off
     u32 network = 0;  // where the network header starts
+
+    // Of a program that may touch it: its addresses, and the memory that helpers may move them in. Null and empty
+    // otherwise.
+    PacketAddresses* addresses = nullptr;
+    std::span<std::byte> room = {};
+    bool is_frame = false;  // of an XDP program
 };
 
 struct Run {

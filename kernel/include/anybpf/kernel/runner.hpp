@@ -56,7 +56,8 @@ class Runner {
         Series(Runner& runner, const BoundProgram& program, const Cpu& cpu);
         Series(const Series&) = delete;
         Series& operator=(const Series&) = delete;
-        u64 run(const Input& input);  // what the program returns
+        u64 run(const Input& input);                               // what the program returns
+        const abi::Packet& packet() const { return run_.packet; }  // as the run left it
 
       private:
         const engine::AnyEngine& engine_;

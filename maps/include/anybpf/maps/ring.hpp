@@ -56,15 +56,15 @@ class PerfBuffer {
     static Result<> format(std::span<std::byte> memory, u32 data_pages);
     static Result<std::unique_ptr<PerfBuffer>> open(std::span<std::byte> memory, VcpuTable vcpus);
     // One PERF_RECORD_SAMPLE with PERF_SAMPLE_RAW: -ENOSPC when it does not fit (a LOST record follows when there is
-    // room again), -E2BIG, -EBUSY. A reader that sleeps should be woken after each.
-    int output(std::span<const std::byte> raw, u32 vcpu, bool* wake);
+    // room again), -E2BIG, -EBUSY. A reader that sleeps should be woken after each. `more` follows on `raw`.
+    int output(std::span<const std::byte> raw, u32 vcpu, bool* wake, std::span<const std::byte> more = {});
 
   private:
     struct Page;
     struct Private;
     PerfBuffer(std::span<std::byte> memory, u64 size, VcpuTable vcpus);
     void put(u64 at, const void* bytes, u64 size);
-    int append(std::span<const std::byte> raw, u64 record_size);
+    int append(std::span<const std::byte> raw, std::span<const std::byte> more, u64 record_size);
 
     Page* page_;
     std::byte* data_;
