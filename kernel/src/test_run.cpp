@@ -88,15 +88,16 @@ Result<long> Kernel::State::prog_test_run(const Attr& attr) {
         whole =
             ANYBPF_TRY(give(in.data_out, in.data_size_out, packet->packet(), offsetof(uapi::TestRun, data_size_out)));
     ANYBPF_TRY(attr.put(offsetof(uapi::TestRun, duration), static_cast<u32>(std::min<u64>(each, ~0U))));
+    if (!whole) return refuse(ENOSPC, "the packet does not fit");  // and of the context nothing is told
     if (in.ctx_out != 0) {
         const auto words = std::as_bytes(std::span(context));
         const auto bytes = packet ? packet->context()
                            : given.empty()
                                ? std::vector(words.begin(), words.end())
                                : std::vector(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(given.size()));
-        whole = ANYBPF_TRY(give(in.ctx_out, in.ctx_size_out, bytes, offsetof(uapi::TestRun, ctx_size_out))) && whole;
+        whole = ANYBPF_TRY(give(in.ctx_out, in.ctx_size_out, bytes, offsetof(uapi::TestRun, ctx_size_out)));
     }
-    if (!whole) return refuse(ENOSPC, "the output does not fit");
+    if (!whole) return refuse(ENOSPC, "the context does not fit");
     return 0;
 }
 
