@@ -67,7 +67,8 @@ void verify_and_run(std::vector<isa::Insn> insns, abi::ProgType type, bool defec
     const engine::BoundMap maps[] = {{map.data(), values.data(), {values.data(), value_size, 0, 1}},
                                      {map.data(), nullptr}};
     constexpr bool may_leak_pointers = verifier::Options{}.allow_ptr_leaks;
-    fuzzing::OnEveryEngine(*lowered, maps, helpers, values, report.proof.context_bytes).run(may_leak_pointers);
+    fuzzing::OnEveryEngine(*lowered, program.type, maps, helpers, values, report.proof.context_bytes)
+        .run(may_leak_pointers);
 }
 
 }  // namespace

@@ -19,8 +19,9 @@ constexpr u32 value_size = 64;
 
 program::Program read(const u8* data, std::size_t size) {
     program::Program program;
-    constexpr abi::ProgType types[] = {abi::ProgType::kprobe, abi::ProgType::tracepoint, abi::ProgType::raw_tracepoint,
-                                       abi::ProgType::perf_event, abi::ProgType::socket_filter};
+    using P = abi::ProgType;
+    constexpr P types[] = {P::kprobe, P::tracepoint, P::raw_tracepoint, P::perf_event, P::socket_filter,
+                           P::xdp,    P::sched_cls,  P::cgroup_skb,     P::lwt_xmit};
     program.type = types[data[0] % std::size(types)];
     program.gpl_compatible = (data[1] & 1) != 0;
     program.sleepable = (data[1] & 2) != 0;
@@ -52,7 +53,7 @@ void run(const program::Program& program, const program::Proof& proof, bool may_
                                      {value, nullptr},
                                      {value, nullptr},
                                      {value, nullptr}};
-    fuzzing::OnEveryEngine(*lowered, maps, helpers, value, std::max<std::size_t>(proof.context_bytes, 8))
+    fuzzing::OnEveryEngine(*lowered, program.type, maps, helpers, value, std::max<std::size_t>(proof.context_bytes, 8))
         .run(may_leak_pointers);
 }
 
