@@ -283,7 +283,7 @@ TEST_F(Embed, TheVerifierExplains) {
         EXPECT_NE(refused.error().message.find(words), std::string::npos)
             << words << " in: " << refused.error().message;
     EXPECT_FALSE(machine.load({.name = "empty"}).has_value());
-    EXPECT_FALSE(machine.load({.name = "type", .type = abi::ProgType::xdp, .insns = code("r0 = 0\nexit")}).has_value());
+    EXPECT_FALSE(machine.load({.name = "type", .type = abi::ProgType::cgroup_sock, .insns = code("r0 = 0\nexit")}).has_value());
     EXPECT_FALSE(machine.create_map({"none", abi::MapType::hash, 0, 8, 1}).has_value());
 }
 
