@@ -145,8 +145,9 @@ constexpr u64 max_sk_buff = (4096 << 2) - 320;  // SKB_MAX_ALLOC
 std::optional<std::span<const std::byte>> packet_head(const Run& run, u64 count) {
     const abi::PacketAddresses* at = run.packet.addresses;
     if (at == nullptr) {
-        if (count > run.packet.bytes.size() - std::min<u64>(run.packet.first, run.packet.bytes.size())) return {};
-        return run.packet.bytes.subspan(run.packet.first, count);
+        const auto seen = run.packet.bytes.subspan(std::min<u64>(run.packet.first, run.packet.bytes.size()));
+        if (count > seen.size()) return {};
+        return seen.first(count);
     }
     if (count > at->data_end - at->data) return {};
     return std::span(pointer<const std::byte>(at->data), count);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What an application and the programs that `anybpf build` made for it say to each other. A program is a function
  *     uint64_t NAME(void *ctx, struct anybpf_host *host);
- * which returns the program's r0. Everything else that the program uses comes from the host. One host serves one run at
- * a time; threads each have their own, over the same tables, which do not change while a program runs.
+ * which returns the program's r0. Of a program that has addresses of its packet (XDP, traffic control, cgroup_skb,
+ * LWT), ctx is a struct xdp_md or __sk_buff with three numbers of 64 bits behind it: where the packet begins, where it
+ * ends, and where its metadata begins. Everything else that the program uses comes from the host. One host serves one
+ * run at a time; threads each have their own, over the same tables, which do not change while a program runs.
  */
 #ifndef ANYBPF_HOST_H
 #define ANYBPF_HOST_H
