@@ -193,7 +193,11 @@ Result<u32> Loading::use_map(u64 fd) {
                           .max_entries = spec.max_entries,
                           .flags = spec.flags,
                           .name = std::string(spec.name.data(), ::strnlen(spec.name.data(), spec.name.size())),
-                          .frozen = {}};
+                          .frozen = {},
+                          .btf = {},
+                          .btf_key_type_id = spec.btf_key_type_id,
+                          .btf_value_type_id = spec.btf_value_type_id};
+    if (spec.btf_id != 0) info.btf = ANYBPF_TRY(state.btf_by_id(spec.btf_id));
     if (mapped->map->frozen() && (spec.flags & abi::map_rdonly_prog) != 0 && mapped->map->values() != nullptr)
         info.frozen = std::span(mapped->map->values(), std::size_t{spec.value_size} * spec.max_entries);
     if (program.sleepable && (spec.type == MapType::prog_array || spec.type == MapType::perf_event_array))

@@ -25,6 +25,10 @@ struct MapInfo {
     // The contents of a map that is frozen and read-only for programs (.rodata): loads from it are constants. Empty
     // otherwise.
     std::span<const std::byte> frozen;
+    // Describes key and value, where locks, timers and pointers in values are found; null without.
+    std::shared_ptr<const btf::Btf> btf = {};
+    u32 btf_key_type_id = 0, btf_value_type_id = 0;
+    std::shared_ptr<const MapInfo> inner = {};  // of a map of maps: what each of its maps is like
 };
 
 struct FuncInfo {
@@ -52,8 +56,12 @@ struct Program {
     std::vector<isa::Insn> insns;
     std::vector<MapInfo> maps;
     std::vector<FuncInfo> funcs;
-    std::vector<LineInfo> lines;          // sorted by insn
-    std::shared_ptr<const btf::Btf> btf;  // of the program; null without
+    std::vector<LineInfo> lines;               // sorted by insn
+    std::shared_ptr<const btf::Btf> btf = {};  // of the program; null without
+    // Of the kernel that the program is for: what typed pointers, kfuncs, ksyms and attach_btf_id are in. Null without.
+    std::shared_ptr<const btf::Btf> kernel_btf = {};
+    // A type of kernel_btf: the function of fentry, the typedef of tp_btf, the struct of struct_ops.
+    u32 attach_btf_id = 0;
 };
 
 }  // namespace anybpf::program
