@@ -13,8 +13,9 @@ namespace anybpf::cli {
 
 struct VerifyOptions {
     std::string program, only;
+    std::string btf;  // a file with the kernel's types; "anybpf": our own; empty: the running kernel's where it has any
     std::vector<std::string> clang;
-    bool log = false, json = false, verbose = false;
+    bool log = false, json = false, verbose = false, unprivileged = false;
     Where where = Where::user;
 };
 Outcome<int> verify(const VerifyOptions& options);

@@ -34,8 +34,9 @@ tl::unexpected<Failure> stop(const ObjectFile& file, const object::Failure& fail
 
 Outcome<Loaded> open_object(const ObjectFile& file, const LoadOptions& options, const LibbpfLog& log) {
     CLI_TRY(check_sections(file));
-    auto opened =
-        object::open(file.bytes(), {.only = options.only, .log_level = options.log_level, .name = options.name}, log);
+    auto opened = object::open(
+        file.bytes(),
+        {.only = options.only, .log_level = options.log_level, .fill_in = options.fill_in, .name = options.name}, log);
     if (!opened) return stop(file, opened.error());
     return std::move(*opened);
 }

@@ -16,7 +16,8 @@ struct LoadOptions {
     std::string only;   // load this program alone
     u32 log_level = 0;  // of the verifier's log
     bool verbose = false;
-    std::string name;  // of the object, where the file's is a temporary one's
+    bool fill_in = false;  // as object::OpenOptions
+    std::string name;      // of the object, where the file's is a temporary one's
 };
 
 // open: sections are checked, nothing is loaded yet. load: Exit::refused with the verifier's message,

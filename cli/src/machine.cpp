@@ -10,9 +10,12 @@
 #include <cerrno>
 
 #include "anybpf/agent/environment.hpp"
+#include "anybpf/btf/btf.hpp"
+#include "anybpf/helpers/task.hpp"
 #include "anybpf/hooks/syscall.hpp"
 #include "anybpf/kernel/kernel.hpp"
 #include "anybpf/preload/preload.hpp"
+#include "object_file.hpp"
 #include "paths.hpp"
 
 namespace anybpf::cli {
@@ -39,6 +42,20 @@ Outcome<Machine> Machine::open(Where where) {
     machine.user_ = std::make_unique<User>();
     machine.user_->kernel = std::move(*kernel);
     machine.user_->interposition = preload::install(*machine.user_->kernel);
+    return machine;
+}
+
+// The file is read before ours stands in its place.
+Outcome<Machine> Machine::open_to_judge(Where where, const std::string& btf, bool unprivileged) {
+    if (where == Where::kernel) return open(where);
+    constexpr const char* of_running_kernel = "/sys/kernel/btf/vmlinux";
+    const std::string path = btf.empty() && ::access(of_running_kernel, R_OK) == 0 ? of_running_kernel : btf;
+    const bool own = path.empty() || path == "anybpf";
+    const auto bytes = own ? std::vector<std::byte>() : CLI_TRY(read_file(path));
+    auto types = btf::Btf::parse(own ? helpers::own_vmlinux_btf() : std::span<const std::byte>(bytes));
+    if (!types) return stop(Exit::truncated, fmt::format("{}: {}", path, types.error().message));
+    auto machine = CLI_TRY(open(where));
+    machine.kernel()->judge_for(std::move(*types), unprivileged);
     return machine;
 }
 

@@ -18,6 +18,8 @@ namespace anybpf::cli {
 class Machine {
   public:
     static Outcome<Machine> open(Where where);
+    // The same for programs that are judged and not run, for the kernel with these types (VerifyOptions::btf).
+    static Outcome<Machine> open_to_judge(Where where, const std::string& btf, bool unprivileged);
     Machine(Machine&& other) noexcept;
     ~Machine();
 

@@ -184,9 +184,18 @@ void add_verify(CLI::App& app, const Words& words, Action& action) {
                 "  anybpf verify my.bpf.c\n"
                 "  anybpf verify my.o --prog count --log       with the verifier's walk\n"
                 "  anybpf verify --json my.o | jq '.[].verdict'\n"
+                "  anybpf verify --btf vmlinux-6.6.btf my.o    for the kernel with these types\n"
                 "  anybpf verify --on kernel my.o              what the machine's own verifier says\n");
     verify_app->add_option("FILE", options->program, "An object or a .bpf.c file")->required();
     verify_app->add_option("--prog", options->only, "This program only")->option_text("NAME");
+    verify_app
+        ->add_option(
+            "--btf", options->btf,
+            "The types of the kernel to verify for, as BTF; 'anybpf': those that programs see here. The running "
+            "kernel's where it publishes them")
+        ->option_text("FILE");
+    verify_app->add_flag("--unprivileged", options->unprivileged,
+                         "By the rules for loads without CAP_PERFMON: addresses stay inside of the program");
     verify_app->add_flag("--log", options->log, "Print the verifier's log (with -v: the state at each instruction)");
     verify_app->add_flag(
         "--json", options->json,

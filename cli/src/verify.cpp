@@ -41,6 +41,12 @@ std::string last_source_line(const std::string& log) {
     return fmt::format("{}: {}", place, text);
 }
 
+// Some machines permit these to nobody.
+bool attached_by_btf(const bpf_program* program) {
+    const auto type = bpf_program__type(program);
+    return type == BPF_PROG_TYPE_TRACING || type == BPF_PROG_TYPE_LSM || type == BPF_PROG_TYPE_EXT;
+}
+
 Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, const VerifyOptions& options,
                        LibbpfLog& said) {
     constexpr u32 statistics = 4, walk = 1;
@@ -49,15 +55,20 @@ Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, cons
     for (const bool again : {false, true}) {
         const u32 level = statistics | (options.log || again ? walk : 0) | (options.log && options.verbose ? 2U : 0U);
         auto loaded = CLI_TRY(open_object(
-            file, {.only = symbol.name, .log_level = level, .verbose = options.verbose, .name = file.name()}, said));
+            file,
+            {.only = symbol.name, .log_level = level, .verbose = options.verbose, .fill_in = true, .name = file.name()},
+            said));
         bpf_program* program = bpf_object__find_program_by_name(loaded.object(), symbol.name.c_str());
         verdict.type = abi::to_string(static_cast<abi::ProgType>(bpf_program__type(program)));
         const auto start = std::chrono::steady_clock::now();
         const auto result = load_object(loaded, file, said);
         const auto time = std::chrono::steady_clock::now() - start;
         verdict.log = loaded.log(program);
-        // What is no verdict (a map, a permission) is the end.
-        if (!result && result.error().exit != Exit::refused) return tl::make_unexpected(result.error());
+        // What is no verdict (a map, a permission) is the end. That libbpf does not find what the program attaches to
+        // or calls is one.
+        const bool loader = !result && (result.error().exit == Exit::failed ||
+                                        (result.error().exit == Exit::not_permitted && attached_by_btf(program)));
+        if (!result && !loader && result.error().exit != Exit::refused) return tl::make_unexpected(result.error());
         // Whether the program could run here is no part of the verdict.
         const auto lacks = verdict.log.find(abi::cannot_run_here);
         verdict.accepted = result.has_value() || lacks != std::string::npos;
@@ -73,6 +84,10 @@ Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, cons
         verdict.peak_states = number_after(verdict.log, "peak_states ");
         if (verdict.accepted) break;
         // A refusal is looked at once more with the walk in the log, for its source line.
+        if (loader) {
+            verdict.message = result.error().message;
+            break;
+        }
         verdict.message = shorten_verifier_log(verdict.log);
         if (again || options.log) verdict.line = last_source_line(verdict.log);
         if (options.log) break;
@@ -85,7 +100,7 @@ Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, cons
 Outcome<int> verify(const VerifyOptions& options) {
     const auto file = CLI_TRY(ObjectFile::of_program(options.program, options.clang));
     CLI_TRY(check_sections(file));
-    const auto machine = CLI_TRY(Machine::open(options.where));
+    const auto machine = CLI_TRY(Machine::open_to_judge(options.where, options.btf, options.unprivileged));
     LibbpfLog said(options.verbose);
     bool refused = false, found = false;
     Json list = Json::array();

@@ -74,7 +74,8 @@ Result<> lookup(const MappedMap& mapped, maps::VcpuTable vcpus, std::span<const 
 Result<long> Kernel::State::map_create(const Attr& attr) {
     const auto in = ANYBPF_TRY(attr.as<uapi::MapCreate>());
     const u32 flags = in.map_flags & ~uapi::flag_token_fd;
-    if (in.btf_vmlinux_value_type_id != 0 || (in.btf_key_type_id != 0 && in.btf_value_type_id == 0))
+    const bool outline = judging && !maps::provides(static_cast<MapType>(in.map_type));
+    if ((in.btf_vmlinux_value_type_id != 0 && !outline) || (in.btf_key_type_id != 0 && in.btf_value_type_id == 0))
         return refuse(EINVAL, "the BTF types of a map's key and value do not go together");
     const auto type = static_cast<MapType>(in.map_type);
     if (type != MapType::bloom_filter && type != MapType::arena && in.map_extra != 0)
@@ -89,11 +90,13 @@ Result<long> Kernel::State::map_create(const Attr& attr) {
                           .flags = flags,
                           .name = in.map_name,
                           .btf_key_type_id = in.btf_key_type_id,
-                          .btf_value_type_id = in.btf_value_type_id};
+                          .btf_value_type_id = in.btf_value_type_id,
+                          .outline = outline};
     const auto vcpus = ANYBPF_TRY(root.vcpus());
     const std::size_t size = ANYBPF_TRY(maps::Map::file_size(spec, vcpus.count()));
-    if (in.map_ifindex != 0 || (in.map_flags & (uapi::flag_token_fd | uapi::flag_vtype_btf_obj_fd)) != 0 ||
-        in.excl_prog_hash != 0 || in.excl_prog_hash_size != 0)
+    if (in.map_ifindex != 0 || (in.map_flags & uapi::flag_token_fd) != 0 ||
+        ((in.map_flags & uapi::flag_vtype_btf_obj_fd) != 0 && !outline) || in.excl_prog_hash != 0 ||
+        in.excl_prog_hash_size != 0)
         return refuse(EINVAL, "maps of devices, tokens and other objects' types are not supported");
     if (!name_is_good(in.map_name))
         return refuse(EINVAL, "the map's name has other characters than letters, digits, '_' and '.'");
@@ -103,7 +106,12 @@ Result<long> Kernel::State::map_create(const Attr& attr) {
         made.btf_id = ANYBPF_TRY(find(in.btf_fd, ObjectKind::btf));
         btf_handle = ANYBPF_TRY(keep(in.btf_fd));
         const auto types = ANYBPF_TRY(btf_by_id(made.btf_id));
-        ANYBPF_TRY(check_types(*types, made));
+        if (!outline) ANYBPF_TRY(check_types(*types, made));
+    }
+    std::shared_ptr<const program::MapInfo> inside;
+    if (outline && (type == MapType::array_of_maps || type == MapType::hash_of_maps)) {
+        const auto mapped = ANYBPF_TRY(map_by_fd(in.inner_map_fd));
+        inside = std::make_shared<const program::MapInfo>(ANYBPF_TRY(describe(*mapped->map)));
     }
 
     Birth birth = ANYBPF_TRY(root.begin(ObjectKind::map, size));
@@ -116,6 +124,7 @@ Result<long> Kernel::State::map_create(const Attr& attr) {
     if (made.btf_id != 0)
         ANYBPF_TRY(root.link_beside("map-" + std::to_string(object.id) + ".btf", {ObjectKind::btf, made.btf_id}));
     if (type == MapType::ringbuf) ANYBPF_TRY(root.make_wake(object));
+    if (inside != nullptr) inner.with([&](auto& table) { table[object.id] = std::move(inside); });
     // The descriptor may do less than the file.
     if ((flags & (abi::map_rdonly | abi::map_wronly)) != 0) {
         const int access = (flags & abi::map_rdonly) != 0 ? O_RDONLY : O_WRONLY;
@@ -124,6 +133,25 @@ Result<long> Kernel::State::map_create(const Attr& attr) {
     }
     born();
     return file.release();
+}
+
+Result<program::MapInfo> Kernel::State::describe(const maps::Map& map) {
+    const auto& spec = map.spec();
+    program::MapInfo info{.id = map.id(),
+                          .type = spec.type,
+                          .key_size = spec.key_size,
+                          .value_size = spec.value_size,
+                          .max_entries = spec.max_entries,
+                          .flags = spec.flags,
+                          .name = std::string(spec.name.data(), ::strnlen(spec.name.data(), spec.name.size())),
+                          .frozen = {},
+                          .btf_key_type_id = spec.btf_key_type_id,
+                          .btf_value_type_id = spec.btf_value_type_id};
+    if (spec.btf_id != 0) info.btf = ANYBPF_TRY(btf_by_id(spec.btf_id));
+    inner.with([&](const auto& table) {
+        if (const auto at = table.find(map.id()); at != table.end()) info.inner = at->second;
+    });
+    return info;
 }
 
 // ------------------------------------------------------------------------------------------------ one element

@@ -186,18 +186,7 @@ Result<u32> Loading::use_map(u64 fd) {
     handles.push_back(ANYBPF_TRY(state.keep(fd)));
     auto mapped = ANYBPF_TRY(state.map_by_id(*id));
     const auto& spec = mapped->map->spec();
-    program::MapInfo info{.id = *id,
-                          .type = spec.type,
-                          .key_size = spec.key_size,
-                          .value_size = spec.value_size,
-                          .max_entries = spec.max_entries,
-                          .flags = spec.flags,
-                          .name = std::string(spec.name.data(), ::strnlen(spec.name.data(), spec.name.size())),
-                          .frozen = {},
-                          .btf = {},
-                          .btf_key_type_id = spec.btf_key_type_id,
-                          .btf_value_type_id = spec.btf_value_type_id};
-    if (spec.btf_id != 0) info.btf = ANYBPF_TRY(state.btf_by_id(spec.btf_id));
+    program::MapInfo info = ANYBPF_TRY(state.describe(*mapped->map));
     if (mapped->map->frozen() && (spec.flags & abi::map_rdonly_prog) != 0 && mapped->map->values() != nullptr)
         info.frozen = std::span(mapped->map->values(), std::size_t{spec.value_size} * spec.max_entries);
     if (program.sleepable && (spec.type == MapType::prog_array || spec.type == MapType::perf_event_array))
@@ -364,7 +353,8 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     if (in.insn_cnt == 0 || in.insn_cnt > max_insns) return refuse(E2BIG, "a program has 1 to 1000000 instructions");
     const auto type = static_cast<abi::ProgType>(in.prog_type);
     if (in.attach_prog_fd != 0) return refuse(EINVAL, "programs cannot be attached to programs here");
-    if (in.attach_btf_id != 0) return refuse(EINVAL, "attaching by BTF (fentry, tp_btf, lsm) is not supported");
+    if (in.attach_btf_id != 0 && kernel_btf == nullptr)
+        return refuse(EINVAL, "attaching by BTF (fentry, tp_btf, lsm) is not supported");
     if (!attach_type_is_good(type, in.expected_attach_type))
         return refuse(EINVAL, "the expected attach type does not go with the program type");
 
@@ -384,6 +374,8 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     program.type = type;
     program.expected_attach_type = static_cast<abi::AttachType>(in.expected_attach_type);
     program.sleepable = (in.prog_flags & uapi::prog_sleepable) != 0;
+    program.kernel_btf = kernel_btf;
+    program.attach_btf_id = in.attach_btf_id;
 
     const auto tag = tag_of(program.insns);
     const Log log{.level = in.log_level, .size = in.log_size, .buffer = in.log_buf};
@@ -398,6 +390,7 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
         ANYBPF_TRY(loading.resolve_maps());
         report = verifier::verify(program, {
                                                .log_level = log.level & ~uapi::log_fixed,
+                                               .allow_ptr_leaks = !unprivileged,
                                            });
         if (!report.accepted) {
             // Behind the kernel's own text, which tools parse, what a person wants to know.
@@ -406,11 +399,17 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
             return refuse(errno_of(report.diagnostic.what), verifier::message(report.diagnostic, program));
         }
         loading.log += report.log;
-        lowered = engine::lower(program, report.proof);
         // The rules of the kernel are satisfied; that this machine lacks what the program needs is another matter,
         // which `anybpf verify` tells from a refusal by these words.
-        if (!lowered) return loading.say(EOPNOTSUPP, std::string(abi::cannot_run_here) + lowered.error().message);
-        return {};
+        const auto lacks = [&](const std::string& what) {
+            return loading.say(EOPNOTSUPP, std::string(abi::cannot_run_here) + what);
+        };
+        if (program.attach_btf_id != 0) return lacks("programs are not attached by BTF");
+        for (const auto& mapped : loading.maps)
+            if (const auto& spec = mapped->map->spec(); spec.outline)
+                return lacks("there are no maps of type " + std::string(abi::to_string(spec.type)));
+        lowered = engine::lower(program, report.proof);
+        return lowered ? Result<>() : lacks(lowered.error().message);
     }();
     u32 true_size = 0;
     const auto logged = log.finish(loading.log, true_size);

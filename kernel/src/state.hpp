@@ -9,6 +9,7 @@
 #include "anybpf/base/guarded.hpp"
 #include "anybpf/btf/btf.hpp"
 #include "anybpf/kernel/kernel.hpp"
+#include "anybpf/program/program.hpp"
 #include "attr.hpp"
 
 namespace anybpf::kernel {
@@ -45,8 +46,11 @@ struct Kernel::State {
     Guarded<std::map<u32, std::shared_ptr<const MappedMap>>>
         maps;  // mapped here; memory of the dead goes in forget_dead()
     Guarded<std::map<u32, std::shared_ptr<const btf::Btf>>> btfs;
-    Guarded<std::map<u64, Fd>> wakes;  // by kind and id
-    Guarded<bool> attaching;           // held while a perf event's file changes
+    bool judging = false, unprivileged = false;  // judge_for() was called
+    std::shared_ptr<const btf::Btf> kernel_btf;
+    Guarded<std::map<u32, std::shared_ptr<const program::MapInfo>>> inner;  // of maps of maps, by id
+    Guarded<std::map<u64, Fd>> wakes;                                       // by kind and id
+    Guarded<bool> attaching;                                                // held while a perf event's file changes
     Guarded<std::string> last_error;
 
     // --- descriptors and objects (state.cpp)
@@ -74,6 +78,7 @@ struct Kernel::State {
     Result<long> map_freeze(const Attr& attr);
     Result<long> map_batch(const Attr& attr, abi::uapi::Command command);
     // One element, with what descriptors mean in arrays of objects.
+    Result<program::MapInfo> describe(const maps::Map& map);  // for the verifier
     Result<> update_element(const MappedMap& mapped, std::span<const std::byte> key, std::span<const std::byte> value,
                             u64 flags);
     Result<> delete_element(const MappedMap& mapped, std::span<const std::byte> key);

@@ -21,7 +21,7 @@ Result<Mapping> map_file(int fd) {
     if (::syscall(SYS_pread64, fd, words.data(), sizeof words, size - page_size) != sizeof words)
         return fail_errno("read of a map's header");
     const auto type = static_cast<abi::MapType>(words[offsetof(MapHeader, type) / sizeof(u32)]);
-    if (words[0] != map_magic || type != abi::MapType::ringbuf)
+    if (words[0] != map_magic || type != abi::MapType::ringbuf || size == page_size)
         return Mapping::shared(fd, size, Access::read_write);  // a wrong magic number is Map::open's to name
 
     // consumer page, producer page, data, data again, what follows the data

@@ -16,6 +16,10 @@ constexpr u64 max_file_size = u64{1} << 36;
 Result<u64> body_bytes(const Spec& spec, u32 vcpus) {
     if (vcpus == 0 || vcpus > VcpuTable::max_slots)
         return refuse("a map needs between 1 and 4095 virtual CPUs", EINVAL);
+    constexpr u32 max_outline = 1U << 26;
+    if (spec.outline && (spec.key_size > max_outline || spec.value_size > max_outline))
+        return refuse("keys and values of a map have at most 64 MiB", E2BIG);
+    if (spec.outline) return 0;
     if (!access_is_sound(spec.flags)) return refuse("map flags forbid reading and writing at once", EINVAL);
     switch (static_cast<u32>(spec.type)) {
         case static_cast<u32>(abi::MapType::array):
@@ -38,6 +42,12 @@ Result<u64> body_bytes(const Spec& spec, u32 vcpus) {
 bool is_percpu(abi::MapType type) { return type == abi::MapType::percpu_array || type == abi::MapType::percpu_hash; }
 }  // namespace
 
+bool provides(abi::MapType type) {
+    using enum abi::MapType;
+    return type == array || type == percpu_array || type == prog_array || type == perf_event_array || type == hash ||
+           type == percpu_hash || type == ringbuf;
+}
+
 tl::unexpected<Error> refuse(std::string message, int error) {
     const auto code = error == EINVAL ? Errc::invalid_argument : Errc::too_big;
     return fail(code, std::move(message), error);
@@ -55,9 +65,11 @@ Result<> Map::format(std::span<std::byte> memory, const Spec& spec, u32 id, u32 
     if (memory.size() != size)
         return fail(Errc::invalid_argument, "a map's memory has " + std::to_string(memory.size()) +
                                                 " bytes in place of " + std::to_string(size));
-    if (spec.type == abi::MapType::hash || spec.type == abi::MapType::percpu_hash) format_hash(memory, spec, vcpus);
+    if (!spec.outline && (spec.type == abi::MapType::hash || spec.type == abi::MapType::percpu_hash))
+        format_hash(memory, spec, vcpus);
     auto* header = overlay<MapHeader>(memory, size - page_size);
     header->version = map_version;
+    header->outline = spec.outline ? 1 : 0;
     header->id = id;
     header->type = static_cast<u32>(spec.type);
     header->key_size = spec.key_size;
@@ -92,6 +104,7 @@ Result<std::unique_ptr<Map>> Map::open(std::span<std::byte> memory, VcpuTable vc
     spec.btf_value_type_id = header->btf_value_type_id;
     spec.name = header->name;
     spec.name.back() = 0;
+    spec.outline = header->outline != 0;
     std::atomic_signal_fence(std::memory_order_seq_cst);
 
     if (magic != map_magic) return fail(Errc::malformed, "not a map's file: wrong magic number");
@@ -100,12 +113,13 @@ Result<std::unique_ptr<Map>> Map::open(std::span<std::byte> memory, VcpuTable vc
     if (slots != vcpus.count())
         return fail(Errc::malformed, "a map's file has " + std::to_string(slots) + " virtual CPUs, the table " +
                                          std::to_string(vcpus.count()));
-    const std::size_t twice = spec.type == abi::MapType::ringbuf ? spec.max_entries : 0;
+    const std::size_t twice = spec.type == abi::MapType::ringbuf && !spec.outline ? spec.max_entries : 0;
     const auto size = ANYBPF_TRY(file_size(spec, slots));
     if (memory.size() != size + twice)
         return fail(Errc::truncated, "a map's mapped file has " + std::to_string(memory.size()) +
                                          " bytes in place of " + std::to_string(size + twice));
     const Place place{memory, vcpus, header};
+    if (spec.outline) return open_outline(spec, id, place);
     if (spec.type == abi::MapType::array) return open_array(spec, id, place);
     if (spec.type == abi::MapType::percpu_array) return open_percpu_array(spec, id, place);
     if (spec.type == abi::MapType::ringbuf) return open_ringbuf(spec, id, place);

@@ -14,7 +14,8 @@ constexpr u16 map_version = 1;
 // At the start of the file's last page.
 struct MapHeader {
     u32 magic;
-    u16 version, reserved;
+    u16 version;
+    u16 outline;  // 1: Spec::outline
     u32 id, type, key_size, value_size, max_entries, flags;
     u32 btf_id, btf_key_type_id, btf_value_type_id;
     u32 vcpus;
@@ -70,6 +71,7 @@ std::unique_ptr<Map> open_percpu_array(const Spec& spec, u32 id, const Place& pl
 std::unique_ptr<Map> open_object_array(const Spec& spec, u32 id, const Place& place);
 std::unique_ptr<Map> open_hash(const Spec& spec, u32 id, const Place& place);
 std::unique_ptr<Map> open_ringbuf(const Spec& spec, u32 id, const Place& place);
+std::unique_ptr<Map> open_outline(const Spec& spec, u32 id, const Place& place);
 
 // What all arrays have: an index as key.
 class IndexedMap : public Map {

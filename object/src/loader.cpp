@@ -3,6 +3,7 @@
 
 #include <bpf/btf.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdarg>
@@ -18,6 +19,20 @@ namespace {
 LibbpfLog* current_log = nullptr;  // libbpf_set_print takes a function without context
 
 constexpr u32 log_size = 4U << 20;
+
+// Gives maps what loading programs often set when they run: entries, and the length of a stack trace. Nothing is
+// pinned.
+void fill_in_map(bpf_map* map) {
+    const auto type = static_cast<abi::MapType>(bpf_map__type(map));
+    using enum abi::MapType;
+    bpf_map__set_pin_path(map, nullptr);
+    if (type == stack_trace && bpf_map__value_size(map) == 0) bpf_map__set_value_size(map, 127 * sizeof(u64));
+    const bool without = type == sk_storage || type == inode_storage || type == task_storage || type == cgrp_storage ||
+                         type == cgroup_storage || type == percpu_cgroup_storage;
+    if (without || bpf_map__max_entries(map) != 0) return;
+    const bool ring = type == ringbuf || type == user_ringbuf;
+    bpf_map__set_max_entries(map, ring ? static_cast<u32>(::sysconf(_SC_PAGESIZE)) : 1);
+}
 
 }  // namespace
 
@@ -106,6 +121,8 @@ Outcome<Loaded> open(std::span<const std::byte> bytes, const OpenOptions& option
         return stop(error == ENOMEM ? Trouble::no_memory : Trouble::unreadable,
                     fmt::format("libbpf cannot read it: {} ({})", log.last_complaint(), std::strerror(error)));
     }
+    bpf_map* map = nullptr;
+    if (options.fill_in) bpf_object__for_each_map(map, loaded.object_.get()) fill_in_map(map);
     bool found = options.only.empty();
     std::vector<std::string> names;
     bpf_program* program = nullptr;

@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "anybpf/base/assert.hpp"
+#include "anybpf/btf/btf.hpp"
 #include "anybpf/helpers/task.hpp"
 #include "anybpf/preload/preload.hpp"
 
@@ -65,8 +66,9 @@ Answering::~Answering() { answering = false; }
 Interposer::Interposer(kernel::Kernel& kernel) : kernel_(kernel) {
     const auto vcpus = kernel_.root().vcpus();
     facts_.possible_cpus = vcpus ? vcpus->count() : maps::VcpuTable::default_slots;
-    facts_.vmlinux_btf = [] {
-        const auto bytes = helpers::own_vmlinux_btf();
+    facts_.vmlinux_btf = [this] {
+        const auto types = kernel_.kernel_btf();
+        const auto bytes = types ? types->bytes() : helpers::own_vmlinux_btf();
         return std::string(std::bit_cast<const char*>(bytes.data()), bytes.size());
     };
 }

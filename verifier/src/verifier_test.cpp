@@ -42,6 +42,9 @@ const std::string reserved = R"(
 )";
 const std::string submitted = "\nr1 = r6\nr2 = 0\ncall ringbuf_submit\n";
 
+// The stricter rules: each finding has a case.
+const Options unprivileged{.allow_ptr_leaks = false};
+
 void with_btf(program::Program& program, Options&) { add_btf(program); }
 
 // LD_ABS and LD_IND.
@@ -922,7 +925,7 @@ TEST(Verdict, is_what_it_should_be) {
     for (const Case& one : cases()) {
         SCOPED_TRACE(one.name);
         program::Program program = program_of(one.text, one.type);
-        Options options;
+        Options options = unprivileged;
         if (one.adjust) one.adjust(program, options);
         const Report report = verify(program, options);
         EXPECT_EQ(to_string(report.diagnostic.what), to_string(one.expected)) << explain(report, program);
@@ -935,7 +938,7 @@ TEST(Verdict, is_what_it_should_be) {
 TEST(Verdict, does_not_depend_on_the_log) {
     for (const Case& one : cases()) {
         program::Program program = program_of(one.text, one.type);
-        Options options;
+        Options options = unprivileged;
         if (one.adjust) one.adjust(program, options);
         options.max_insns = std::min<u64>(options.max_insns, 20'000);
         const Report quiet = verify(program, options);
@@ -1073,7 +1076,7 @@ TEST(Walk, hands_down_what_mattered) {
             const auto one = program(third);
             Structure structure;
             Report report;
-            const Options options;
+            const Options options = unprivileged;
             ASSERT_FALSE(analyse(one, structure));
             Walker walker(one, options, structure, report);
             walker.remember_all = remember_all;

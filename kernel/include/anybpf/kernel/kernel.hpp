@@ -13,6 +13,10 @@
 #include "anybpf/engine/any.hpp"
 #include "anybpf/kernel/root.hpp"
 
+namespace anybpf::btf {
+class Btf;
+}
+
 namespace anybpf::kernel {
 
 class Kernel {
@@ -57,6 +61,12 @@ class Kernel {
                                                        std::span<const engine::BoundMap> maps,
                                                        const abi::HelperBodies* helpers);
     void set_compiler(Compile compile);
+
+    // From now on programs are judged, for the kernel with these types (null: none are known), and may be what cannot
+    // run here: maps of types that have no contents here are only outlines, and programs may be attached by BTF.
+    // Unprivileged: by the rules for loads without CAP_PERFMON. Call it before the first command.
+    void judge_for(std::shared_ptr<const btf::Btf> kernel_btf, bool unprivileged);
+    std::shared_ptr<const btf::Btf> kernel_btf() const;  // as given; null without
 
     // The lines that /proc/self/fdinfo/<fd> has for such an object ("map_type:\t2\n...").
     std::string fdinfo(int fd);

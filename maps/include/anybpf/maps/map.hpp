@@ -23,6 +23,8 @@ struct Spec {
     u32 key_size = 0, value_size = 0, max_entries = 0, flags = 0;
     std::array<char, abi::name_size> name{};
     u32 btf_id = 0, btf_key_type_id = 0, btf_value_type_id = 0;  // BTF object and types for printing; 0 without
+    // Only what the verifier must know of it, for a type that has no contents here; no program that uses it can run.
+    bool outline = false;
 };
 
 // A map's file as Map::open wants it: the whole file, and the data of a RINGBUF twice in a row, so that a record never
@@ -31,6 +33,9 @@ Result<Mapping> map_file(int fd);
 
 struct MapHeader;
 struct Place;
+
+// Whether maps of that type have contents here.
+bool provides(abi::MapType type);
 
 class Map {
   public:

@@ -50,9 +50,10 @@ template <class T = void>
 using Outcome = tl::expected<T, Failure>;
 
 struct OpenOptions {
-    std::string only;   // load this program alone
-    u32 log_level = 0;  // of the verifier's log
-    std::string name;   // of the object, which names its data maps; empty: libbpf makes one up
+    std::string only;      // load this program alone
+    u32 log_level = 0;     // of the verifier's log
+    bool fill_in = false;  // what the loading program would set: only to see whether it loads
+    std::string name;      // of the object, which names its data maps; empty: libbpf makes one up
 };
 
 class Loaded {

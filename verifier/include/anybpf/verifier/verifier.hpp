@@ -36,8 +36,9 @@ struct Options {
     u64 max_insns = 1'000'000;           // walked, over all paths
     u64 max_log_bytes = 16ULL << 20;     // of a longer log the first part is dropped
     u64 max_state_bytes = 512ULL << 20;  // of remembered states; beyond it nothing more is remembered
-    // Addresses may be stored into maps, compared, returned and passed on, as a load with CAP_PERFMON may.
-    bool allow_ptr_leaks = false;
+    // Addresses may be stored into maps, compared, returned and passed on, as a load with CAP_PERFMON may; false: the
+    // rules for everybody else.
+    bool allow_ptr_leaks = true;
 };
 
 struct Report {
