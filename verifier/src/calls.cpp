@@ -145,10 +145,9 @@ bool Walker::set_result(const abi::HelperProto& proto) {
 // bpf_loop(): the callback runs any number of times. One path goes on behind the call, another enters the callback,
 // from whose end it comes back to the call (Walker::visit cuts it off once it brings nothing new).
 bool Walker::call_back() {
-    Frame& frame = state_.frame();
-    const Reg count = frame.regs[1], context = frame.regs[3];
+    const Reg count = reg(1), context = reg(3);
     mark(count);
-    if (!count.is_scalar() || frame.rounds < count.value.umax) {
+    if (!count.is_scalar() || state_.frame().rounds < count.value.umax) {
         State other = state_;
         ++other.frame().rounds;
         if (!enter(other, arguments_.function, true)) return false;
@@ -156,6 +155,7 @@ bool Walker::call_back() {
         other.frame().regs[2] = context;
         if (!set_aside(std::move(other), arguments_.function)) return false;
     }
+    Frame& frame = state_.frame();
     frame.activation = frame.rounds = 0;
     for (u32 r = 1; r <= 5; ++r) frame.regs[r] = {};
     frame.regs[0] = unknown();

@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <bit>
+
 namespace anybpf::verifier {
 
 std::string_view describe(Type type) {
@@ -45,21 +48,21 @@ std::size_t State::bytes() const {
     return total;
 }
 
-void Values::mark(u32 id) {
+// A value's origins mattered when it was computed from them.
+void Values::mark_origins(u32 id) {
     todo_.push_back(id);
     while (!todo_.empty()) {
-        Node& node = nodes_[todo_.back()];
+        const Node node = nodes_[todo_.back()];
         todo_.pop_back();
-        if (node.marked) continue;
-        node.marked = true;
-        if (node.parent != 0) todo_.push_back(node.parent);
-        if (node.other != 0) todo_.push_back(node.other);
+        for (const u32 origin : {node.parent, node.other}) {
+            if (origin == 0) continue;
+            Node& from = nodes_[origin];
+            if (from.used == 0) todo_.push_back(origin);
+            from.used = std::max(from.used, node.created);
+        }
     }
 }
 
-namespace {
-
-// Which registers of a frame matter at pc: those of the running frame, or those of a caller after the return.
 u16 live_registers(const State& state, std::size_t index, u32 pc, const Liveness& live) {
     if (index + 1 == state.frames.size()) return live[pc];
     const Frame& called = state.frames[index + 1];
@@ -68,151 +71,231 @@ u16 live_registers(const State& state, std::size_t index, u32 pc, const Liveness
     return static_cast<u16>(live[called.call_site + 1] & kept);
 }
 
-class Comparison {
-  public:
-    Comparison(const Values& values, Cover how) : values_(values), how_(how) {}
+// --------------------------------------------------------------------------------------------------- what is kept
 
-    bool states(const State& old, const State& now, u32 pc, const Liveness& live) {
-        if (old.frames.size() != now.frames.size() || old.references.size() != now.references.size()) return false;
-        for (std::size_t i = 0; i < old.frames.size(); ++i) {
-            const Frame &a = old.frames[i], &b = now.frames[i];
-            if (a.subprogram != b.subprogram || a.call_site != b.call_site || a.callback != b.callback) return false;
-            if (a.rounds > b.rounds) return false;  // old had more of them before it
+Kept::Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values)
+    : references_(state.references) {
+    const auto any_number = [&](const Reg& reg) { return reg.is_scalar() && !values.used_since(reg.id, time); };
+    for (std::size_t f = state.frames.size(); f-- > 0;) {
+        const Frame& frame = state.frames[f];
+        OfFrame& of = frames_.emplace_back(frame.subprogram, frame.call_site, frame.rounds, 0U, u16{0}, frame.callback);
+        const std::size_t first = contents_.size();
+        const u16 mask = live_registers(state, f, pc, live);
+        for (u32 r = 0; r < 10; ++r) {
+            const Reg& reg = frame.regs[r];
+            if ((mask >> r & 1) == 0 || reg.type == Type::uninit) continue;
+            if (any_number(reg))
+                of.numbers |= static_cast<u16>(1U << r);
+            else
+                contents_.push_back({static_cast<u8>(r), 0, reg});
         }
-        // The running frame first: it differs most often.
-        for (std::size_t i = old.frames.size(); i-- > 0;) {
-            const u16 mask = live_registers(old, i, pc, live);
-            for (u32 r = 0; r < 10; ++r)
-                if ((mask >> r & 1) != 0 && !regs(old.frames[i].regs[r], now.frames[i].regs[r])) return false;
+        for (std::size_t s = 0; s < frame.stack.size(); ++s) {
+            const Slot& slot = frame.stack[s];
+            if (!values.used_since(slot.version, time)) continue;
+            Bytes bytes{static_cast<u16>(f), static_cast<u16>(s), slot.bytes};
+            if (slot.bytes[0] == Byte::saved && any_number(slot.saved))
+                std::replace(bytes.bytes.begin(), bytes.bytes.end(), Byte::saved, Byte::misc);
+            else if (slot.bytes[0] == Byte::saved)
+                contents_.push_back({in_slot, bytes.slot, slot.saved});
+            bytes_.push_back(bytes);
         }
-        for (std::size_t i = old.frames.size(); i-- > 0;)
-            if (!stacks(old.frames[i], now.frames[i])) return false;
-        for (std::size_t i = 0; i < old.references.size(); ++i) {
-            const Reference &a = old.references[i], &b = now.references[i];
-            if (a.frame != b.frame || !same_id(references_, a.id, b.id)) return false;
-        }
-        return true;
+        of.values = static_cast<u32>(contents_.size() - first);
     }
-
-  private:
-    struct Pair {
-        u32 old, now;
-    };
-
-    // Ids that were the same in old must be the same in now; then what holds of one holds of its copies there too.
-    // Exactly one of both may map to the other where distinctness matters (references).
-    static bool same_id(std::vector<Pair>& pairs, u32 old, u32 now) {
-        for (const Pair& pair : pairs)
-            if (pair.old == old || pair.now == now) return pair.old == old && pair.now == now;
-        pairs.push_back({old, now});
-        return true;
-    }
-    static bool linked(std::vector<Pair>& pairs, u32 old, u32 now) {
-        for (const Pair& pair : pairs)
-            if (pair.old == old) return pair.now == now;
-        pairs.push_back({old, now});
-        return true;
-    }
-
-    bool within(const Number& old, const Number& now) const {
-        return old.includes(now) && (how_ != Cover::equal || now.includes(old));
-    }
-
-    bool regs(const Reg& old, const Reg& now) {
-        if (old.type == Type::uninit) return how_ != Cover::equal || now.type == Type::uninit;
-        if (old.type != now.type) return false;
-        switch (old.type) {
-            case Type::uninit:
-                return true;
-            case Type::scalar:
-                if (how_ == Cover::needed && !values_.marked(old.id)) return true;
-                return within(old.value, now.value) && (old.value.is_constant() || linked(values_ids_, old.id, now.id));
-            case Type::stack:
-                return old.frame == now.frame && within(old.value, now.value);
-            case Type::map_value_or_null:
-                return old.object == now.object && within(old.value, now.value) && same_id(nulls_, old.id, now.id);
-            case Type::record:
-            case Type::record_or_null:
-                return old.object == now.object && within(old.value, now.value) && same_id(references_, old.id, now.id);
-            case Type::packet:
-            case Type::packet_meta:
-                return old.off == now.off && within(old.value, now.value) &&
-                       (how_ == Cover::equal ? old.object == now.object : old.object <= now.object) &&
-                       (old.id == 0 || same_id(packets_, old.id, now.id));
-            case Type::ctx:
-            case Type::map:
-            case Type::map_value:
-            case Type::task:
-            case Type::function:
-            case Type::packet_end:
-                return old.object == now.object && within(old.value, now.value);
-        }
-        return false;
-    }
-
-    bool stacks(const Frame& old, const Frame& now) {
-        static constexpr Slot none{};
-        const std::size_t count =
-            how_ == Cover::equal ? std::max(old.stack.size(), now.stack.size()) : old.stack.size();
-        for (std::size_t i = 0; i < count; ++i)
-            if (!slots(i < old.stack.size() ? old.stack[i] : none, i < now.stack.size() ? now.stack[i] : none))
-                return false;
-        return true;
-    }
-
-    bool slots(const Slot& old, const Slot& now) {
-        if (how_ == Cover::needed && !values_.marked(old.version)) return true;
-        if (how_ == Cover::equal && old.bytes != now.bytes) return false;
-        const bool old_saved = old.bytes[0] == Byte::saved, now_saved = now.bytes[0] == Byte::saved;
-        if (old_saved && (is_pointer(old.saved.type) || how_ == Cover::equal || needs_value(old.saved))) {
-            if (!now_saved || old.saved_bytes() != now.saved_bytes() || !regs(old.saved, now.saved)) return false;
-        } else if (now_saved && is_pointer(now.saved.type)) {
-            return old.bytes == std::array<Byte, 8>{};  // a pointer may stand only where nothing was
-        }
-        for (std::size_t i = 0; i < 8; ++i) {
-            switch (old.bytes[i]) {
-                case Byte::invalid:
-                    break;
-                case Byte::misc:
-                case Byte::saved:
-                    if (now.bytes[i] == Byte::invalid) return false;
-                    break;
-                case Byte::zero:
-                    if (now.bytes[i] != Byte::zero) return false;
-                    break;
-            }
-        }
-        return true;
-    }
-
-    bool needs_value(const Reg& saved) const { return how_ != Cover::needed || values_.marked(saved.id); }
-
-    const Values& values_;
-    const Cover how_;
-    std::vector<Pair> values_ids_, nulls_, references_, packets_;
-};
-
-}  // namespace
-
-bool covers(const State& old, const State& now, u32 pc, const Liveness& live, const Values& values, Cover how) {
-    return Comparison(values, how).states(old, now, pc, live);
 }
 
-void inherit_marks(const State& old, const State& now, u32 pc, const Liveness& live, Values& values, bool everything) {
-    const auto inherit = [&](const Reg& from, const Reg& to) {
-        if (to.is_scalar() && (everything || (from.is_scalar() && values.marked(from.id)))) values.mark(to.id);
-    };
+std::size_t Kept::bytes() const {
+    return sizeof(Kept) + frames_.capacity() * sizeof(OfFrame) + contents_.capacity() * sizeof(Contents) +
+           bytes_.capacity() * sizeof(Bytes) + references_.capacity() * sizeof(Reference);
+}
+
+// ------------------------------------------------------------------------------------------------------- comparison
+
+bool Comparison::same_id(std::vector<Pair>& pairs, u32 old, u32 now) {
+    for (const Pair& pair : pairs)
+        if (pair.old == old || pair.now == now) return pair.old == old && pair.now == now;
+    pairs.push_back({old, now});
+    return true;
+}
+
+bool Comparison::linked(std::vector<Pair>& pairs, u32 old, u32 now) {
+    for (const Pair& pair : pairs)
+        if (pair.old == old) return pair.now == now;
+    pairs.push_back({old, now});
+    return true;
+}
+
+void Comparison::begin(bool equal) {
+    equal_ = equal;
+    values_ids_.clear();
+    nulls_.clear();
+    references_.clear();
+    packets_.clear();
+}
+
+bool Comparison::covers(const Kept& old, const State& now) {
+    const std::size_t count = now.frames.size();
+    if (old.frames_.size() != count || old.references_.size() != now.references.size()) return false;
+    begin(false);
+    auto next = old.contents_.begin();
+    for (std::size_t i = 0; i < count; ++i) {
+        const Kept::OfFrame& a = old.frames_[i];
+        const Frame& b = now.frames[count - 1 - i];
+        if (a.subprogram != b.subprogram || a.call_site != b.call_site || a.callback != b.callback) return false;
+        if (a.rounds > b.rounds) return false;  // old had more of them before it
+        for (const auto end = next + a.values; next != end; ++next) {
+            if (next->reg != Kept::in_slot) {
+                if (!regs(next->value, b.regs[next->reg])) return false;
+                continue;
+            }
+            if (next->slot >= b.stack.size()) return false;
+            const Slot& slot = b.stack[next->slot];
+            if (slot.bytes[0] != Byte::saved || !regs(next->value, slot.saved)) return false;
+        }
+        for (u32 numbers = a.numbers; numbers != 0; numbers &= numbers - 1)
+            if (!b.regs[static_cast<u32>(std::countr_zero(numbers))].is_scalar()) return false;
+    }
+    static constexpr Slot none{};
+    for (const Kept::Bytes& a : old.bytes_) {
+        const Frame& frame = now.frames[a.frame];
+        const Slot& b = a.slot < frame.stack.size() ? frame.stack[a.slot] : none;
+        const bool pointer = b.has_pointer();
+        if (a.bytes[0] == Byte::saved) {
+            for (std::size_t i = 0; i < 8; ++i)
+                if ((a.bytes[i] == Byte::saved) != (b.bytes[i] == Byte::saved)) return false;
+        } else if (pointer) {
+            if (a.bytes != none.bytes) return false;  // a pointer may stand only where nothing was
+            continue;
+        }
+        for (std::size_t i = 0; i < 8; ++i) {
+            if (a.bytes[i] == Byte::zero && b.bytes[i] != Byte::zero) return false;
+            if (a.bytes[i] == Byte::misc && b.bytes[i] == Byte::invalid) return false;
+        }
+    }
+    return references(old.references_, now.references);
+}
+
+bool Comparison::covers(const State& old, const State& now, u32 pc, const Liveness& live, How how) {
+    if (old.frames.size() != now.frames.size() || old.references.size() != now.references.size()) return false;
     for (std::size_t i = 0; i < old.frames.size(); ++i) {
         const Frame &a = old.frames[i], &b = now.frames[i];
+        if (a.subprogram != b.subprogram || a.call_site != b.call_site || a.callback != b.callback) return false;
+        if (a.rounds > b.rounds) return false;  // old had more of them before it
+    }
+    begin(how == How::equal);
+    // The running frame first: it differs most often.
+    for (std::size_t i = old.frames.size(); i-- > 0;) {
         const u16 mask = live_registers(old, i, pc, live);
+        const Frame &a = old.frames[i], &b = now.frames[i];
         for (u32 r = 0; r < 10; ++r)
-            if ((mask >> r & 1) != 0) inherit(a.regs[r], b.regs[r]);
-        for (std::size_t s = 0; s < b.stack.size(); ++s) {
-            const Slot& to = b.stack[s];
-            const bool read = everything || (s < a.stack.size() && values.marked(a.stack[s].version));
-            if (!read) continue;
-            values.mark(to.version);
-            if (to.bytes[0] == Byte::saved && s < a.stack.size()) inherit(a.stack[s].saved, to.saved);
+            if ((mask >> r & 1) != 0 && !regs(a.regs[r], b.regs[r])) return false;
+    }
+    for (std::size_t i = old.frames.size(); i-- > 0;)
+        if (!stacks(old.frames[i], now.frames[i])) return false;
+    return references(old.references, now.references);
+}
+
+bool Comparison::references(const std::vector<Reference>& old, const std::vector<Reference>& now) {
+    for (std::size_t i = 0; i < old.size(); ++i)
+        if (old[i].frame != now[i].frame || !same_id(references_, old[i].id, now[i].id)) return false;
+    return true;
+}
+
+bool Comparison::within(const Number& old, const Number& now) const {
+    return old.includes(now) && (!equal_ || now.includes(old));
+}
+
+bool Comparison::regs(const Reg& old, const Reg& now) {
+    if (old.type == Type::uninit) return !equal_ || now.type == Type::uninit;
+    if (old.type != now.type) return false;
+    switch (old.type) {
+        case Type::uninit:
+            return true;
+        case Type::scalar:
+            return within(old.value, now.value) && (old.value.is_constant() || linked(values_ids_, old.id, now.id));
+        case Type::stack:
+            return old.frame == now.frame && within(old.value, now.value);
+        case Type::map_value_or_null:
+            return old.object == now.object && within(old.value, now.value) && same_id(nulls_, old.id, now.id);
+        case Type::record:
+        case Type::record_or_null:
+            return old.object == now.object && within(old.value, now.value) && same_id(references_, old.id, now.id);
+        case Type::packet:
+        case Type::packet_meta:
+            return old.off == now.off && within(old.value, now.value) &&
+                   (equal_ ? old.object == now.object : old.object <= now.object) &&
+                   (old.id == 0 || same_id(packets_, old.id, now.id));
+        case Type::ctx:
+        case Type::map:
+        case Type::map_value:
+        case Type::task:
+        case Type::function:
+        case Type::packet_end:
+            return old.object == now.object && within(old.value, now.value);
+    }
+    return false;
+}
+
+bool Comparison::stacks(const Frame& old, const Frame& now) {
+    static constexpr Slot none{};
+    const std::size_t count = equal_ ? std::max(old.stack.size(), now.stack.size()) : old.stack.size();
+    for (std::size_t i = 0; i < count; ++i)
+        if (!slots(i < old.stack.size() ? old.stack[i] : none, i < now.stack.size() ? now.stack[i] : none))
+            return false;
+    return true;
+}
+
+bool Comparison::slots(const Slot& old, const Slot& now) {
+    if (equal_ && old.bytes != now.bytes) return false;
+    if (old.bytes[0] == Byte::saved) {
+        if (now.bytes[0] != Byte::saved || old.saved_bytes() != now.saved_bytes() || !regs(old.saved, now.saved))
+            return false;
+    } else if (now.has_pointer()) {
+        return old.bytes == std::array<Byte, 8>{};  // a pointer may stand only where nothing was
+    }
+    for (std::size_t i = 0; i < 8; ++i) {
+        switch (old.bytes[i]) {
+            case Byte::invalid:
+                break;
+            case Byte::misc:
+            case Byte::saved:
+                if (now.bytes[i] == Byte::invalid) return false;
+                break;
+            case Byte::zero:
+                if (now.bytes[i] != Byte::zero) return false;
+                break;
+        }
+    }
+    return true;
+}
+
+void inherit_marks(const Kept& old, const State& now, Values& values) {
+    const std::size_t count = now.frames.size();
+    auto next = old.contents_.begin();
+    for (std::size_t i = 0; i < count; ++i) {
+        const Frame& frame = now.frames[count - 1 - i];
+        for (const auto end = next + old.frames_[i].values; next != end; ++next) {
+            const Reg& to = next->reg != Kept::in_slot ? frame.regs[next->reg] : frame.stack[next->slot].saved;
+            if (to.is_scalar()) values.mark(to.id);
+        }
+    }
+    for (const Kept::Bytes& bytes : old.bytes_) {
+        const Frame& frame = now.frames[bytes.frame];
+        if (bytes.slot < frame.stack.size()) values.mark(frame.stack[bytes.slot].version);
+    }
+}
+
+void inherit_marks(const State& now, u32 pc, const Liveness& live, Values& values) {
+    const auto mark = [&](const Reg& reg) {
+        if (reg.is_scalar()) values.mark(reg.id);
+    };
+    for (std::size_t i = 0; i < now.frames.size(); ++i) {
+        const Frame& frame = now.frames[i];
+        const u16 mask = live_registers(now, i, pc, live);
+        for (u32 r = 0; r < 10; ++r)
+            if ((mask >> r & 1) != 0) mark(frame.regs[r]);
+        for (const Slot& slot : frame.stack) {
+            values.mark(slot.version);
+            if (slot.bytes[0] == Byte::saved) mark(slot.saved);
         }
     }
 }

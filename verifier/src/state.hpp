@@ -6,11 +6,14 @@
 // from as parents; copies share the id, so that a comparison of one sharpens all. When a number decides something (a
 // branch that is not walked, an address, a size), its value and all it came from are marked. Every write to a stack
 // slot likewise gives the slot a new version, which is marked when it is read. A remembered state therefore knows, once
-// all paths from it are walked, which of its contents mattered: the rest may be anything in a state that it covers.
+// all paths from it are walked, which of its contents mattered: only these are kept, and the rest may be anything in a
+// state that it covers.
 #pragma once
 
 #include <array>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "anybpf/abi/types.hpp"
@@ -87,14 +90,186 @@ struct Slot {
     }
 };
 
+// Blocks of one type that are used again and again; the memory goes with the pool.
+template <class T>
+class Pool {
+  public:
+    struct Block {
+        Block() {}
+        ~Block() {}
+        union {
+            T value;  // lives while somebody uses the block
+        };
+        Pool* pool = nullptr;
+        u32 users = 0;
+        Block* next = nullptr;
+    };
+    Pool() = default;
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+
+    template <class... A>
+    Block* take(A&&... arguments) {
+        if (free_ == nullptr) grow();
+        Block* block = free_;
+        free_ = block->next;
+        std::construct_at(&block->value, std::forward<A>(arguments)...);
+        block->users = 1;
+        return block;
+    }
+    void give_back(Block* block) {
+        std::destroy_at(&block->value);
+        block->next = free_;
+        free_ = block;
+    }
+
+  private:
+    void grow() {
+        constexpr std::size_t count = 32;
+        slabs_.push_back(std::make_unique<Block[]>(count));
+        for (std::size_t i = count; i-- > 0;) {
+            Block& block = slabs_.back()[i];
+            block.pool = this;
+            block.next = free_;
+            free_ = &block;
+        }
+    }
+    Block* free_ = nullptr;
+    std::vector<std::unique_ptr<Block[]>> slabs_;
+};
+
+// A value of a pool that copies share until one of them is written to.
+template <class T>
+class Shared {
+  public:
+    Shared() = default;
+    template <class... A>
+    explicit Shared(Pool<T>& pool, A&&... arguments) : block_(pool.take(std::forward<A>(arguments)...)) {}
+    Shared(const Shared& other) : block_(other.block_) {
+        if (block_ != nullptr) ++block_->users;
+    }
+    Shared(Shared&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}
+    Shared& operator=(Shared other) noexcept {
+        std::swap(block_, other.block_);
+        return *this;
+    }
+    ~Shared() {
+        if (block_ != nullptr && --block_->users == 0) block_->pool->give_back(block_);
+    }
+
+    explicit operator bool() const { return block_ != nullptr; }
+    bool same_as(const Shared& other) const { return block_ == other.block_; }
+    const T& get() const { return block_->value; }
+    T& own() {
+        if (block_->users > 1) {
+            --block_->users;
+            block_ = block_->pool->take(std::as_const(block_->value));
+        }
+        return block_->value;
+    }
+
+  private:
+    typename Pool<T>::Block* block_ = nullptr;
+};
+
+constexpr std::size_t slots_per_chunk = 8;
+using Chunk = std::array<Slot, slots_per_chunk>;
+
+// The slots of a frame: [i] is fp-8*(i+1); what lies beyond size() was never written.
+class Stack {
+  public:
+    explicit Stack(Pool<Chunk>& pool) : pool_(&pool) {}
+    std::size_t size() const { return size_; }
+    void resize(std::size_t size) {
+        for (std::size_t chunk = chunks(); chunk * slots_per_chunk < size; ++chunk) {
+            if (chunk >= near_.size()) far_.emplace_back();
+            at(chunk) = Shared<Chunk>(*pool_);
+        }
+        size_ = static_cast<u32>(size);
+    }
+    const Slot& operator[](std::size_t i) const { return at(i / slots_per_chunk).get()[i % slots_per_chunk]; }
+    Slot& operator[](std::size_t i) { return at(i / slots_per_chunk).own()[i % slots_per_chunk]; }
+    // Whether the slots from i (the first of a chunk) on are the very same memory as the other stack's.
+    bool shares(const Stack& other, std::size_t i) const {
+        const std::size_t chunk = i / slots_per_chunk;
+        return chunk < chunks() && chunk < other.chunks() && at(chunk).same_as(other.at(chunk));
+    }
+
+    template <class S, class T>
+    struct Iterator {
+        S* stack;
+        std::size_t i;
+        T& operator*() const { return (*stack)[i]; }
+        Iterator& operator++() { return ++i, *this; }
+        bool operator==(const Iterator& other) const { return i == other.i; }
+    };
+    auto begin() const { return Iterator<const Stack, const Slot>{this, 0}; }
+    auto end() const { return Iterator<const Stack, const Slot>{this, size_}; }
+    auto begin() { return Iterator<Stack, Slot>{this, 0}; }
+    auto end() { return Iterator<Stack, Slot>{this, size_}; }
+
+  private:
+    std::size_t chunks() const { return (size_ + slots_per_chunk - 1) / slots_per_chunk; }
+    const Shared<Chunk>& at(std::size_t chunk) const {
+        return chunk < near_.size() ? near_[chunk] : far_[chunk - near_.size()];
+    }
+    Shared<Chunk>& at(std::size_t chunk) { return chunk < near_.size() ? near_[chunk] : far_[chunk - near_.size()]; }
+
+    Pool<Chunk>* pool_;
+    u32 size_ = 0;
+    std::array<Shared<Chunk>, 8> near_;  // the kernel's 512 bytes
+    std::vector<Shared<Chunk>> far_;
+};
+
 struct Frame {
+    explicit Frame(Pool<Chunk>& pool) : stack(pool) {}
+
     u32 subprogram = 0;
     u32 call_site = 0;      // the calling instruction in the frame below
     bool callback = false;  // called by the helper at call_site
     u32 activation = 0;     // of the bpf_loop() that this frame is in; 0: none
     u32 rounds = 0;         // of it that were entered
     std::array<Reg, 11> regs{};
-    std::vector<Slot> stack;  // [i] is fp-8*(i+1); what lies beyond was never written
+    Stack stack;
+};
+
+// Where frames and pieces of stacks come from; outlives the states.
+struct Memory {
+    Pool<Chunk> chunks;
+    Pool<Frame> frames;
+};
+
+// The frames of a state, the running one last.
+class Frames {
+  public:
+    std::size_t size() const { return size_; }
+    const Frame& operator[](std::size_t i) const { return frames_[i].get(); }
+    Frame& operator[](std::size_t i) { return frames_[i].own(); }
+    const Frame& back() const { return frames_[size_ - 1].get(); }
+    Frame& back() { return frames_[size_ - 1].own(); }
+    bool shares(const Frames& other, std::size_t i) const { return frames_[i].same_as(other.frames_[i]); }
+    Frame& push(Memory& memory) {
+        frames_[size_] = Shared<Frame>(memory.frames, memory.chunks);
+        return frames_[size_++].own();
+    }
+    void pop_back() { frames_[--size_] = {}; }
+
+    template <class F, class T>
+    struct Iterator {
+        F* frames;
+        std::size_t i;
+        T& operator*() const { return (*frames)[i]; }
+        Iterator& operator++() { return ++i, *this; }
+        bool operator==(const Iterator& other) const { return i == other.i; }
+    };
+    auto begin() const { return Iterator<const Frames, const Frame>{this, 0}; }
+    auto end() const { return Iterator<const Frames, const Frame>{this, size_}; }
+    auto begin() { return Iterator<Frames, Frame>{this, 0}; }
+    auto end() { return Iterator<Frames, Frame>{this, size_}; }
+
+  private:
+    std::array<Shared<Frame>, abi::max_frames> frames_;
+    std::size_t size_ = 0;
 };
 
 struct Reference {
@@ -104,7 +279,7 @@ struct Reference {
 };
 
 struct State {
-    std::vector<Frame> frames;
+    Frames frames;
     std::vector<Reference> references;
     u32 rounds = 0;  // callbacks entered and may_goto passed: the same state in another round is no endless loop
     u32 passed = 0;  // of these, may_goto: how much of the run's budget this path has used
@@ -116,45 +291,125 @@ struct State {
     // Calls visit(Reg&) for each register and each saved register of all frames.
     template <class F>
     void each(F&& visit) {
-        for (Frame& f : frames) {
-            for (Reg& reg : f.regs) visit(reg);
-            for (Slot& slot : f.stack)
-                if (slot.bytes[0] == Byte::saved) visit(slot.saved);
+        change([](const Reg&) { return true; }, visit);
+    }
+    // The same for those that are `wanted`; what holds none of them stays shared.
+    template <class W, class F>
+    void change(W&& wanted, F&& visit) {
+        const State& now = *this;
+        for (std::size_t f = 0; f < frames.size(); ++f) {
+            for (u32 r = 0; r < now.frames[f].regs.size(); ++r)
+                if (wanted(now.frames[f].regs[r])) visit(frames[f].regs[r]);
+            for (std::size_t s = 0; s < now.frames[f].stack.size(); ++s) {
+                const Slot& slot = now.frames[f].stack[s];
+                if (slot.bytes[0] == Byte::saved && wanted(slot.saved)) visit(frames[f].stack[s].saved);
+            }
         }
     }
 };
 
+// Where numbers and the contents of stack slots come from, and when they mattered last. Time is the number of
+// remembered states (plus one): a value matters to a state where it was used after the state was remembered.
 class Values {
   public:
     u32 fresh(u32 parent = 0, u32 other = 0) {
-        nodes_.push_back({parent, other, false});
+        nodes_.push_back({parent, other, now_, 0});
         return static_cast<u32>(nodes_.size()) - 1;
     }
-    bool marked(u32 id) const { return nodes_[id].marked; }
-    void mark(u32 id);
+    bool ever_used(u32 id) const { return nodes_[id].used != 0; }
+    bool used_since(u32 id, u32 time) const { return nodes_[id].used >= time; }
+    // It decides something here: it and all that it was computed from, at the time when that was.
+    void mark(u32 id) {
+        Node& node = nodes_[id];
+        const bool first = node.used == 0;
+        node.used = now_;
+        if (first && (node.parent != 0 || node.other != 0)) mark_origins(id);
+    }
+    u32 now() const { return now_; }
+    void pass_time() { ++now_; }
     std::size_t count() const { return nodes_.size(); }
 
   private:
     struct Node {
         u32 parent, other;
-        bool marked;
+        u32 created, used;  // 0: never
     };
-    std::vector<Node> nodes_ = {{0, 0, true}};  // 0 is nobody
+    void mark_origins(u32 id);
+
+    std::vector<Node> nodes_ = {{0, 0, 0, ~0U}};  // 0 is nobody
     std::vector<u32> todo_;
+    u32 now_ = 1;
 };
 
 // Registers that are read before they are written, from each instruction on; bit r for register r.
 using Liveness = std::vector<u16>;
 
-// Decides whether all that `old` allows covers `now`; both stand before the same instruction.
-enum class Cover : u8 {
-    needed,  // whatever was not marked in old may be anything: only for an old whose paths are all walked
-    exact,   // every live register and every slot of now is within old
-    equal,   // both within each other
+// Which registers of a frame matter at pc: those of the running frame, or those of a caller after the return.
+u16 live_registers(const State& state, std::size_t index, u32 pc, const Liveness& live);
+
+// What mattered of a state to the paths from it, all of which were walked.
+class Kept {
+  public:
+    Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values);
+    std::size_t bytes() const;
+
+  private:
+    friend class Comparison;
+    friend void inherit_marks(const Kept&, const State&, Values&);
+    static constexpr u8 in_slot = 0xff;
+    struct OfFrame {
+        u32 subprogram, call_site, rounds, values;  // the number of its values
+        u16 numbers;                                // registers that hold any number
+        bool callback;
+    };
+    struct Contents {
+        u8 reg;  // or in_slot: saved in that slot
+        u16 slot;
+        Reg value;
+    };
+    struct Bytes {
+        u16 frame, slot;
+        std::array<Byte, 8> bytes;
+    };
+    std::vector<OfFrame> frames_;     // the running one first
+    std::vector<Contents> contents_;  // in the order of frames_
+    std::vector<Bytes> bytes_;
+    std::vector<Reference> references_;
 };
-bool covers(const State& old, const State& now, u32 pc, const Liveness& live, const Values& values, Cover how);
-// After `now` was cut off because old covers it: what mattered in old matters in now (all of it, where `everything`).
-void inherit_marks(const State& old, const State& now, u32 pc, const Liveness& live, Values& values, bool everything);
+
+// Decides whether all that an older state allows covers `now`; both stand before the same instruction.
+class Comparison {
+  public:
+    enum class How : u8 {
+        within,  // every live register and every slot of now is within old
+        equal,   // both within each other
+    };
+    bool covers(const Kept& old, const State& now);
+    bool covers(const State& old, const State& now, u32 pc, const Liveness& live, How how);
+
+  private:
+    // Ids that were the same in old must be the same in now; then what holds of one holds of its copies there too.
+    // Exactly one of both may map to the other where distinctness matters (references).
+    struct Pair {
+        u32 old, now;
+    };
+    static bool same_id(std::vector<Pair>& pairs, u32 old, u32 now);
+    static bool linked(std::vector<Pair>& pairs, u32 old, u32 now);
+    bool regs(const Reg& old, const Reg& now);
+    bool within(const Number& old, const Number& now) const;
+    bool stacks(const Frame& old, const Frame& now);
+    bool slots(const Slot& old, const Slot& now);
+    bool references(const std::vector<Reference>& old, const std::vector<Reference>& now);
+    void begin(bool equal);
+
+    bool equal_ = false;
+    std::vector<Pair> values_ids_, nulls_, references_, packets_;
+};
+
+// After `now` was cut off because old covers it: what mattered in old matters in now; all of it, where old is of a loop
+// that is still walked.
+void inherit_marks(const Kept& old, const State& now, Values& values);
+void inherit_marks(const State& now, u32 pc, const Liveness& live, Values& values);
 
 std::string print(const Reg& reg, const program::Program& program, bool with_id);
 // "R1=ctx() R10=fp0 fp-8=mmmmmmmm"; with a previous state only what differs from it.

@@ -25,7 +25,7 @@ Walker::Walker(const program::Program& program, const Options& options, const St
     stack_use_.resize(structure.flow.starts.size());
     called_back_.resize(structure.flow.starts.size());
     report_.proof.insns.resize(program.insns.size());
-    state_.frames.emplace_back();
+    state_.frames.push(memory_);
     reg(1) = Reg::pointer(Type::ctx);
     reg(10) = Reg::pointer(Type::stack);
 }
@@ -112,20 +112,20 @@ Walker::Step Walker::visit() {
             // means that the loop need not end.
             const bool bounded = loop_call && back ? seen.state->frame().activation == state_.frame().activation
                                                    : may_goto && seen.passed < state_.passed;
-            if (bounded && covers(*seen.state, state_, pc_, structure_.live, values_, Cover::exact)) {
+            if (bounded && compare_.covers(*seen.state, state_, pc_, structure_.live, Comparison::How::within)) {
                 ++seen.hits;
                 return cut(index, true) ? Step::path_end : Step::failed;
             }
             if (loop_call && back) {
                 // another round
             } else if (seen.state->rounds == state_.rounds &&
-                       covers(*seen.state, state_, pc_, structure_.live, values_, Cover::equal)) {
+                       compare_.covers(*seen.state, state_, pc_, structure_.live, Comparison::How::equal)) {
                 fail(Finding::infinite_loop, pc_);
                 return Step::failed;
             }
             // The rounds of a loop that is walked seldom help each other: remember fewer of them.
             if (!force && !remember_all && jumps_since_ < 20 && insns_since_ < 100) add = false;
-        } else if (usable(seen) && covers(*seen.state, state_, pc_, structure_.live, values_, Cover::needed)) {
+        } else if (usable(seen) && compare_.covers(*seen.kept, state_)) {
             ++seen.hits;
             return cut(index, false) ? Step::path_end : Step::failed;
         }
@@ -145,7 +145,10 @@ Walker::Step Walker::visit() {
 
 // Ends the path at a state that covers it.
 bool Walker::cut(u32 index, bool loop) {
-    inherit_marks(*seen_[index].state, state_, pc_, structure_.live, values_, loop);
+    if (loop)
+        inherit_marks(state_, pc_, structure_.live, values_);
+    else
+        inherit_marks(*seen_[index].kept, state_, values_);
     // The states on the way from that loop's state to here now rest on it: on the innermost, if on several, for that
     // one lies on the way and rests on the next itself.
     i32 rests_on = loop ? static_cast<i32>(index) : seen_[index].loop;
@@ -164,8 +167,11 @@ void Walker::remember() {
     const std::size_t size = state_.bytes();
     if (seen_bytes_ + size > options_.max_state_bytes) return;
     seen_bytes_ += size;
+    values_.pass_time();
     auto state = std::make_unique<State>(state_);
     seen_.push_back({.state = std::move(state),
+                     .bytes = size,
+                     .time = values_.now(),
                      .pc = pc_,
                      .parent = parent_,
                      .open = 1,
@@ -180,14 +186,27 @@ void Walker::remember() {
 
 void Walker::forget(std::vector<u32>& list, std::size_t at) {
     Seen& seen = seen_[list[at]];
-    seen_bytes_ -= seen.state->bytes();
+    seen_bytes_ -= seen.bytes;
     seen.state.reset();
+    seen.kept.reset();
     list.erase(list.begin() + static_cast<std::ptrdiff_t>(at));
 }
 
 void Walker::close_path() {
-    for (i32 at = parent_; at >= 0; at = seen_[static_cast<u32>(at)].parent)
-        if (--seen_[static_cast<u32>(at)].open > 0) break;
+    for (i32 at = parent_; at >= 0; at = seen_[static_cast<u32>(at)].parent) {
+        Seen& seen = seen_[static_cast<u32>(at)];
+        if (--seen.open > 0) break;
+        if (seen.state != nullptr) close(seen);
+    }
+}
+
+// All paths from it are walked: only what mattered is kept.
+void Walker::close(Seen& seen) {
+    seen.kept = std::make_unique<Kept>(*seen.state, seen.pc, seen.time, structure_.live, values_);
+    seen.state.reset();
+    seen_bytes_ -= seen.bytes;
+    seen.bytes = seen.kept->bytes();
+    seen_bytes_ += seen.bytes;
 }
 
 bool Walker::resume() {
@@ -308,13 +327,13 @@ bool Walker::enter(State& state, u32 target, bool callback) {
     const u32 subprogram = *structure_.flow.starting_at(target);
     edges_.push_back({state.frame().subprogram, subprogram, pc_});
     if (callback) called_back_[subprogram] = 1, ++state.rounds;
-    Frame frame;
+    const u8 depth = static_cast<u8>(state.frames.size());
+    Frame& frame = state.frames.push(memory_);
     frame.subprogram = subprogram;
     frame.call_site = pc_;
     frame.callback = callback;
     frame.regs[10] = Reg::pointer(Type::stack);
-    frame.regs[10].frame = static_cast<u8>(state.frames.size());
-    state.frames.push_back(std::move(frame));
+    frame.regs[10].frame = depth;
     return true;
 }
 
@@ -406,7 +425,7 @@ void Walker::widen(State& now, i32 from) {
             continue;
         const auto loosen = [&](const Reg& then, Reg& reg) {
             if (!then.is_scalar() || !reg.is_scalar() || then.value == reg.value) return;
-            if (values_.marked(then.id) || values_.marked(reg.id)) return;
+            if (values_.ever_used(then.id) || values_.ever_used(reg.id)) return;
             reg = unknown();
         };
         for (std::size_t f = 0; f < now.frames.size(); ++f) {

@@ -30,7 +30,10 @@ class Walker {
     // A remembered state. Where it lies in the tree of paths: `parent` is the one before it on its path, `open` counts
     // the paths from it that are not walked to their end yet.
     struct Seen {
-        std::unique_ptr<State> state;  // null when it has been forgotten
+        std::unique_ptr<State> state = {};  // while paths from it are open
+        std::unique_ptr<Kept> kept = {};    // afterwards; neither when it has been forgotten
+        std::size_t bytes = 0;              // of these
+        u32 time = 0;                       // when it was remembered
         u32 pc = 0;
         i32 parent = -1;
         u32 open = 0;
@@ -60,6 +63,7 @@ class Walker {
     void remember();
     void forget(std::vector<u32>& list, std::size_t at);
     void close_path();
+    void close(Seen& seen);
     bool resume();
     bool set_aside(State state, u32 pc);
     bool call_subprogram(u32 target);
@@ -145,8 +149,10 @@ class Walker {
     const Structure& structure_;
     Report& report_;
 
+    Memory memory_;
     State state_;
     Values values_;
+    Comparison compare_;
     u32 pc_ = 0;
     u32 next_ = 0;                // where the present step leads
     bool from_callback_ = false;  // arrived at a bpf_loop() from the end of its callback
