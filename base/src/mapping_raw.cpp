@@ -14,9 +14,10 @@ void* map_descriptor(void* at, std::size_t size, int protection, int flags, int 
     return std::bit_cast<void*>(::syscall(SYS_mmap, at, size, protection, flags, fd, offset));
 }
 
-Result<Mapping> Mapping::anonymous(std::size_t size) {
+Result<Mapping> Mapping::anonymous(std::size_t size, Pages pages) {
     void* at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED) return fail_errno("mmap of " + std::to_string(size) + " bytes");
+    if (pages == Pages::huge) (void)::madvise(at, size, MADV_HUGEPAGE);
     return Mapping({static_cast<std::byte*>(at), size});
 }
 

@@ -161,7 +161,13 @@ struct Value {
 
     // Lets the three descriptions sharpen each other. Two rounds reach what matters; stopping early is sound.
     constexpr void reconcile() {
+        if (umin == umax) {
+            if (!contains(umin)) return clear();
+            *this = constant(umin);
+            return;
+        }
         for (int round = 0; round < 2 && !empty(); ++round) {
+            const Value before = *this;
             meet_unsigned(bits.value, bits.value | bits.mask);
             const u64 sign = 1ULL << (N - 1);
             meet_signed(sign_extend(bits.value | (bits.mask & sign)), sign_extend(bits.value | (bits.mask & ~sign)));
@@ -176,6 +182,7 @@ struct Value {
             if ((smin < 0) == (smax < 0)) meet_unsigned(static_cast<u64>(smin) & mask, static_cast<u64>(smax) & mask);
             if (empty()) return clear();
             meet_bits(Tnum::range(umin, umax));
+            if (*this == before) return;
         }
         if (empty()) clear();
     }
@@ -277,6 +284,41 @@ constexpr Value<N> apply(Op op, const Value<N>& a, const Value<N>& b) {
     return out;
 }
 
+// Whether `a op b` holds for all members or for none, as far as the ranges tell.
+enum class Decision : u8 { never, always, open };
+constexpr Decision opposite(Decision of) {
+    return of == Decision::open ? of : of == Decision::always ? Decision::never : Decision::always;
+}
+template <unsigned N>
+constexpr Decision decide(Compare op, const Value<N>& a, const Value<N>& b) {
+    const auto one_of = [](bool always, bool never) {
+        return always ? Decision::always : never ? Decision::never : Decision::open;
+    };
+    switch (op) {
+        case Compare::eq:
+            return one_of(a.is_constant() && b.is_constant() && a.umin == b.umin,
+                          a.umax < b.umin || b.umax < a.umin || a.smax < b.smin || b.smax < a.smin);
+        case Compare::lt:
+            return one_of(a.umax < b.umin, a.umin >= b.umax);
+        case Compare::le:
+            return one_of(a.umax <= b.umin, a.umin > b.umax);
+        case Compare::slt:
+            return one_of(a.smax < b.smin, a.smin >= b.smax);
+        case Compare::sle:
+            return one_of(a.smax <= b.smin, a.smin > b.smax);
+        case Compare::ne:
+        case Compare::gt:
+        case Compare::ge:
+        case Compare::sgt:
+        case Compare::sge:
+            return opposite(decide(negate(op), a, b));
+        case Compare::set:
+        case Compare::not_set:
+            break;
+    }
+    return Decision::open;
+}
+
 // Leaves in a and b what can be there when `a op b` holds; both become empty when it cannot hold.
 template <unsigned N>
 constexpr void refine(Compare op, Value<N>& a, Value<N>& b) {
@@ -361,7 +403,7 @@ struct Scalar {
     i32 low_smin = static_cast<i32>(Low::least), low_smax = static_cast<i32>(Low::greatest);
 
     static constexpr Scalar unknown() { return {}; }
-    static constexpr Scalar constant(u64 v) { return of(Wide::constant(v), Low::constant(v)); }
+    static constexpr Scalar constant(u64 v) { return put(Wide::constant(v), Low::constant(v)); }
     static constexpr Scalar of_range(i64 min, i64 max) {
         Wide wide;
         wide.meet_signed(min, max);
@@ -377,12 +419,7 @@ struct Scalar {
     }
     static constexpr Scalar of(Wide wide, Low low) {
         join(wide, low);
-        Scalar out;
-        out.bits = wide.bits;
-        out.umin = wide.umin, out.umax = wide.umax, out.smin = wide.smin, out.smax = wide.smax;
-        out.low_umin = static_cast<u32>(low.umin), out.low_umax = static_cast<u32>(low.umax);
-        out.low_smin = static_cast<i32>(low.smin), out.low_smax = static_cast<i32>(low.smax);
-        return out;
+        return put(wide, low);
     }
     friend constexpr bool operator==(const Scalar&, const Scalar&) = default;
 
@@ -393,15 +430,31 @@ struct Scalar {
     constexpr bool empty() const { return umin > umax || smin > smax || low_umin > low_umax || low_smin > low_smax; }
     constexpr bool contains(u64 v) const { return wide().contains(v) && low().contains(v & Low::mask); }
     constexpr bool includes(const Scalar& other) const {
-        return wide().includes(other.wide()) && low().includes(other.low());
+        return bits.includes(other.bits) && umin <= other.umin && umax >= other.umax && smin <= other.smin &&
+               smax >= other.smax && low_umin <= other.low_umin && low_umax >= other.low_umax &&
+               low_smin <= other.low_smin && low_smax >= other.low_smax;
     }
 
   private:
+    static constexpr Scalar put(const Wide& wide, const Low& low) {
+        Scalar out;
+        out.bits = wide.bits;
+        out.umin = wide.umin, out.umax = wide.umax, out.smin = wide.smin, out.smax = wide.smax;
+        out.low_umin = static_cast<u32>(low.umin), out.low_umax = static_cast<u32>(low.umax);
+        out.low_smin = static_cast<i32>(low.smin), out.low_smax = static_cast<i32>(low.smax);
+        return out;
+    }
     // Lets the two widths sharpen each other.
     static constexpr void join(Wide& wide, Low& low) {
         const auto high_part = [](u64 v) { return v & ~Low::mask; };
+        if (wide.is_constant()) {
+            if (!wide.contains(wide.umin) || !low.contains(wide.umin & Low::mask)) return wide.clear(), low.clear();
+            low = Low::constant(wide.umin), wide = Wide::constant(wide.umin);
+            return;
+        }
         for (int round = 0; round < 2; ++round) {
             if (wide.empty() || low.empty()) return wide.clear(), low.clear();
+            const Wide before = wide;
             low.meet_bits(wide.bits.truncate(Low::mask));
             if (high_part(wide.umin) == high_part(wide.umax))
                 low.meet_unsigned(wide.umin & Low::mask, wide.umax & Low::mask);
@@ -415,6 +468,7 @@ struct Scalar {
             if (wide.smin >= Low::least && wide.smax <= Low::greatest) wide.meet_signed(low.smin, low.smax);
             wide.reconcile();
             if (wide.empty()) return low.clear();
+            if (wide == before) return;
         }
     }
 };

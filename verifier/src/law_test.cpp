@@ -91,7 +91,8 @@ Report judge(const program::Program& program, const Options& options, bool remem
         report.diagnostic = *bad;
         return report;
     }
-    Walker walker(program, options, structure, report);
+    Arena arena;
+    Walker walker(program, options, structure, arena, report);
     walker.remember_all = remember_all;
     walker.run();
     return report;
@@ -153,7 +154,8 @@ TEST(Accepted, registers_and_stack_are_as_proved) {
         Structure structure;
         if (analyse(program, structure)) continue;
         Report report;
-        Walker walker(program, options, structure, report);
+        Arena arena;
+        Walker walker(program, options, structure, arena, report);
         std::vector<std::vector<State>> seen(program.insns.size());
         walker.observe = [&](u32 pc, const State& state) { seen[pc].push_back(state); };
         walker.run();

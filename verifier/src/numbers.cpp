@@ -276,6 +276,13 @@ Walker::Step Walker::jump() {
 
 Walker::Step Walker::compare_numbers(Compare op, const Reg& a, const Reg& b, u32 target) {
     const bool low = !form().is64;
+    const Decision known = low ? decide(op, a.value.low(), b.value.low()) : decide(op, a.value.wide(), b.value.wide());
+    if (known != Decision::open) {
+        mark(a);
+        mark(b);
+        if (known == Decision::always) next_ = target;
+        return Step::next;
+    }
     Number a_taken = a.value, b_taken = b.value, a_next = a.value, b_next = b.value;
     refine(op, low, a_taken, b_taken);
     refine(negate(op), low, a_next, b_next);

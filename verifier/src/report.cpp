@@ -157,7 +157,11 @@ Report verify(const program::Program& program, const Options& options) {
                          ") max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0\n";
         return report;
     }
-    Walker(program, options, structure, report).run();
+    Arena own;
+    Arena& arena = options.arena != nullptr ? *options.arena : own;
+    arena.rewind();
+    Walker(program, options, structure, arena, report).run();
+    report.peak_bytes = arena.peak();
     return report;
 }
 

@@ -73,13 +73,14 @@ u16 live_registers(const State& state, std::size_t index, u32 pc, const Liveness
 
 // --------------------------------------------------------------------------------------------------- what is kept
 
-Kept::Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values)
-    : references_(state.references) {
+Kept::Drafted Kept::write(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values,
+                          Draft& draft) {
+    draft.frames.clear(), draft.contents.clear(), draft.bytes.clear();
     const auto any_number = [&](const Reg& reg) { return reg.is_scalar() && !values.used_since(reg.id, time); };
     for (std::size_t f = state.frames.size(); f-- > 0;) {
         const Frame& frame = state.frames[f];
-        OfFrame& of = frames_.emplace_back(frame.subprogram, frame.call_site, frame.rounds, 0U, u16{0}, frame.callback);
-        const std::size_t first = contents_.size();
+        OfFrame of{frame.subprogram, frame.call_site, frame.rounds, 0, 0, frame.callback};
+        const std::size_t first = draft.contents.size();
         const u16 mask = live_registers(state, f, pc, live);
         for (u32 r = 0; r < 10; ++r) {
             const Reg& reg = frame.regs[r];
@@ -87,7 +88,7 @@ Kept::Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Val
             if (any_number(reg))
                 of.numbers |= static_cast<u16>(1U << r);
             else
-                contents_.push_back({static_cast<u8>(r), 0, reg});
+                draft.contents.push_back({static_cast<u8>(r), 0, reg});
         }
         for (std::size_t s = 0; s < frame.stack.size(); ++s) {
             const Slot& slot = frame.stack[s];
@@ -96,16 +97,26 @@ Kept::Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Val
             if (slot.bytes[0] == Byte::saved && any_number(slot.saved))
                 std::replace(bytes.bytes.begin(), bytes.bytes.end(), Byte::saved, Byte::misc);
             else if (slot.bytes[0] == Byte::saved)
-                contents_.push_back({in_slot, bytes.slot, slot.saved});
-            bytes_.push_back(bytes);
+                draft.contents.push_back({in_slot, bytes.slot, slot.saved});
+            draft.bytes.push_back(bytes);
         }
-        of.values = static_cast<u32>(contents_.size() - first);
+        of.contents = static_cast<u32>(draft.contents.size() - first);
+        draft.frames.push_back(of);
     }
+    return {};
 }
 
+Kept::Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values, Arena& arena, Draft& draft)
+    : Kept(write(state, pc, time, live, values, draft), state, arena, draft) {}
+Kept::Kept(Drafted, const State& state, Arena& arena, const Draft& draft)
+    : frames(arena, draft.frames),
+      contents(arena, draft.contents),
+      slots(arena, draft.bytes),
+      references(arena, state.references) {}
+
 std::size_t Kept::bytes() const {
-    return sizeof(Kept) + frames_.capacity() * sizeof(OfFrame) + contents_.capacity() * sizeof(Contents) +
-           bytes_.capacity() * sizeof(Bytes) + references_.capacity() * sizeof(Reference);
+    return sizeof(Kept) + frames.size() * sizeof(OfFrame) + contents.size() * sizeof(Contents) +
+           slots.size() * sizeof(Bytes) + references.size() * sizeof(Reference);
 }
 
 // ------------------------------------------------------------------------------------------------------- comparison
@@ -134,15 +145,15 @@ void Comparison::begin(bool equal) {
 
 bool Comparison::covers(const Kept& old, const State& now) {
     const std::size_t count = now.frames.size();
-    if (old.frames_.size() != count || old.references_.size() != now.references.size()) return false;
+    if (old.frames.size() != count || old.references.size() != now.references.size()) return false;
     begin(false);
-    auto next = old.contents_.begin();
+    auto next = old.contents.begin();
     for (std::size_t i = 0; i < count; ++i) {
-        const Kept::OfFrame& a = old.frames_[i];
+        const Kept::OfFrame& a = old.frames[i];
         const Frame& b = now.frames[count - 1 - i];
         if (a.subprogram != b.subprogram || a.call_site != b.call_site || a.callback != b.callback) return false;
         if (a.rounds > b.rounds) return false;  // old had more of them before it
-        for (const auto end = next + a.values; next != end; ++next) {
+        for (const auto end = next + a.contents; next != end; ++next) {
             if (next->reg != Kept::in_slot) {
                 if (!regs(next->value, b.regs[next->reg])) return false;
                 continue;
@@ -155,7 +166,7 @@ bool Comparison::covers(const Kept& old, const State& now) {
             if (!b.regs[static_cast<u32>(std::countr_zero(numbers))].is_scalar()) return false;
     }
     static constexpr Slot none{};
-    for (const Kept::Bytes& a : old.bytes_) {
+    for (const Kept::Bytes& a : old.slots) {
         const Frame& frame = now.frames[a.frame];
         const Slot& b = a.slot < frame.stack.size() ? frame.stack[a.slot] : none;
         const bool pointer = b.has_pointer();
@@ -171,7 +182,7 @@ bool Comparison::covers(const Kept& old, const State& now) {
             if (a.bytes[i] == Byte::misc && b.bytes[i] == Byte::invalid) return false;
         }
     }
-    return references(old.references_, now.references);
+    return references({old.references.begin(), old.references.size()}, now.references);
 }
 
 bool Comparison::covers(const State& old, const State& now, u32 pc, const Liveness& live, How how) {
@@ -194,7 +205,7 @@ bool Comparison::covers(const State& old, const State& now, u32 pc, const Livene
     return references(old.references, now.references);
 }
 
-bool Comparison::references(const std::vector<Reference>& old, const std::vector<Reference>& now) {
+bool Comparison::references(std::span<const Reference> old, const std::vector<Reference>& now) {
     for (std::size_t i = 0; i < old.size(); ++i)
         if (old[i].frame != now[i].frame || !same_id(references_, old[i].id, now[i].id)) return false;
     return true;
@@ -270,15 +281,15 @@ bool Comparison::slots(const Slot& old, const Slot& now) {
 
 void inherit_marks(const Kept& old, const State& now, Values& values) {
     const std::size_t count = now.frames.size();
-    auto next = old.contents_.begin();
+    auto next = old.contents.begin();
     for (std::size_t i = 0; i < count; ++i) {
         const Frame& frame = now.frames[count - 1 - i];
-        for (const auto end = next + old.frames_[i].values; next != end; ++next) {
+        for (const auto end = next + old.frames[i].contents; next != end; ++next) {
             const Reg& to = next->reg != Kept::in_slot ? frame.regs[next->reg] : frame.stack[next->slot].saved;
             if (to.is_scalar()) values.mark(to.id);
         }
     }
-    for (const Kept::Bytes& bytes : old.bytes_) {
+    for (const Kept::Bytes& bytes : old.slots) {
         const Frame& frame = now.frames[bytes.frame];
         if (bytes.slot < frame.stack.size()) values.mark(frame.stack[bytes.slot].version);
     }

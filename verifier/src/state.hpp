@@ -12,12 +12,15 @@
 
 #include <array>
 #include <memory>
+#include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "anybpf/abi/types.hpp"
 #include "anybpf/program/program.hpp"
+#include "anybpf/verifier/arena.hpp"
 #include "domain.hpp"
 
 namespace anybpf::verifier {
@@ -90,61 +93,13 @@ struct Slot {
     }
 };
 
-// Blocks of one type that are used again and again; the memory goes with the pool.
-template <class T>
-class Pool {
-  public:
-    struct Block {
-        Block() {}
-        ~Block() {}
-        union {
-            T value;  // lives while somebody uses the block
-        };
-        Pool* pool = nullptr;
-        u32 users = 0;
-        Block* next = nullptr;
-    };
-    Pool() = default;
-    Pool(const Pool&) = delete;
-    Pool& operator=(const Pool&) = delete;
-
-    template <class... A>
-    Block* take(A&&... arguments) {
-        if (free_ == nullptr) grow();
-        Block* block = free_;
-        free_ = block->next;
-        std::construct_at(&block->value, std::forward<A>(arguments)...);
-        block->users = 1;
-        return block;
-    }
-    void give_back(Block* block) {
-        std::destroy_at(&block->value);
-        block->next = free_;
-        free_ = block;
-    }
-
-  private:
-    void grow() {
-        constexpr std::size_t count = 32;
-        slabs_.push_back(std::make_unique<Block[]>(count));
-        for (std::size_t i = count; i-- > 0;) {
-            Block& block = slabs_.back()[i];
-            block.pool = this;
-            block.next = free_;
-            free_ = &block;
-        }
-    }
-    Block* free_ = nullptr;
-    std::vector<std::unique_ptr<Block[]>> slabs_;
-};
-
-// A value of a pool that copies share until one of them is written to.
+// A value in an arena that copies share until one of them is written to.
 template <class T>
 class Shared {
   public:
     Shared() = default;
     template <class... A>
-    explicit Shared(Pool<T>& pool, A&&... arguments) : block_(pool.take(std::forward<A>(arguments)...)) {}
+    explicit Shared(Arena& arena, A&&... arguments) : block_(make(arena, std::forward<A>(arguments)...)) {}
     Shared(const Shared& other) : block_(other.block_) {
         if (block_ != nullptr) ++block_->users;
     }
@@ -154,22 +109,97 @@ class Shared {
         return *this;
     }
     ~Shared() {
-        if (block_ != nullptr && --block_->users == 0) block_->pool->give_back(block_);
+        if (block_ == nullptr || --block_->users > 0) return;
+        Arena& arena = *block_->arena;
+        std::destroy_at(block_);
+        arena.give_back(block_, sizeof(Block));
     }
 
-    explicit operator bool() const { return block_ != nullptr; }
-    bool same_as(const Shared& other) const { return block_ == other.block_; }
     const T& get() const { return block_->value; }
     T& own() {
         if (block_->users > 1) {
             --block_->users;
-            block_ = block_->pool->take(std::as_const(block_->value));
+            block_ = make(*block_->arena, std::as_const(block_->value));
         }
         return block_->value;
     }
 
   private:
-    typename Pool<T>::Block* block_ = nullptr;
+    struct Block {
+        template <class... A>
+        explicit Block(Arena& from, A&&... arguments) : arena(&from), value(std::forward<A>(arguments)...) {}
+        Arena* arena;
+        u32 users = 1;
+        T value;
+    };
+    template <class... A>
+    static Block* make(Arena& arena, A&&... arguments) {
+        return std::construct_at(static_cast<Block*>(arena.take(sizeof(Block))), arena, std::forward<A>(arguments)...);
+    }
+    Block* block_ = nullptr;
+};
+
+// A list that grows and shrinks at its end, in pieces: nothing is moved.
+template <class T>
+class Pile {
+  public:
+    explicit Pile(Arena& arena) : arena_(arena) {}
+    Pile(const Pile&) = delete;
+    Pile& operator=(const Pile&) = delete;
+    ~Pile() { shrink(0); }
+
+    std::size_t size() const { return size_; }
+    T& operator[](std::size_t i) { return pieces_[i / each][i % each]; }
+    const T& operator[](std::size_t i) const { return pieces_[i / each][i % each]; }
+    T& back() { return (*this)[size_ - 1]; }
+    template <class... A>
+    T& push(A&&... arguments) {
+        if (size_ == pieces_.size() * each) pieces_.push_back(static_cast<T*>(arena_.take(sizeof(T) * each)));
+        T& place = (*this)[size_++];
+        return *std::construct_at(&place, std::forward<A>(arguments)...);
+    }
+    void shrink(std::size_t size) {
+        if constexpr (std::is_trivially_destructible_v<T>)
+            size_ = size;
+        else
+            while (size_ > size) std::destroy_at(&(*this)[--size_]);
+    }
+
+  private:
+    static constexpr std::size_t each = std::max<std::size_t>(4096 / sizeof(T), 1);
+    Arena& arena_;
+    std::vector<T*> pieces_;
+    std::size_t size_ = 0;
+};
+
+// A list in an arena that keeps its size.
+template <class T>
+class Fixed {
+  public:
+    Fixed(Arena& arena, std::span<const T> from) : arena_(&arena), size_(from.size()) {
+        static_assert(std::is_trivially_destructible_v<T>);
+        if (size_ == 0) return;
+        data_ = static_cast<T*>(arena.take(size_ * sizeof(T)));
+        std::uninitialized_copy(from.begin(), from.end(), data_);
+    }
+    Fixed(Fixed&& other) noexcept
+        : arena_(other.arena_), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    Fixed& operator=(Fixed other) noexcept {
+        std::swap(arena_, other.arena_), std::swap(data_, other.data_), std::swap(size_, other.size_);
+        return *this;
+    }
+    ~Fixed() {
+        if (data_ != nullptr) arena_->give_back(data_, size_ * sizeof(T));
+    }
+    std::size_t size() const { return size_; }
+    const T* begin() const { return data_; }
+    const T* end() const { return data_ + size_; }
+    const T& operator[](std::size_t i) const { return data_[i]; }
+
+  private:
+    Arena* arena_;
+    T* data_ = nullptr;
+    std::size_t size_ = 0;
 };
 
 constexpr std::size_t slots_per_chunk = 8;
@@ -178,22 +208,17 @@ using Chunk = std::array<Slot, slots_per_chunk>;
 // The slots of a frame: [i] is fp-8*(i+1); what lies beyond size() was never written.
 class Stack {
   public:
-    explicit Stack(Pool<Chunk>& pool) : pool_(&pool) {}
+    explicit Stack(Arena& arena) : arena_(&arena) {}
     std::size_t size() const { return size_; }
     void resize(std::size_t size) {
         for (std::size_t chunk = chunks(); chunk * slots_per_chunk < size; ++chunk) {
             if (chunk >= near_.size()) far_.emplace_back();
-            at(chunk) = Shared<Chunk>(*pool_);
+            at(chunk) = Shared<Chunk>(*arena_);
         }
         size_ = static_cast<u32>(size);
     }
     const Slot& operator[](std::size_t i) const { return at(i / slots_per_chunk).get()[i % slots_per_chunk]; }
     Slot& operator[](std::size_t i) { return at(i / slots_per_chunk).own()[i % slots_per_chunk]; }
-    // Whether the slots from i (the first of a chunk) on are the very same memory as the other stack's.
-    bool shares(const Stack& other, std::size_t i) const {
-        const std::size_t chunk = i / slots_per_chunk;
-        return chunk < chunks() && chunk < other.chunks() && at(chunk).same_as(other.at(chunk));
-    }
 
     template <class S, class T>
     struct Iterator {
@@ -215,14 +240,14 @@ class Stack {
     }
     Shared<Chunk>& at(std::size_t chunk) { return chunk < near_.size() ? near_[chunk] : far_[chunk - near_.size()]; }
 
-    Pool<Chunk>* pool_;
+    Arena* arena_;
     u32 size_ = 0;
     std::array<Shared<Chunk>, 8> near_;  // the kernel's 512 bytes
     std::vector<Shared<Chunk>> far_;
 };
 
 struct Frame {
-    explicit Frame(Pool<Chunk>& pool) : stack(pool) {}
+    explicit Frame(Arena& arena) : stack(arena) {}
 
     u32 subprogram = 0;
     u32 call_site = 0;      // the calling instruction in the frame below
@@ -233,12 +258,6 @@ struct Frame {
     Stack stack;
 };
 
-// Where frames and pieces of stacks come from; outlives the states.
-struct Memory {
-    Pool<Chunk> chunks;
-    Pool<Frame> frames;
-};
-
 // The frames of a state, the running one last.
 class Frames {
   public:
@@ -247,9 +266,8 @@ class Frames {
     Frame& operator[](std::size_t i) { return frames_[i].own(); }
     const Frame& back() const { return frames_[size_ - 1].get(); }
     Frame& back() { return frames_[size_ - 1].own(); }
-    bool shares(const Frames& other, std::size_t i) const { return frames_[i].same_as(other.frames_[i]); }
-    Frame& push(Memory& memory) {
-        frames_[size_] = Shared<Frame>(memory.frames, memory.chunks);
+    Frame& push(Arena& arena) {
+        frames_[size_] = Shared<Frame>(arena, arena);
         return frames_[size_++].own();
     }
     void pop_back() { frames_[--size_] = {}; }
@@ -312,8 +330,9 @@ struct State {
 // remembered states (plus one): a value matters to a state where it was used after the state was remembered.
 class Values {
   public:
+    explicit Values(Arena& arena) : nodes_(arena) { nodes_.push(Node{0, 0, 0, ~0U}); }  // 0 is nobody
     u32 fresh(u32 parent = 0, u32 other = 0) {
-        nodes_.push_back({parent, other, now_, 0});
+        nodes_.push(Node{parent, other, now_, 0});
         return static_cast<u32>(nodes_.size()) - 1;
     }
     bool ever_used(u32 id) const { return nodes_[id].used != 0; }
@@ -328,6 +347,8 @@ class Values {
     u32 now() const { return now_; }
     void pass_time() { ++now_; }
     std::size_t count() const { return nodes_.size(); }
+    // Forgets the newest: no state has them any more.
+    void shrink(std::size_t count) { nodes_.shrink(count); }
 
   private:
     struct Node {
@@ -336,7 +357,7 @@ class Values {
     };
     void mark_origins(u32 id);
 
-    std::vector<Node> nodes_ = {{0, 0, 0, ~0U}};  // 0 is nobody
+    Pile<Node> nodes_;
     std::vector<u32> todo_;
     u32 now_ = 1;
 };
@@ -348,18 +369,12 @@ using Liveness = std::vector<u16>;
 u16 live_registers(const State& state, std::size_t index, u32 pc, const Liveness& live);
 
 // What mattered of a state to the paths from it, all of which were walked.
-class Kept {
-  public:
-    Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values);
-    std::size_t bytes() const;
-
-  private:
-    friend class Comparison;
-    friend void inherit_marks(const Kept&, const State&, Values&);
+struct Kept {
     static constexpr u8 in_slot = 0xff;
     struct OfFrame {
-        u32 subprogram, call_site, rounds, values;  // the number of its values
-        u16 numbers;                                // registers that hold any number
+        u32 subprogram, call_site, rounds;
+        u32 contents;  // how many are its
+        u16 numbers;   // registers that hold any number
         bool callback;
     };
     struct Contents {
@@ -371,10 +386,26 @@ class Kept {
         u16 frame, slot;
         std::array<Byte, 8> bytes;
     };
-    std::vector<OfFrame> frames_;     // the running one first
-    std::vector<Contents> contents_;  // in the order of frames_
-    std::vector<Bytes> bytes_;
-    std::vector<Reference> references_;
+    // What it is put together in.
+    struct Draft {
+        std::vector<OfFrame> frames;
+        std::vector<Contents> contents;
+        std::vector<Bytes> bytes;
+    };
+
+    Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values, Arena& arena, Draft& draft);
+    std::size_t bytes() const;
+
+    Fixed<OfFrame> frames;     // the running one first
+    Fixed<Contents> contents;  // in the order of frames
+    Fixed<Bytes> slots;
+    Fixed<Reference> references;
+
+  private:
+    struct Drafted {};
+    Kept(Drafted, const State& state, Arena& arena, const Draft& draft);
+    static Drafted write(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values,
+                         Draft& draft);
 };
 
 // Decides whether all that an older state allows covers `now`; both stand before the same instruction.
@@ -399,7 +430,7 @@ class Comparison {
     bool within(const Number& old, const Number& now) const;
     bool stacks(const Frame& old, const Frame& now);
     bool slots(const Slot& old, const Slot& now);
-    bool references(const std::vector<Reference>& old, const std::vector<Reference>& now);
+    bool references(std::span<const Reference> old, const std::vector<Reference>& now);
     void begin(bool equal);
 
     bool equal_ = false;

@@ -1078,7 +1078,8 @@ TEST(Walk, hands_down_what_mattered) {
             Report report;
             const Options options = unprivileged;
             ASSERT_FALSE(analyse(one, structure));
-            Walker walker(one, options, structure, report);
+            Arena arena;
+            Walker walker(one, options, structure, arena, report);
             walker.remember_all = remember_all;
             walker.run();
             EXPECT_EQ(report.accepted, third == 15) << explain(report, one);

@@ -19,13 +19,21 @@ constexpr std::size_t max_pending = 8192;
 constexpr std::size_t max_values = 32'000'000;  // nodes of the graph of values: some 400 MB
 }  // namespace
 
-Walker::Walker(const program::Program& program, const Options& options, const Structure& structure, Report& report)
-    : program_(program), options_(options), structure_(structure), report_(report) {
+Walker::Walker(const program::Program& program, const Options& options, const Structure& structure, Arena& arena,
+               Report& report)
+    : program_(program),
+      options_(options),
+      structure_(structure),
+      report_(report),
+      arena_(arena),
+      values_(arena),
+      pending_(arena),
+      seen_(arena) {
     seen_at_.resize(program.insns.size());
     stack_use_.resize(structure.flow.starts.size());
     called_back_.resize(structure.flow.starts.size());
     report_.proof.insns.resize(program.insns.size());
-    state_.frames.push(memory_);
+    state_.frames.push(arena_);
     reg(1) = Reg::pointer(Type::ctx);
     reg(10) = Reg::pointer(Type::stack);
 }
@@ -110,22 +118,25 @@ Walker::Step Walker::visit() {
             // A state of the present path. Within one bpf_loop(), and after a may_goto has been passed, both of which
             // are bounded at run time, coming back into what it covers ends the path; elsewhere coming back unchanged
             // means that the loop need not end.
-            const bool bounded = loop_call && back ? seen.state->frame().activation == state_.frame().activation
-                                                   : may_goto && seen.passed < state_.passed;
-            if (bounded && compare_.covers(*seen.state, state_, pc_, structure_.live, Comparison::How::within)) {
+            const bool bounded = loop_call && back
+                                     ? std::get<State>(seen.what).frame().activation == state_.frame().activation
+                                     : may_goto && seen.passed < state_.passed;
+            if (bounded &&
+                compare_.covers(std::get<State>(seen.what), state_, pc_, structure_.live, Comparison::How::within)) {
                 ++seen.hits;
                 return cut(index, true) ? Step::path_end : Step::failed;
             }
             if (loop_call && back) {
                 // another round
-            } else if (seen.state->rounds == state_.rounds &&
-                       compare_.covers(*seen.state, state_, pc_, structure_.live, Comparison::How::equal)) {
+            } else if (std::get<State>(seen.what).rounds == state_.rounds &&
+                       compare_.covers(std::get<State>(seen.what), state_, pc_, structure_.live,
+                                       Comparison::How::equal)) {
                 fail(Finding::infinite_loop, pc_);
                 return Step::failed;
             }
             // The rounds of a loop that is walked seldom help each other: remember fewer of them.
             if (!force && !remember_all && jumps_since_ < 20 && insns_since_ < 100) add = false;
-        } else if (usable(seen) && compare_.covers(*seen.kept, state_)) {
+        } else if (usable(seen) && compare_.covers(std::get<Kept>(seen.what), state_)) {
             ++seen.hits;
             return cut(index, false) ? Step::path_end : Step::failed;
         }
@@ -148,7 +159,7 @@ bool Walker::cut(u32 index, bool loop) {
     if (loop)
         inherit_marks(state_, pc_, structure_.live, values_);
     else
-        inherit_marks(*seen_[index].kept, state_, values_);
+        inherit_marks(std::get<Kept>(seen_[index].what), state_, values_);
     // The states on the way from that loop's state to here now rest on it: on the innermost, if on several, for that
     // one lies on the way and rests on the next itself.
     i32 rests_on = loop ? static_cast<i32>(index) : seen_[index].loop;
@@ -168,17 +179,17 @@ void Walker::remember() {
     if (seen_bytes_ + size > options_.max_state_bytes) return;
     seen_bytes_ += size;
     values_.pass_time();
-    auto state = std::make_unique<State>(state_);
-    seen_.push_back({.state = std::move(state),
-                     .bytes = size,
-                     .time = values_.now(),
-                     .pc = pc_,
-                     .parent = parent_,
-                     .open = 1,
-                     .depth = state_.depth(),
-                     .activation = state_.frame().activation,
-                     .passed = state_.passed,
-                     .may_goto = form().kind == Kind::may_goto});
+    Seen& seen = seen_.push();
+    seen.what = state_;
+    seen.bytes = size;
+    seen.time = values_.now();
+    seen.pc = pc_;
+    seen.parent = parent_;
+    seen.open = 1;
+    seen.depth = state_.depth();
+    seen.activation = std::as_const(state_).frame().activation;
+    seen.passed = state_.passed;
+    seen.may_goto = form().kind == Kind::may_goto;
     parent_ = static_cast<i32>(seen_.size()) - 1;
     seen_at_[pc_].push_back(static_cast<u32>(parent_));
     report_.max_states_per_insn = std::max<u64>(report_.max_states_per_insn, seen_at_[pc_].size());
@@ -187,8 +198,7 @@ void Walker::remember() {
 void Walker::forget(std::vector<u32>& list, std::size_t at) {
     Seen& seen = seen_[list[at]];
     seen_bytes_ -= seen.bytes;
-    seen.state.reset();
-    seen.kept.reset();
+    seen.what = std::monostate();
     list.erase(list.begin() + static_cast<std::ptrdiff_t>(at));
 }
 
@@ -196,28 +206,27 @@ void Walker::close_path() {
     for (i32 at = parent_; at >= 0; at = seen_[static_cast<u32>(at)].parent) {
         Seen& seen = seen_[static_cast<u32>(at)];
         if (--seen.open > 0) break;
-        if (seen.state != nullptr) close(seen);
+        if (std::holds_alternative<State>(seen.what)) close(seen);
     }
 }
 
 // All paths from it are walked: only what mattered is kept.
 void Walker::close(Seen& seen) {
-    seen.kept = std::make_unique<Kept>(*seen.state, seen.pc, seen.time, structure_.live, values_);
-    seen.state.reset();
+    Kept kept(std::get<State>(seen.what), seen.pc, seen.time, structure_.live, values_, arena_, draft_);
     seen_bytes_ -= seen.bytes;
-    seen.bytes = seen.kept->bytes();
+    seen.bytes = kept.bytes();
+    seen.what = std::move(kept);
     seen_bytes_ += seen.bytes;
 }
 
 bool Walker::resume() {
-    if (pending_.empty()) return false;
+    if (pending_.size() == 0) return false;
     Pending& item = pending_.back();
     state_ = std::move(item.state);
     pc_ = item.pc;
     parent_ = item.parent;
-    insns_since_ = item.insns;
-    jumps_since_ = item.jumps;
-    pending_.pop_back();
+    values_.shrink(item.values);
+    pending_.shrink(pending_.size() - 1);
     from_callback_ = false;
     if (options_.log_level & 3) append(fmt::format("\nfrom earlier to {}: {}\n", pc_, print(state_, program_)));
     return true;
@@ -226,7 +235,7 @@ bool Walker::resume() {
 bool Walker::set_aside(State state, u32 pc) {
     if (pending_.size() >= max_pending) return fail(Finding::too_many_branches, max_pending);
     if (parent_ >= 0) ++seen_[static_cast<u32>(parent_)].open;
-    pending_.push_back({std::move(state), pc, parent_, insns_since_, jumps_since_});
+    pending_.push(Pending{std::move(state), pc, parent_, values_.count()});
     return true;
 }
 
@@ -267,8 +276,10 @@ Walker::Step Walker::step() {
             case Kind::packet_ind:
                 return outcome(packet_load());
             case Kind::call:
+                ++jumps_since_;
                 return outcome(call());
             case Kind::exit:
+                ++jumps_since_;
                 return leave();
             case Kind::load:
             case Kind::load_sx:
@@ -328,7 +339,7 @@ bool Walker::enter(State& state, u32 target, bool callback) {
     edges_.push_back({state.frame().subprogram, subprogram, pc_});
     if (callback) called_back_[subprogram] = 1, ++state.rounds;
     const u8 depth = static_cast<u8>(state.frames.size());
-    Frame& frame = state.frames.push(memory_);
+    Frame& frame = state.frames.push(arena_);
     frame.subprogram = subprogram;
     frame.call_site = pc_;
     frame.callback = callback;
@@ -420,8 +431,9 @@ bool Walker::may_goto() {
 void Walker::widen(State& now, i32 from) {
     for (i32 at = from; at >= 0; at = seen_[static_cast<u32>(at)].parent) {
         const Seen& seen = seen_[static_cast<u32>(at)];
-        if (seen.pc != pc_ || seen.state == nullptr || seen.state->depth() != now.depth() ||
-            seen.state->frame().activation != now.frame().activation)
+        const State* state = std::get_if<State>(&seen.what);
+        if (seen.pc != pc_ || state == nullptr || state->depth() != now.depth() ||
+            state->frame().activation != std::as_const(now).frame().activation)
             continue;
         const auto loosen = [&](const Reg& then, Reg& reg) {
             if (!then.is_scalar() || !reg.is_scalar() || then.value == reg.value) return;
@@ -429,7 +441,7 @@ void Walker::widen(State& now, i32 from) {
             reg = unknown();
         };
         for (std::size_t f = 0; f < now.frames.size(); ++f) {
-            const Frame& then = seen.state->frames[f];
+            const Frame& then = state->frames[f];
             Frame& frame = now.frames[f];
             for (u32 r = 0; r < 10; ++r) loosen(then.regs[r], frame.regs[r]);
             for (std::size_t s = 0; s < std::min(then.stack.size(), frame.stack.size()); ++s) {

@@ -8,7 +8,7 @@
 #pragma once
 
 #include <functional>
-#include <memory>
+#include <variant>
 
 #include "anybpf/abi/helper.hpp"
 #include "structure.hpp"
@@ -17,7 +17,9 @@ namespace anybpf::verifier {
 
 class Walker {
   public:
-    Walker(const program::Program& program, const Options& options, const Structure& structure, Report& report);
+    // The arena outlives the walker.
+    Walker(const program::Program& program, const Options& options, const Structure& structure, Arena& arena,
+           Report& report);
     void run();
 
     // For tests: sees every state before its instruction is walked.
@@ -30,10 +32,10 @@ class Walker {
     // A remembered state. Where it lies in the tree of paths: `parent` is the one before it on its path, `open` counts
     // the paths from it that are not walked to their end yet.
     struct Seen {
-        std::unique_ptr<State> state = {};  // while paths from it are open
-        std::unique_ptr<Kept> kept = {};    // afterwards; neither when it has been forgotten
-        std::size_t bytes = 0;              // of these
-        u32 time = 0;                       // when it was remembered
+        // The state while paths from it are open, what mattered of it afterwards; nothing when it has been forgotten.
+        std::variant<std::monostate, State, Kept> what;
+        std::size_t bytes = 0;  // of these
+        u32 time = 0;           // when it was remembered
         u32 pc = 0;
         i32 parent = -1;
         u32 open = 0;
@@ -50,7 +52,7 @@ class Walker {
         State state;
         u32 pc = 0;
         i32 parent = -1;
-        u64 insns = 0, jumps = 0;  // since the last remembered state
+        std::size_t values = 0;  // how many there were
     };
     enum class Step : u8 { failed, next, path_end };
 
@@ -149,18 +151,19 @@ class Walker {
     const Structure& structure_;
     Report& report_;
 
-    Memory memory_;
+    Arena& arena_;
     State state_;
     Values values_;
     Comparison compare_;
+    Kept::Draft draft_;
     u32 pc_ = 0;
-    u32 next_ = 0;                // where the present step leads
-    bool from_callback_ = false;  // arrived at a bpf_loop() from the end of its callback
-    i32 parent_ = -1;             // the last remembered state of this path
-    i32 before_ = -1;             // the one before the state that was remembered at the present instruction
-    u64 insns_since_ = 0, jumps_since_ = 0;
-    std::vector<Pending> pending_;
-    std::vector<Seen> seen_;
+    u32 next_ = 0;                           // where the present step leads
+    bool from_callback_ = false;             // arrived at a bpf_loop() from the end of its callback
+    i32 parent_ = -1;                        // the last remembered state of this path
+    i32 before_ = -1;                        // the one before the state that was remembered at the present instruction
+    u64 insns_since_ = 0, jumps_since_ = 0;  // walked since a state was remembered, on any path; calls are jumps
+    Pile<Pending> pending_;
+    Pile<Seen> seen_;
     std::vector<std::vector<u32>> seen_at_;  // by instruction
     std::size_t seen_bytes_ = 0;
     u32 next_id_ = 1;             // of nulls, references and activations

@@ -10,6 +10,7 @@
 namespace anybpf {
 
 enum class Access : u8 { read, read_write };
+enum class Pages : u8 { small, huge };  // huge: where the machine has them, and as far as the range holds whole ones
 
 // mmap of a file by the system call itself: where libc's mmap is interposed (preload/), that answers for descriptors of
 // our own objects as the kernel would, and not with the file. MAP_FAILED and errno on failure.
@@ -19,7 +20,7 @@ class Mapping {
   public:
     Mapping() = default;
     // size bytes, rounded up to pages, zeroed and private to the process.
-    static Result<Mapping> anonymous(std::size_t size);
+    static Result<Mapping> anonymous(std::size_t size, Pages pages = Pages::small);
     // size bytes of the file from offset 0, shared with everybody who maps it; the descriptor may be closed afterwards.
     static Result<Mapping> shared(int fd, std::size_t size, Access access);
 

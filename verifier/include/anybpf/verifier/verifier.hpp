@@ -8,6 +8,7 @@
 
 #include "anybpf/program/program.hpp"
 #include "anybpf/program/proof.hpp"
+#include "anybpf/verifier/arena.hpp"
 
 namespace anybpf::verifier {
 
@@ -39,6 +40,7 @@ struct Options {
     // Addresses may be stored into maps, compared, returned and passed on, as a load with CAP_PERFMON may; false: the
     // rules for everybody else.
     bool allow_ptr_leaks = true;
+    Arena* arena = nullptr;  // whose memory is used; null: it is got and given back
 };
 
 struct Report {
@@ -47,7 +49,8 @@ struct Report {
     std::string state;      // registers and stack where it was refused, as the log prints them
     program::Proof proof;   // of an accepted program
     u64 processed = 0, states = 0, peak_states = 0, max_states_per_insn = 0;
-    std::string log;  // ends in the kernel's "processed N insns (limit M) max_states_per_insn A ..." line
+    u64 peak_bytes = 0;  // of states
+    std::string log;     // ends in the kernel's "processed N insns (limit M) max_states_per_insn A ..." line
 };
 
 // Never throws and always ends; memory is bounded by the options.
