@@ -266,7 +266,7 @@ void Walker::replace(State& state, u32 old_id, const Number& value, u32 new_id) 
 Walker::Step Walker::jump() {
     const u8 dst = insn().dst, src = insn().src;
     if (!readable(dst) || (form().by_register && !readable(src))) return Step::failed;
-    const u32 target = static_cast<u32>(*program::jump_target(program_.insns, pc_));
+    const u32 target = structure_.targets[pc_];
     const Compare op = domain_compare(form().jump);
     const Reg a = reg(dst);
     const Reg b = form().by_register ? reg(src) : Reg::number(Number::constant(immediate(insn())), 0);

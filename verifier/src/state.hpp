@@ -139,6 +139,44 @@ class Shared {
     Block* block_ = nullptr;
 };
 
+// At most N values, in place.
+template <class T, std::size_t N>
+class Few {
+  public:
+    Few() {}
+    Few(const Few& other) {
+        for (const T& item : other) push(item);
+    }
+    Few(Few&& other) noexcept {
+        for (T& item : other) push(std::move(item));
+    }
+    Few& operator=(Few other) noexcept {
+        clear();
+        for (T& item : other) push(std::move(item));
+        return *this;
+    }
+    ~Few() { clear(); }
+
+    std::size_t size() const { return size_; }
+    T& operator[](std::size_t i) { return items_[i]; }
+    const T& operator[](std::size_t i) const { return items_[i]; }
+    T* begin() { return items_; }
+    T* end() { return items_ + size_; }
+    const T* begin() const { return items_; }
+    const T* end() const { return items_ + size_; }
+    void push(T item) { std::construct_at(items_ + size_++, std::move(item)); }
+    void pop() { std::destroy_at(items_ + --size_); }
+    void clear() {
+        while (size_ > 0) pop();
+    }
+
+  private:
+    u32 size_ = 0;
+    union {
+        T items_[N];
+    };
+};
+
 // A list that grows and shrinks at its end, in pieces: nothing is moved.
 template <class T>
 class Pile {
@@ -211,11 +249,12 @@ class Stack {
     explicit Stack(Arena& arena) : arena_(&arena) {}
     std::size_t size() const { return size_; }
     void resize(std::size_t size) {
-        for (std::size_t chunk = chunks(); chunk * slots_per_chunk < size; ++chunk) {
-            if (chunk >= near_.size()) far_.emplace_back();
-            at(chunk) = Shared<Chunk>(*arena_);
+        for (; size_ < size; size_ += slots_per_chunk) {
+            if (near_.size() < kernel_chunks)
+                near_.push(Shared<Chunk>(*arena_));
+            else
+                far_.emplace_back(*arena_);
         }
-        size_ = static_cast<u32>(size);
     }
     const Slot& operator[](std::size_t i) const { return at(i / slots_per_chunk).get()[i % slots_per_chunk]; }
     Slot& operator[](std::size_t i) { return at(i / slots_per_chunk).own()[i % slots_per_chunk]; }
@@ -234,16 +273,16 @@ class Stack {
     auto end() { return Iterator<Stack, Slot>{this, size_}; }
 
   private:
-    std::size_t chunks() const { return (size_ + slots_per_chunk - 1) / slots_per_chunk; }
+    static constexpr std::size_t kernel_chunks = abi::stack_size / (8 * slots_per_chunk);
     const Shared<Chunk>& at(std::size_t chunk) const {
-        return chunk < near_.size() ? near_[chunk] : far_[chunk - near_.size()];
+        return chunk < kernel_chunks ? near_[chunk] : far_[chunk - kernel_chunks];
     }
-    Shared<Chunk>& at(std::size_t chunk) { return chunk < near_.size() ? near_[chunk] : far_[chunk - near_.size()]; }
+    Shared<Chunk>& at(std::size_t chunk) { return chunk < kernel_chunks ? near_[chunk] : far_[chunk - kernel_chunks]; }
 
     Arena* arena_;
-    u32 size_ = 0;
-    std::array<Shared<Chunk>, 8> near_;  // the kernel's 512 bytes
-    std::vector<Shared<Chunk>> far_;
+    std::size_t size_ = 0;
+    Few<Shared<Chunk>, kernel_chunks> near_;
+    std::vector<Shared<Chunk>> far_;  // of larger stacks
 };
 
 struct Frame {
@@ -261,16 +300,16 @@ struct Frame {
 // The frames of a state, the running one last.
 class Frames {
   public:
-    std::size_t size() const { return size_; }
+    std::size_t size() const { return frames_.size(); }
     const Frame& operator[](std::size_t i) const { return frames_[i].get(); }
     Frame& operator[](std::size_t i) { return frames_[i].own(); }
-    const Frame& back() const { return frames_[size_ - 1].get(); }
-    Frame& back() { return frames_[size_ - 1].own(); }
+    const Frame& back() const { return frames_[size() - 1].get(); }
+    Frame& back() { return frames_[size() - 1].own(); }
     Frame& push(Arena& arena) {
-        frames_[size_] = Shared<Frame>(arena, arena);
-        return frames_[size_++].own();
+        frames_.push(Shared<Frame>(arena, arena));
+        return back();
     }
-    void pop_back() { frames_[--size_] = {}; }
+    void pop_back() { frames_.pop(); }
 
     template <class F, class T>
     struct Iterator {
@@ -281,13 +320,12 @@ class Frames {
         bool operator==(const Iterator& other) const { return i == other.i; }
     };
     auto begin() const { return Iterator<const Frames, const Frame>{this, 0}; }
-    auto end() const { return Iterator<const Frames, const Frame>{this, size_}; }
+    auto end() const { return Iterator<const Frames, const Frame>{this, size()}; }
     auto begin() { return Iterator<Frames, Frame>{this, 0}; }
-    auto end() { return Iterator<Frames, Frame>{this, size_}; }
+    auto end() { return Iterator<Frames, Frame>{this, size()}; }
 
   private:
-    std::array<Shared<Frame>, abi::max_frames> frames_;
-    std::size_t size_ = 0;
+    Few<Shared<Frame>, abi::max_frames> frames_;
 };
 
 struct Reference {

@@ -206,6 +206,7 @@ class Analysis {
         std::vector<u32> todo = {0};
         reached[0] = true;
         out_.remember.resize(insns_.size());
+        out_.targets.resize(insns_.size());
         const auto go = [&](u32 pc) {
             if (!reached[pc]) reached[pc] = true, todo.push_back(pc);
         };
@@ -214,6 +215,7 @@ class Analysis {
             todo.pop_back();
             const isa::Form& form = out_.forms[pc];
             if (const auto target = program::jump_target(insns_, pc)) {
+                out_.targets[pc] = static_cast<u32>(*target);
                 go(static_cast<u32>(*target));
                 out_.remember[static_cast<u32>(*target)] = true;
                 if (form.kind == Kind::jump || form.kind == Kind::may_goto) out_.remember[pc] = true;

@@ -14,6 +14,7 @@ namespace anybpf::verifier {
 
 struct Structure {
     std::vector<isa::Form> forms;  // of every slot; of a wide instruction's second half without meaning
+    std::vector<u32> targets;      // of jumps; 0 elsewhere
     program::Flow flow;
     Liveness live;
     std::vector<bool> remember;  // states are remembered and compared here

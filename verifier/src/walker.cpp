@@ -267,7 +267,7 @@ Walker::Step Walker::step() {
             case Kind::ja:
             case Kind::gotol:
                 ++jumps_since_;
-                next_ = static_cast<u32>(*program::jump_target(program_.insns, pc_));
+                next_ = structure_.targets[pc_];
                 return Step::next;
             case Kind::may_goto:
                 ++jumps_since_;
@@ -422,7 +422,7 @@ bool Walker::may_goto() {
     State other = state_;
     ++other.passed, ++other.rounds;
     widen(other, before_);
-    next_ = static_cast<u32>(*program::jump_target(program_.insns, pc_));
+    next_ = structure_.targets[pc_];
     return set_aside(std::move(other), pc_ + 1);
 }
 
