@@ -383,6 +383,7 @@ bool Walker::store_slot(u32 frame, i64 at, u32 size, const Reg& value) {
         slot.saved = value;
         if (size < 8 && value.value.umax > Number::Wide::mask >> (64 - 8 * size))
             slot.saved = Reg::number(truncate(value.value, 8 * size), values_.fresh(value.id));
+        if (slot.saved.is_scalar()) values_.note_stored(slot.saved.id);
         for (std::size_t i = 0; i < size; ++i) slot.bytes[i] = Byte::saved;
         return true;
     }

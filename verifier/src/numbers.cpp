@@ -256,11 +256,12 @@ bool Walker::pointer_arithmetic(AluOp op, bool is64, Reg& dst, const Reg& operan
 // -------------------------------------------------------------------------------------------------------- comparisons
 
 // Copies of a number, wherever they lie, become the sharper number together.
-void Walker::replace(State& state, u32 old_id, const Number& value, u32 new_id) const {
+void Walker::replace(State& state, u32 old_id, const Number& value, u32 new_id) {
     if (old_id == 0) return;
-    state.each([&](Reg& copy) {
-        if (copy.is_scalar() && copy.id == old_id) copy.value = value, copy.id = new_id;
-    });
+    const bool stored = values_.stored(old_id);
+    if (stored && new_id != old_id) values_.note_stored(new_id);
+    state.change([&](const Reg& copy) { return copy.is_scalar() && copy.id == old_id; },
+                 [&](Reg& copy) { copy.value = value, copy.id = new_id; }, stored);
 }
 
 Walker::Step Walker::jump() {

@@ -88,7 +88,7 @@ Kept::Drafted Kept::write(const State& state, u32 pc, u32 time, const Liveness& 
             if (any_number(reg))
                 of.numbers |= static_cast<u16>(1U << r);
             else
-                draft.contents.push_back({static_cast<u8>(r), 0, reg});
+                draft.contents.push_back({static_cast<u8>(r), static_cast<u8>(f), 0, reg});
         }
         for (std::size_t s = 0; s < frame.stack.size(); ++s) {
             const Slot& slot = frame.stack[s];
@@ -97,7 +97,7 @@ Kept::Drafted Kept::write(const State& state, u32 pc, u32 time, const Liveness& 
             if (slot.bytes[0] == Byte::saved && any_number(slot.saved))
                 std::replace(bytes.bytes.begin(), bytes.bytes.end(), Byte::saved, Byte::misc);
             else if (slot.bytes[0] == Byte::saved)
-                draft.contents.push_back({in_slot, bytes.slot, slot.saved});
+                draft.contents.push_back({in_slot, static_cast<u8>(f), bytes.slot, slot.saved});
             draft.bytes.push_back(bytes);
         }
         of.contents = static_cast<u32>(draft.contents.size() - first);
@@ -143,9 +143,24 @@ void Comparison::begin(bool equal) {
     packets_.clear();
 }
 
+// What stands there now; null where nothing can.
+const Reg* Comparison::find(const Kept::Contents& what, const State& now) {
+    const Frame& frame = now.frames[what.frame];
+    if (what.reg != Kept::in_slot) return &frame.regs[what.reg];
+    if (what.slot >= frame.stack.size()) return nullptr;
+    const Slot& slot = frame.stack[what.slot];
+    return slot.bytes[0] == Byte::saved ? &slot.saved : nullptr;
+}
+
 bool Comparison::covers(const Kept& old, const State& now) {
     const std::size_t count = now.frames.size();
     if (old.frames.size() != count || old.references.size() != now.references.size()) return false;
+    const auto differs = [&](const Kept::Contents& what) {
+        const Reg* reg = find(what, now);
+        return reg == nullptr || !regs(what.value, *reg);
+    };
+    begin(false);
+    if (old.suspect < old.contents.size() && differs(old.contents[old.suspect])) return false;
     begin(false);
     auto next = old.contents.begin();
     for (std::size_t i = 0; i < count; ++i) {
@@ -154,13 +169,9 @@ bool Comparison::covers(const Kept& old, const State& now) {
         if (a.subprogram != b.subprogram || a.call_site != b.call_site || a.callback != b.callback) return false;
         if (a.rounds > b.rounds) return false;  // old had more of them before it
         for (const auto end = next + a.contents; next != end; ++next) {
-            if (next->reg != Kept::in_slot) {
-                if (!regs(next->value, b.regs[next->reg])) return false;
-                continue;
-            }
-            if (next->slot >= b.stack.size()) return false;
-            const Slot& slot = b.stack[next->slot];
-            if (slot.bytes[0] != Byte::saved || !regs(next->value, slot.saved)) return false;
+            if (!differs(*next)) continue;
+            old.suspect = static_cast<u32>(next - old.contents.begin());
+            return false;
         }
         for (u32 numbers = a.numbers; numbers != 0; numbers &= numbers - 1)
             if (!b.regs[static_cast<u32>(std::countr_zero(numbers))].is_scalar()) return false;
@@ -280,14 +291,10 @@ bool Comparison::slots(const Slot& old, const Slot& now) {
 }
 
 void inherit_marks(const Kept& old, const State& now, Values& values) {
-    const std::size_t count = now.frames.size();
-    auto next = old.contents.begin();
-    for (std::size_t i = 0; i < count; ++i) {
-        const Frame& frame = now.frames[count - 1 - i];
-        for (const auto end = next + old.frames[i].contents; next != end; ++next) {
-            const Reg& to = next->reg != Kept::in_slot ? frame.regs[next->reg] : frame.stack[next->slot].saved;
-            if (to.is_scalar()) values.mark(to.id);
-        }
+    for (const Kept::Contents& what : old.contents) {
+        const Frame& frame = now.frames[what.frame];
+        const Reg& to = what.reg != Kept::in_slot ? frame.regs[what.reg] : frame.stack[what.slot].saved;
+        if (to.is_scalar()) values.mark(to.id);
     }
     for (const Kept::Bytes& bytes : old.slots) {
         const Frame& frame = now.frames[bytes.frame];

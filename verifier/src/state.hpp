@@ -351,11 +351,12 @@ struct State {
     }
     // The same for those that are `wanted`; what holds none of them stays shared.
     template <class W, class F>
-    void change(W&& wanted, F&& visit) {
+    void change(W&& wanted, F&& visit, bool in_stacks = true) {
         const State& now = *this;
         for (std::size_t f = 0; f < frames.size(); ++f) {
             for (u32 r = 0; r < now.frames[f].regs.size(); ++r)
                 if (wanted(now.frames[f].regs[r])) visit(frames[f].regs[r]);
+            if (!in_stacks) continue;
             for (std::size_t s = 0; s < now.frames[f].stack.size(); ++s) {
                 const Slot& slot = now.frames[f].stack[s];
                 if (slot.bytes[0] == Byte::saved && wanted(slot.saved)) visit(frames[f].stack[s].saved);
@@ -368,11 +369,14 @@ struct State {
 // remembered states (plus one): a value matters to a state where it was used after the state was remembered.
 class Values {
   public:
-    explicit Values(Arena& arena) : nodes_(arena) { nodes_.push(Node{0, 0, 0, ~0U}); }  // 0 is nobody
+    explicit Values(Arena& arena) : nodes_(arena) { nodes_.push(Node{0, 0, 0, 0, ~0U}); }  // 0 is nobody
     u32 fresh(u32 parent = 0, u32 other = 0) {
-        nodes_.push(Node{parent, other, now_, 0});
+        nodes_.push(Node{parent, other, 0, now_ & 0x7fffffffU, 0});
         return static_cast<u32>(nodes_.size()) - 1;
     }
+    // Whether a number with that id may lie in a stack.
+    bool stored(u32 id) const { return nodes_[id].stored != 0; }
+    void note_stored(u32 id) { nodes_[id].stored = 1; }
     bool ever_used(u32 id) const { return nodes_[id].used != 0; }
     bool used_since(u32 id, u32 time) const { return nodes_[id].used >= time; }
     // It decides something here: it and all that it was computed from, at the time when that was.
@@ -391,7 +395,8 @@ class Values {
   private:
     struct Node {
         u32 parent, other;
-        u32 created, used;  // 0: never
+        u32 stored : 1, created : 31;
+        u32 used;  // 0: never
     };
     void mark_origins(u32 id);
 
@@ -416,7 +421,8 @@ struct Kept {
         bool callback;
     };
     struct Contents {
-        u8 reg;  // or in_slot: saved in that slot
+        u8 reg;    // or in_slot: saved in that slot
+        u8 frame;  // as states count them
         u16 slot;
         Reg value;
     };
@@ -438,6 +444,7 @@ struct Kept {
     Fixed<Contents> contents;  // in the order of frames
     Fixed<Bytes> slots;
     Fixed<Reference> references;
+    mutable u32 suspect = 0;  // which of contents differed last: it will probably differ again
 
   private:
     struct Drafted {};
@@ -466,6 +473,7 @@ class Comparison {
     static bool linked(std::vector<Pair>& pairs, u32 old, u32 now);
     bool regs(const Reg& old, const Reg& now);
     bool within(const Number& old, const Number& now) const;
+    static const Reg* find(const Kept::Contents& what, const State& now);
     bool stacks(const Frame& old, const Frame& now);
     bool slots(const Slot& old, const Slot& now);
     bool references(std::span<const Reference> old, const std::vector<Reference>& now);

@@ -91,7 +91,7 @@ class Walker {
     Step jump();
     Step compare_numbers(Compare op, const Reg& a, const Reg& b, u32 target);
     Step compare_pointers(Compare op, bool is64, const Reg& a, const Reg& b, u32 target);
-    void replace(State& state, u32 old_id, const Number& value, u32 new_id) const;
+    void replace(State& state, u32 old_id, const Number& value, u32 new_id);
     void settle_null(State& state, u32 id, bool null);
     Step compare_packets(Compare op, const Reg& at, u32 target);
     static void learn_range(State& state, const Reg& at, bool open);
