@@ -161,20 +161,10 @@ std::optional<NamedSince> map_flags_since(u32 flags) {
 }
 
 std::optional<NamedSince> context_since(ProgType type, i64 offset, u32 size) {
-    enum class Context : u8 { none, skb, xdp };
-    const Context context = sees_skb(type) ? Context::skb : type == ProgType::xdp ? Context::xdp : Context::none;
-    struct Row {
-        Context context;
-        i64 first, past;
-        NamedSince named;
-    };
-    static constexpr Row rows[] = {
-#define ANYBPF_FIELD_SINCE(context, first, past, major, minor, words) \
-    {Context::context, first, past, {{major, minor}, words}},
+    if (!sees_skb(type)) return std::nullopt;
+#define ANYBPF_SKB_FIELD(first, past, major, minor, words) \
+    if (offset < (past) && offset + i64{size} > (first)) return NamedSince{{major, minor}, words};
 #include "anybpf/abi/since.def"
-    };
-    for (const Row& row : rows)
-        if (row.context == context && offset < row.past && offset + i64{size} > row.first) return row.named;
     return std::nullopt;
 }
 

@@ -71,8 +71,7 @@ TEST(Since, flags_and_fields) {
     EXPECT_EQ(context_since(ProgType::sched_cls, 176, 4)->since, (KernelVersion{5, 7}));
     EXPECT_EQ(context_since(ProgType::sched_cls, 180, 1)->since, (KernelVersion{5, 18}));
     EXPECT_EQ(context_since(ProgType::socket_filter, 184, 8)->name, "__sk_buff.hwtstamp");
-    EXPECT_EQ(context_since(ProgType::xdp, 20, 4)->since, (KernelVersion{5, 8}));
-    EXPECT_FALSE(context_since(ProgType::xdp, 16, 4));
+    EXPECT_FALSE(context_since(ProgType::xdp, 176, 4));
     EXPECT_FALSE(context_since(ProgType::kprobe, 176, 8));
 }
 
