@@ -109,17 +109,34 @@ KernelVersion since(HelperId helper) {
 }
 
 KernelVersion since(HelperId helper, ProgType type) {
-    struct Later {
+    struct Row {
+        HelperId helper;
+        KernelVersion since;
+    };
+    struct PairRow {
         HelperId helper;
         ProgType type;
         KernelVersion since;
     };
-    static constexpr Later later[] = {
-#define ANYBPF_HELPER_LATER(helper, type, major, minor) {HelperId::helper, ProgType::type, {major, minor}},
+    static constexpr PairRow pairs[] = {
+#define ANYBPF_HELPER_FOR(helper, type, major, minor) {HelperId::helper, ProgType::type, {major, minor}},
 #include "anybpf/abi/since.def"
     };
-    for (const Later& row : later)
+    static constexpr Row outside_tracing[] = {
+#define ANYBPF_HELPER_OUTSIDE_TRACING(helper, major, minor) {HelperId::helper, {major, minor}},
+#include "anybpf/abi/since.def"
+    };
+    static constexpr Row widely[] = {
+#define ANYBPF_HELPER_WIDELY(helper, major, minor) {HelperId::helper, {major, minor}},
+#include "anybpf/abi/since.def"
+    };
+    for (const PairRow& row : pairs)
         if (row.helper == helper && row.type == type) return row.since;
+    const bool traces = is_tracing(type) || type == ProgType::lsm || type == ProgType::syscall;
+    for (const Row& row : outside_tracing)
+        if (row.helper == helper && !traces) return row.since;
+    for (const Row& row : widely)
+        if (row.helper == helper) return row.since;
     return since(helper);
 }
 

@@ -53,6 +53,13 @@ TEST(Since, what_depends_on_the_program_type) {
     EXPECT_EQ(since(HelperId::get_attach_cookie, ProgType::tracing), (KernelVersion{5, 19}));
     EXPECT_EQ(since(HelperId::setsockopt, ProgType::sock_ops), (KernelVersion{4, 13}));
     EXPECT_EQ(since(HelperId::setsockopt, ProgType::cgroup_sock_addr), (KernelVersion{5, 8}));
+    EXPECT_EQ(since(HelperId::get_current_pid_tgid, ProgType::kprobe), (KernelVersion{4, 2}));
+    EXPECT_EQ(since(HelperId::get_current_pid_tgid, ProgType::cgroup_sock), (KernelVersion{5, 7}));
+    EXPECT_EQ(since(HelperId::get_current_pid_tgid, ProgType::xdp), (KernelVersion{6, 10}));
+    EXPECT_EQ(since(HelperId::get_current_comm, ProgType::sched_cls), (KernelVersion{6, 16}));
+    EXPECT_EQ(since(HelperId::probe_read_kernel, ProgType::xdp), (KernelVersion{5, 8}));
+    EXPECT_EQ(since(HelperId::strtol, ProgType::cgroup_sysctl), (KernelVersion{5, 2}));
+    EXPECT_EQ(since(HelperId::strtol, ProgType::kprobe), (KernelVersion{6, 1}));
     EXPECT_EQ(stand_in(HelperId::probe_read_user_str), HelperId::probe_read_str);
     EXPECT_FALSE(stand_in(HelperId::ringbuf_output));
     EXPECT_EQ(sleepable_since(ProgType::tracing, AttachType::trace_fentry), (KernelVersion{5, 10}));

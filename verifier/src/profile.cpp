@@ -156,6 +156,10 @@ class Judge {
 
     bool has(KernelVersion since) const { return version_ >= since; }
     bool has(Feature feature) const { return has(abi::since(feature)); }
+    // Code is dead by the values of frozen maps, which an older verifier does not look at, or by what the kernel has.
+    bool dead_may_live() const {
+        return subject_.asks_kernel || (subject_.has_constants && !has(Feature::frozen_values));
+    }
     bool reached(u32 pc) const {
         return !seen_ || pc >= subject_.report->proof.insns.size() || subject_.report->proof.insns[pc].reached;
     }
@@ -174,6 +178,7 @@ class Judge {
     const program::Program& program_;
     KernelVersion version_;
     bool seen_;                          // the verifier walked and accepted it: what is dead is known
+    std::optional<Profile> callback_;    // where there are none yet
     std::optional<Profile> doubtful_;    // no, if the code is alive there
     std::optional<Profile> substitute_;  // libbpf's
 };
@@ -218,14 +223,14 @@ std::optional<Profile> Judge::helper(HelperId id, std::optional<Pc> pc, bool rea
     // A number that no version here has is the verifier's to refuse.
     if (since == abi::never || has(since)) return std::nullopt;
     const std::string name(abi::helper_name(static_cast<u32>(id)));
-    // libbpf looks at the kernel's own calls for that, not at the program type's.
-    if (const auto other = abi::stand_in(id); other && has(abi::since(*other, program_.type))) {
+    // libbpf asks the kernel for the helper as such, and puts the other one in its place whatever the program type.
+    const auto other = abi::stand_in(id);
+    const auto* proto = other ? abi::find_helper(static_cast<u32>(*other)) : nullptr;
+    if (proto != nullptr && !has(abi::since(id)) && may_call(proto->who, program_.type) && has(abi::since(*other))) {
         if (!substitute_) substitute_ = because(Cause::stand_in, name, {}, since, pc);
         return std::nullopt;
     }
-    // Dead by the values of a frozen map, which an older verifier does not look at.
-    const bool maybe_alive = subject_.has_constants && !has(Feature::frozen_values);
-    if (!reached && !maybe_alive) return std::nullopt;
+    if (!reached && !dead_may_live()) return std::nullopt;
     const bool maybe_dead = !reached || subject_.asks_kernel || (!seen_ && subject_.has_constants);
     if (!maybe_dead) return because(Cause::helper, name, std::string(to_string(program_.type)), since, pc);
     if (!doubtful_) doubtful_ = because(Cause::perhaps_unused, "bpf_" + name + "()", {}, since, pc);
@@ -248,8 +253,11 @@ std::optional<Profile> Judge::instruction(std::span<const isa::Insn> insns, u32 
     const std::optional<Pc> at = linked ? std::optional(Pc{pc}) : std::nullopt;
     const bool alive = !linked || reached(pc);
     // Before it walks, every verifier looks at every instruction, dead or not.
-    if (const auto feature = feature_of(insns[pc], form); feature && !has(*feature))
-        return because(Cause::feature, *feature, at);
+    // The helper that a callback is for says more than the callback.
+    if (const auto feature = feature_of(insns[pc], form); feature && !has(*feature)) {
+        if (*feature != Feature::function_addresses) return because(Cause::feature, *feature, at);
+        if (!callback_) callback_ = because(Cause::feature, *feature, at);
+    }
     if (is_helper_call(form)) return helper(static_cast<HelperId>(insns[pc].imm), at, alive);
     return alive && linked ? context(insns[pc], form, Pc{pc}) : std::nullopt;
 }
@@ -372,6 +380,9 @@ std::optional<Profile> Judge::walk() const {
     const bool callbacks = any([](u32, const isa::Insn&, const isa::Form& form) {
         return form.kind == isa::Kind::wide && form.pseudo == isa::Pseudo::func;
     });
+    bool dead = false;
+    for (u32 pc = 0; pc < program_.insns.size(); pc += isa::slots(program_.insns[pc])) dead |= !reached(pc);
+    if (dead && dead_may_live()) return because(Cause::unwalked);
     if (callbacks) return because(Cause::rounds, "callbacks");
     if (loops()) return because(Cause::rounds, "loops");
     if (subject_.report->processed > small_walk)
@@ -394,6 +405,7 @@ Profile Judge::judge() {
     if (auto found = kfuncs()) return *found;
     if (auto found = instructions(program_.insns, true)) return *found;
     if (auto found = instructions(subject_.functions, false)) return *found;
+    if (callback_) return *callback_;
     if (auto found = mixtures()) return *found;
     if (auto found = global_functions()) return *found;
     const auto refusal = verdict();

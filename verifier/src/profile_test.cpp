@@ -71,6 +71,12 @@ TEST(Profile, libbpf_puts_probe_read_in_the_place_of_newer_ones) {
     EXPECT_EQ(explain(read.at("5.4")),
               "libbpf puts another helper in the place of bpf_probe_read_kernel(), which exists since 5.5");
     EXPECT_EQ(read.says("5.10"), "yes none");
+    // Programs that do not trace never had what would stand in.
+    Case xdp(program_of("r0 = 2\nexit", ProgType::xdp));
+    xdp.program.insns.insert(xdp.program.insns.begin(), read.program.insns.begin(), read.program.insns.end() - 2);
+    xdp.report = verify(xdp.program, {});
+    EXPECT_EQ(xdp.says("5.4"), "no helper");
+    EXPECT_EQ(xdp.says("5.10"), "yes none");
 }
 
 TEST(Profile, program_types_attach_types_and_flags) {
@@ -228,11 +234,41 @@ TEST(Profile, code_that_may_be_dead) {
     EXPECT_EQ(test.says("5.10"), "yes none");
     EXPECT_EQ(test.says("5.10", false), "unknown perhaps_unused");
 
+    // Code that only older verifiers walk was not walked here, whatever it is.
+    Case dead("r1 = map[idx:5][0]+8 ll\nr1 = *(u32 *)(r1 + 0)\nif r1 == 7 goto +1\nr2 = 0\nr0 = 0\nexit");
+    ASSERT_TRUE(dead.report.accepted) << explain(dead.report, dead.program);
+    EXPECT_EQ(dead.says("5.4"), "yes none");
+    dead.has_constants = true;
+    EXPECT_EQ(dead.says("5.4"), "unknown unwalked");
+    EXPECT_EQ(dead.says("5.10"), "yes none");
+    dead.asks_kernel = true;
+    EXPECT_EQ(dead.says("5.10"), "unknown unwalked");
+    EXPECT_EQ(dead.says("6.18"), "yes none");
+    Case fallback(guarded);
+    fallback.asks_kernel = true;
+    EXPECT_EQ(fallback.says("5.10"), "unknown perhaps_unused");
+    EXPECT_EQ(fallback.says("5.15"), "unknown unwalked");
+
     Case asks("call bpf_get_current_task_btf\nr0 = 0\nexit");
     EXPECT_EQ(asks.says("5.10", false), "no helper");
     asks.asks_kernel = true;
     EXPECT_EQ(asks.says("5.10"), "unknown perhaps_unused");
     EXPECT_EQ(asks.says("5.15"), "yes none");
+}
+
+TEST(Profile, callbacks) {
+    program::Program program =
+        program_of("r1 = 4\nr2 = subprog[+6] ll\nr3 = 0\nr4 = 0\ncall bpf_loop\nr0 = 0\nexit\nr0 = 0\nexit");
+    testing::add_btf(program);
+    const Case test(std::move(program));
+    ASSERT_TRUE(test.report.accepted) << explain(test.report, test.program);
+    EXPECT_EQ(explain(test.at("5.10")), "it calls bpf_loop(), which programs of type kprobe have since 5.17");
+    EXPECT_EQ(test.says("5.17"), "unknown rounds");
+    EXPECT_EQ(test.says("6.18"), "yes none");
+    // Without a helper that takes it, the address alone is too new.
+    program::Program alone = program_of("r1 = subprog[+3] ll\nr0 = 0\nexit\nr0 = 0\nexit");
+    testing::add_btf(alone);
+    EXPECT_EQ(explain(Case(std::move(alone)).at("5.10")), "callbacks exist since 5.13");
 }
 
 TEST(Profile, the_verdict_of_the_reference) {
