@@ -151,6 +151,7 @@ class Judge {
     std::optional<Profile> instructions(std::span<const isa::Insn> insns, bool linked);
     std::optional<Profile> mixtures() const;
     std::optional<Profile> global_functions() const;
+    std::optional<Profile> stack() const;
     std::optional<Profile> verdict() const;
     std::optional<Profile> walk() const;
 
@@ -320,6 +321,36 @@ std::optional<Profile> Judge::global_functions() const {
     return std::nullopt;
 }
 
+// Bytes of stack over the deepest chain of calls from a function, each frame rounded up to a multiple. Accepted
+// programs don't recurse. known: what has been found, by function; 0 is not yet.
+u32 chain_bytes(const program::Flow& flow, const program::Proof& proof, u32 function, u32 multiple,
+                std::vector<u32>& known) {
+    if (known[function] != 0) return known[function];
+    const auto& frame = proof.subprograms[function];
+    u32 deepest = 0;
+    for (const program::Call& call : flow.calls) {
+        const auto target = flow.starting_at(call.target);
+        if (call.insn < frame.first || call.insn >= frame.last || !target || !proof.insns[call.insn].reached) continue;
+        deepest = std::max(deepest, chain_bytes(flow, proof, *target, multiple, known));
+    }
+    return known[function] = (std::max(frame.stack_bytes, 1U) + multiple - 1) / multiple * multiple + deepest;
+}
+
+// Older verifiers round frames up to 32 bytes, newer ones to 16.
+std::optional<Profile> Judge::stack() const {
+    if (!seen_ || has(Feature::private_stacks)) return std::nullopt;
+    const program::Flow flow = program::find_flow(program_.insns);
+    const auto& proof = subject_.report->proof;
+    if (proof.subprograms.size() != flow.starts.size()) return std::nullopt;
+    const auto most = [&](u32 multiple) {
+        std::vector<u32> known(proof.subprograms.size());
+        return chain_bytes(flow, proof, 0, multiple, known);
+    };
+    if (most(16) > abi::stack_size) return because(Cause::feature, Feature::private_stacks);
+    if (most(32) > abi::stack_size) return because(Cause::stack, Feature::private_stacks);
+    return std::nullopt;
+}
+
 std::optional<Profile> Judge::verdict() const {
     const Report* report = subject_.report;
     if (report == nullptr) return because(Cause::not_walked, subject_.why_not_seen);
@@ -408,6 +439,8 @@ Profile Judge::judge() {
     if (callback_) return *callback_;
     if (auto found = mixtures()) return *found;
     if (auto found = global_functions()) return *found;
+    const auto deep = stack();
+    if (deep && deep->answer == Answer::no) return *deep;
     const auto refusal = verdict();
     if (refusal && refusal->answer == Answer::no) return *refusal;
     if (doubtful_) return *doubtful_;
@@ -415,6 +448,7 @@ Profile Judge::judge() {
         for (const std::string& name : subject_.kfuncs)
             if (!abi::kfunc_since(name)) return because(Cause::unknown_kfunc, name);
     if (refusal) return *refusal;
+    if (deep) return *deep;
     if (auto found = walk()) return *found;
     return substitute_ ? *substitute_ : Profile{};
 }

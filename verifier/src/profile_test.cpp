@@ -175,6 +175,25 @@ TEST(Profile, tail_calls_beside_calls) {
     EXPECT_EQ(test.says("5.10"), "yes none");
 }
 
+TEST(Profile, private_stacks) {
+    // A frame of 16 bytes that calls one of `bytes`: by a proof, for it depends on the verifier what it lets pass.
+    const auto with_frames = [](u32 bytes) {
+        program::Program program = program_of("call pc+2\nr0 = 0\nexit\nr0 = 0\nexit");
+        testing::add_btf(program);
+        Case test(std::move(program));
+        EXPECT_TRUE(test.report.accepted) << explain(test.report, test.program);
+        test.report.proof.subprograms.at(0).stack_bytes = 16;
+        test.report.proof.subprograms.at(1).stack_bytes = bytes;
+        return test;
+    };
+    EXPECT_EQ(with_frames(480).says("6.12"), "yes none");
+    EXPECT_EQ(with_frames(496).says("6.12"), "unknown stack");
+    EXPECT_EQ(with_frames(512).says("6.12"), "no feature");
+    EXPECT_EQ(explain(with_frames(512).at("5.10")),
+              "stacks of more than 512 bytes over a chain of calls exist since 6.13");
+    EXPECT_EQ(with_frames(512).says("6.13"), "yes none");
+}
+
 // int f(T *) as a global function of a program; T is the context or an int.
 program::Program with_global_function(bool takes_context) {
     program::Program program =
