@@ -195,7 +195,8 @@ class Profiler {
 };
 
 Outcome<Loaded> Profiler::open(const ObjectFile& file, const std::string& only) const {
-    auto opened = object::open(file.bytes(), {.only = only, .log_level = 0, .fill_in = true, .name = file.name()}, said_);
+    auto opened =
+        object::open(file.bytes(), {.only = only, .log_level = 0, .fill_in = true, .name = file.name()}, said_);
     if (!opened) return stop(Exit::truncated, fmt::format("{}: {}", file.path(), opened.error().message));
     // With the message that says which names there are.
     if (!set_types(*opened)) CLI_TRY(check_sections(file));
