@@ -35,7 +35,7 @@ constexpr auto proto_index = [] {
 constexpr auto names = texts<[] {
     return std::array<std::string_view, helper_count>{
         "unspec",
-#define ANYBPF_HELPER_NAME(name, id) #name,
+#define ANYBPF_HELPER_NAME(name, id, major, minor) #name,
 #include "anybpf/abi/helper_names.def"
     };
 }>();
@@ -115,8 +115,8 @@ std::optional<HelperId> helper_by_name(std::string_view name) {
 
 std::string_view to_string(MapType type) {
     switch (type) {
-#define ANYBPF_MAP_TYPE(name, value) \
-    case MapType::name:              \
+#define ANYBPF_MAP_TYPE(name, value, major, minor) \
+    case MapType::name:                            \
         return #name;
 #include "anybpf/abi/map_types.def"
     }
@@ -125,8 +125,8 @@ std::string_view to_string(MapType type) {
 
 std::string_view to_string(ProgType type) {
     switch (type) {
-#define ANYBPF_PROG_TYPE(name, value) \
-    case ProgType::name:              \
+#define ANYBPF_PROG_TYPE(name, value, major, minor) \
+    case ProgType::name:                            \
         return #name;
 #include "anybpf/abi/prog_types.def"
     }
@@ -135,8 +135,8 @@ std::string_view to_string(ProgType type) {
 
 std::string_view to_string(AttachType type) {
     switch (type) {
-#define ANYBPF_ATTACH_TYPE(name, value) \
-    case AttachType::name:              \
+#define ANYBPF_ATTACH_TYPE(name, value, major, minor) \
+    case AttachType::name:                            \
         return #name;
 #include "anybpf/abi/attach_types.def"
     }

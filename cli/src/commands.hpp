@@ -12,13 +12,17 @@
 namespace anybpf::cli {
 
 struct VerifyOptions {
-    std::string program, only;
+    std::vector<std::string> files;
+    std::string only;
     std::string btf;  // a file with the kernel's types; "anybpf": our own; empty: the running kernel's where it has any
     std::vector<std::string> clang;
-    bool log = false, json = false, verbose = false, unprivileged = false;
+    std::vector<std::string> kernels;  // "5.10", "all"; none: what the verifier here says
+    bool log = false, json = false, verbose = false, unprivileged = false, strict = false;
     Where where = Where::user;
 };
 Outcome<int> verify(const VerifyOptions& options);
+// Would they load on other versions? Of objects, .bpf.c files and folders of objects.
+Outcome<int> profile(const VerifyOptions& options);
 
 struct ExecOptions {
     std::string program, name, data_in, ctx_in, engine = "jit";

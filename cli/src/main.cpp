@@ -185,8 +185,12 @@ void add_verify(CLI::App& app, const Words& words, Action& action) {
                 "  anybpf verify my.o --prog count --log       with the verifier's walk\n"
                 "  anybpf verify --json my.o | jq '.[].verdict'\n"
                 "  anybpf verify --btf vmlinux-6.6.btf my.o    for the kernel with these types\n"
-                "  anybpf verify --on kernel my.o              what the machine's own verifier says\n");
-    verify_app->add_option("FILE", options->program, "An object or a .bpf.c file")->required();
+                "  anybpf verify --on kernel my.o              what the machine's own verifier says\n"
+                "  anybpf verify --kernel 5.10 my.o            would it load there? no: exit status 1\n"
+                "  anybpf verify --kernel all build/           each object of a folder on each long-term kernel\n"
+                "  anybpf verify --kernel 5.4,6.1 --json a.o b.o\n");
+    verify_app->add_option("FILE", options->files, "An object or a .bpf.c file; with --kernel also several, or folders")
+        ->required();
     verify_app->add_option("--prog", options->only, "This program only")->option_text("NAME");
     verify_app
         ->add_option(
@@ -199,7 +203,17 @@ void add_verify(CLI::App& app, const Words& words, Action& action) {
     verify_app->add_flag("--log", options->log, "Print the verifier's log (with -v: the state at each instruction)");
     verify_app->add_flag(
         "--json", options->json,
-        "An array of {file,section,program,type,verdict,message,line,insns,processed,states,peak_states,time_us}");
+        "An array of {file,section,program,type,verdict,message,line,insns,processed,states,peak_states,time_us}; "
+        "with --kernel of {file,section,program,type,kernel,answer,cause,reason,since,insn,line,btf}");
+    verify_app
+        ->add_option(
+            "--kernel", options->kernels,
+            "Would it load on that version of Linux? yes, no with the reason, or unknown; all: 5.4, 5.10, 5.15, "
+            "6.1, 6.6, 6.12, 6.18")
+        ->option_text("VERSION,...|all")
+        ->delimiter(',')
+        ->allow_extra_args(false);
+    verify_app->add_flag("--strict", options->strict, "With --kernel: unknown fails, too");
     verify_app->add_flag("-v,--verbose", options->verbose, "Show what libbpf says");
     add_where(verify_app, options->where);
     verify_app->callback([=, &words, &action] {

@@ -112,13 +112,14 @@ Result<> ObjectFile::read() {
         ByteReader rest(sections_[i].bytes);
         while (rest.remaining() >= sizeof(Elf64_Sym)) {
             const auto row = ANYBPF_TRY(rest.take<Elf64_Sym>());
-            if (row.st_shndx >= sections_.size()) continue;  // absolute or undefined
+            if (row.st_shndx >= sections_.size()) continue;  // absolute; undefined ones have section 0
             symbols_.push_back({.name = std::string(ANYBPF_TRY(text.text_at(row.st_name))),
                                 .section = row.st_shndx,
                                 .offset = row.st_value,
                                 .size = row.st_size,
                                 .function = ELF64_ST_TYPE(row.st_info) == STT_FUNC,
-                                .global = ELF64_ST_BIND(row.st_info) != STB_LOCAL});
+                                .global = ELF64_ST_BIND(row.st_info) != STB_LOCAL,
+                                .weak = ELF64_ST_BIND(row.st_info) == STB_WEAK});
         }
     }
     return {};

@@ -23,7 +23,7 @@ struct Symbol {
     u32 section = 0;  // index into sections()
     u64 offset = 0;   // in its section
     u64 size = 0;
-    bool function = false, global = false;
+    bool function = false, global = false, weak = false;
 };
 
 // A function that libbpf takes for a program.

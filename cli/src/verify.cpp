@@ -98,7 +98,11 @@ Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, cons
 }  // namespace
 
 Outcome<int> verify(const VerifyOptions& options) {
-    const auto file = CLI_TRY(ObjectFile::of_program(options.program, options.clang));
+    if (!options.kernels.empty()) return profile(options);
+    if (options.files.size() != 1) return stop(Exit::usage, "verify takes one FILE; several go with --kernel");
+    if (options.strict) return stop(Exit::usage, "--strict goes with --kernel");
+    const std::string& name = options.files.front();
+    const auto file = CLI_TRY(ObjectFile::of_program(name, options.clang));
     CLI_TRY(check_sections(file));
     const auto machine = CLI_TRY(Machine::open_to_judge(options.where, options.btf, options.unprivileged));
     LibbpfLog said(options.verbose);
@@ -110,7 +114,7 @@ Outcome<int> verify(const VerifyOptions& options) {
         const Verdict verdict = CLI_TRY(judge(file, symbol, options, said));
         refused = refused || !verdict.accepted;
         if (options.json) {
-            Json row{{"file", options.program},
+            Json row{{"file", name},
                      {"section", verdict.section},
                      {"program", verdict.program},
                      {"type", verdict.type},
@@ -137,8 +141,8 @@ Outcome<int> verify(const VerifyOptions& options) {
     if (!found) {
         std::vector<std::string> names;
         for (const ProgramSymbol& symbol : file.programs()) names.push_back(symbol.name);
-        return stop(Exit::usage, fmt::format("{}: no program '{}'; there are: {}", options.program, options.only,
-                                             fmt::join(names, ", ")));
+        return stop(Exit::usage,
+                    fmt::format("{}: no program '{}'; there are: {}", name, options.only, fmt::join(names, ", ")));
     }
     if (options.json) fmt::print("{}\n", dump(list));
     return static_cast<int>(refused ? Exit::failed : Exit::ok);

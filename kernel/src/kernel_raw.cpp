@@ -75,6 +75,9 @@ void Kernel::judge_for(std::shared_ptr<const btf::Btf> kernel_btf, bool unprivil
     state_->kernel_btf = std::move(kernel_btf);
 }
 std::shared_ptr<const btf::Btf> Kernel::kernel_btf() const { return state_->kernel_btf; }
+void Kernel::set_watcher(Watcher watcher) {
+    state_->watcher.with([&](Watcher& it) { it = std::move(watcher); });
+}
 std::optional<ObjectId> Kernel::owns(int fd) const { return state_->root.identify(fd); }
 std::string Kernel::last_error() const {
     return state_->last_error.with([](const std::string& text) { return text; });

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "anybpf/abi/syscalls.hpp"
+#include "anybpf/verifier/verifier.hpp"
 #include "caller.hpp"
 
 namespace anybpf::kernel {
@@ -163,6 +164,24 @@ TEST(Kernel, RefusalsFillTheLog) {
     EXPECT_EQ(us.call(Command::prog_load, attr), -ENOSPC);
     EXPECT_EQ(std::string(end.c_str()), log.substr(0, 63));
     EXPECT_EQ(us.root().ids(ObjectKind::prog), std::vector<u32>{}) << "nothing stays of a refused program";
+}
+
+TEST(Kernel, TheWatcherSeesWhatTheVerifierSaw) {
+    OurKernel us;
+    std::vector<std::string> seen;
+    us.kernel().set_watcher([&](const program::Program& program, const verifier::Report& report) {
+        seen.push_back(program.name + (report.accepted ? " accepted, maps " : " refused, maps ") +
+                       std::to_string(program.maps.size()));
+    });
+    const long map = us.map(MapType::array, 4, 8, 1);
+    ASSERT_GE(us.load(code::count(map), ProgType::kprobe), 0) << us.kernel().last_error();
+    const std::vector<isa::Insn> bad = {code::load64(0, 10, -8), code::exit()};
+    EXPECT_LT(us.load(bad, ProgType::kprobe), 0);
+    us.kernel().set_watcher({});
+    ASSERT_GE(us.load(code::count(map), ProgType::kprobe), 0);
+    ASSERT_EQ(seen.size(), 2U);
+    EXPECT_NE(seen[0].find(" accepted, maps 1"), std::string::npos) << seen[0];
+    EXPECT_NE(seen[1].find(" refused, maps 0"), std::string::npos) << seen[1];
 }
 
 TEST(Kernel, AProgramKeepsItsMaps) {

@@ -392,6 +392,7 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
                                                .log_level = log.level & ~uapi::log_fixed,
                                                .allow_ptr_leaks = !unprivileged,
                                            });
+        if (const auto told = watcher.with([](const Watcher& it) { return it; })) told(program, report);
         if (!report.accepted) {
             // Behind the kernel's own text, which tools parse, what a person wants to know.
             loading.log += report.log;

@@ -167,7 +167,7 @@ program::Program CorpusTest::program() {
     program.insns = insns_;
     program.gpl_compatible = true;
     program.type = abi::ProgType::socket_filter;
-#define ANYBPF_PROG_TYPE(name, value) \
+#define ANYBPF_PROG_TYPE(name, value, major, minor) \
     if (case_.find("type") != nullptr && *case_.find("type") == #name) program.type = abi::ProgType::name;
 #include "anybpf/abi/prog_types.def"
     if (const std::string* type = case_.find("type")) {
@@ -180,7 +180,7 @@ program::Program CorpusTest::program() {
             std::sscanf(line.c_str(), "%31s %u %u %u", type.data(), &map.key_size, &map.value_size, &map.max_entries),
             4)
             << line;
-#define ANYBPF_MAP_TYPE(name, value) \
+#define ANYBPF_MAP_TYPE(name, value, major, minor) \
     if (std::string_view(type.data()) == #name) map.type = abi::MapType::name;
 #include "anybpf/abi/map_types.def"
         map.id = static_cast<u32>(program.maps.size()) + 1;

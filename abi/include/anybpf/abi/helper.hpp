@@ -12,7 +12,7 @@
 namespace anybpf::abi {
 
 enum class HelperId : u32 {
-#define ANYBPF_HELPER_NAME(name, id) name = id,
+#define ANYBPF_HELPER_NAME(name, id, major, minor) name = id,
 #include "anybpf/abi/helper_names.def"
 };
 constexpr u32 helper_count = 212;  // __BPF_FUNC_MAX_ID of 6.18

@@ -9,17 +9,17 @@
 namespace anybpf::abi {
 
 enum class MapType : u32 {
-#define ANYBPF_MAP_TYPE(name, value) name = value,
+#define ANYBPF_MAP_TYPE(name, value, major, minor) name = value,
 #include "anybpf/abi/map_types.def"
 };
 
 enum class ProgType : u32 {
-#define ANYBPF_PROG_TYPE(name, value) name = value,
+#define ANYBPF_PROG_TYPE(name, value, major, minor) name = value,
 #include "anybpf/abi/prog_types.def"
 };
 
 enum class AttachType : u32 {
-#define ANYBPF_ATTACH_TYPE(name, value) name = value,
+#define ANYBPF_ATTACH_TYPE(name, value, major, minor) name = value,
 #include "anybpf/abi/attach_types.def"
 };
 

@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,12 @@
 
 namespace anybpf::btf {
 class Btf;
+}
+namespace anybpf::program {
+struct Program;
+}
+namespace anybpf::verifier {
+struct Report;
 }
 
 namespace anybpf::kernel {
@@ -67,6 +74,11 @@ class Kernel {
     // Unprivileged: by the rules for loads without CAP_PERFMON. Call it before the first command.
     void judge_for(std::shared_ptr<const btf::Btf> kernel_btf, bool unprivileged);
     std::shared_ptr<const btf::Btf> kernel_btf() const;  // as given; null without
+
+    // Is told of each program that reaches the verifier, as it is after relocation, and what the verifier found: by the
+    // thread that loads it.
+    using Watcher = std::function<void(const program::Program& program, const verifier::Report& report)>;
+    void set_watcher(Watcher watcher);
 
     // The lines that /proc/self/fdinfo/<fd> has for such an object ("map_type:\t2\n...").
     std::string fdinfo(int fd);
