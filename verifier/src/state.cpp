@@ -35,8 +35,43 @@ std::string_view describe(Type type) {
             return "an address in the packet's metadata";
         case Type::packet_end:
             return "the packet's end";
+        case Type::inner_map_or_null:
+            return "an inner map or null";
+        case Type::map_key:
+            return "a pointer to a map's key";
+        case Type::sock_common:
+            return "a socket of any kind";
+        case Type::sock_common_or_null:
+            return "a socket of any kind or null";
+        case Type::socket:
+            return "a full socket";
+        case Type::socket_or_null:
+            return "a full socket or null";
+        case Type::tcp_sock:
+            return "a TCP socket";
+        case Type::tcp_sock_or_null:
+            return "a TCP socket or null";
+        case Type::xdp_sock:
+            return "an XDP socket";
+        case Type::xdp_sock_or_null:
+            return "an XDP socket or null";
+        case Type::cast_socket:
+            return "a socket of the kernel's type";
+        case Type::cast_socket_or_null:
+            return "a socket of the kernel's type or null";
+        case Type::flow_keys:
+            return "a pointer to the flow keys";
+        case Type::trace_buffer:
+            return "a tracepoint's buffer";
+        case Type::kernel_object:
+            return "a pointer to a kernel structure";
     }
     return "unknown";
+}
+
+const program::MapInfo& map_of(const program::Program& program, u32 object) {
+    const std::size_t count = program.maps.size();
+    return object < count ? program.maps[object] : *program.maps[object - count].inner;
 }
 
 std::size_t State::bytes() const {
@@ -74,9 +109,12 @@ class Comparison {
 
     bool states(const State& old, const State& now, u32 pc, const Liveness& live) {
         if (old.frames.size() != now.frames.size() || old.references.size() != now.references.size()) return false;
+        if (old.lock.held != now.lock.held || old.lock.map != now.lock.map) return false;
+        if (old.lock.held && !same_id(nulls_, old.lock.id, now.lock.id)) return false;
         for (std::size_t i = 0; i < old.frames.size(); ++i) {
             const Frame &a = old.frames[i], &b = now.frames[i];
             if (a.subprogram != b.subprogram || a.call_site != b.call_site || a.callback != b.callback) return false;
+            if (a.async != b.async) return false;
             if (a.rounds > b.rounds) return false;  // old had more of them before it
         }
         // The running frame first: it differs most often.
@@ -89,7 +127,7 @@ class Comparison {
             if (!stacks(old.frames[i], now.frames[i])) return false;
         for (std::size_t i = 0; i < old.references.size(); ++i) {
             const Reference &a = old.references[i], &b = now.references[i];
-            if (a.frame != b.frame || !same_id(references_, a.id, b.id)) return false;
+            if (!same_id(references_, a.id, b.id)) return false;
         }
         return true;
     }
@@ -102,6 +140,7 @@ class Comparison {
     // Ids that were the same in old must be the same in now; then what holds of one holds of its copies there too.
     // Exactly one of both may map to the other where distinctness matters (references).
     static bool same_id(std::vector<Pair>& pairs, u32 old, u32 now) {
+        if (old == 0 || now == 0) return old == now;
         for (const Pair& pair : pairs)
             if (pair.old == old || pair.now == now) return pair.old == old && pair.now == now;
         pairs.push_back({old, now});
@@ -130,7 +169,24 @@ class Comparison {
             case Type::stack:
                 return old.frame == now.frame && within(old.value, now.value);
             case Type::map_value_or_null:
-                return old.object == now.object && within(old.value, now.value) && same_id(nulls_, old.id, now.id);
+            case Type::inner_map_or_null:
+            case Type::map:
+            case Type::map_value:
+                return old.object == now.object && within(old.value, now.value) && same_id(nulls_, old.id, now.id) &&
+                       (old.off == 0 ? now.off == 0
+                                     : same_id(nulls_, static_cast<u32>(old.off), static_cast<u32>(now.off)));
+            case Type::sock_common:
+            case Type::sock_common_or_null:
+            case Type::socket:
+            case Type::socket_or_null:
+            case Type::tcp_sock:
+            case Type::tcp_sock_or_null:
+            case Type::xdp_sock:
+            case Type::xdp_sock_or_null:
+            case Type::cast_socket:
+            case Type::cast_socket_or_null:
+                return within(old.value, now.value) && same_id(nulls_, old.id, now.id) &&
+                       same_id(references_, old.object, now.object);
             case Type::record:
             case Type::record_or_null:
                 return old.object == now.object && within(old.value, now.value) && same_id(references_, old.id, now.id);
@@ -140,11 +196,13 @@ class Comparison {
                        (how_ == Cover::equal ? old.object == now.object : old.object <= now.object) &&
                        (old.id == 0 || same_id(packets_, old.id, now.id));
             case Type::ctx:
-            case Type::map:
-            case Type::map_value:
             case Type::task:
             case Type::function:
             case Type::packet_end:
+            case Type::map_key:
+            case Type::flow_keys:
+            case Type::trace_buffer:
+            case Type::kernel_object:
                 return old.object == now.object && within(old.value, now.value);
         }
         return false;
@@ -270,10 +328,15 @@ std::string print(const Reg& reg, const program::Program& program, bool with_id)
         return std::move(name) + '(' + inside + ')';
     };
     const auto map = [&](std::string name) {
-        const auto& m = program.maps[reg.object];
+        const auto& m = map_of(program, reg.object);
         std::string inside = fmt::format("map={},ks={},vs={}", m.name, m.key_size, m.value_size);
         if (may_be_null(reg.type)) inside = fmt::format("id={},{}", reg.id, inside);
         return pointer(std::move(name), std::move(inside));
+    };
+    const auto socket = [&](std::string name) {
+        std::string inside = may_be_null(reg.type) ? fmt::format("id={}", reg.id) : "";
+        if (reg.object != 0) inside += fmt::format("{}ref_obj_id={}", inside.empty() ? "" : ",", reg.object);
+        return pointer(name + (may_be_null(reg.type) ? "_or_null" : ""), std::move(inside));
     };
     switch (reg.type) {
         case Type::uninit:
@@ -312,6 +375,31 @@ std::string print(const Reg& reg, const program::Program& program, bool with_id)
         }
         case Type::packet_end:
             return "pkt_end()";
+        case Type::inner_map_or_null:
+            return map("map_value_or_null");
+        case Type::map_key:
+            return map("map_key");
+        case Type::sock_common:
+        case Type::sock_common_or_null:
+            return socket("sock_common");
+        case Type::socket:
+        case Type::socket_or_null:
+            return socket("sock");
+        case Type::tcp_sock:
+        case Type::tcp_sock_or_null:
+            return socket("tcp_sock");
+        case Type::xdp_sock:
+        case Type::xdp_sock_or_null:
+            return socket("xdp_sock");
+        case Type::cast_socket:
+        case Type::cast_socket_or_null:
+            return socket("ptr_sock");
+        case Type::flow_keys:
+            return pointer("flow_keys", "");
+        case Type::trace_buffer:
+            return pointer("tp_buffer", "");
+        case Type::kernel_object:
+            return pointer("trusted_ptr_", "");
     }
     return "?";
 }
@@ -338,6 +426,7 @@ std::string print(const State& state, const program::Program& program, const Sta
         std::string refs;
         for (const Reference& ref : state.references) refs += (refs.empty() ? "" : ",") + std::to_string(ref.id);
         if (!refs.empty()) add("refs=" + refs);
+        if (state.lock.held) add("lock");
     }
     return text;
 }
