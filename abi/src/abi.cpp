@@ -23,8 +23,27 @@ constexpr auto protos = std::to_array<HelperProto>({
 #define ANYBPF_ABSENT_HELPER(name, who, gpl, packet, returns, a1, a2, a3, a4, a5) \
     ANYBPF_PROTO(name, who, gpl, false, packet, returns, a1, a2, a3, a4, a5)
 #include "anybpf/abi/helpers.def"
+});
+
+constexpr auto variants = std::to_array<HelperProto>({
+#define ANYBPF_HELPER(...)
+#define ANYBPF_HELPER_VARIANT(name, who, gpl, packet, returns, a1, a2, a3, a4, a5) \
+    ANYBPF_PROTO(name, who, gpl, false, packet, returns, a1, a2, a3, a4, a5)
+#include "anybpf/abi/helpers.def"
 #undef ANYBPF_PROTO
 });
+
+// Bit t for program type t.
+constexpr auto users = [] {
+    using enum ProgType;
+    const auto set = [](auto... types) { return ((u64{1} << static_cast<u32>(types)) | ... | u64{0}); };
+    return std::to_array<u64>({
+        ~u64{0},
+        0,
+#define ANYBPF_HELPER_FOR(name, ...) set(__VA_ARGS__),
+#include "anybpf/abi/helper_users.def"
+    });
+}();
 
 constexpr auto proto_index = [] {
     std::array<u8, helper_count> index{};
@@ -53,56 +72,44 @@ bool provides_helper(u32 id) {
     return proto != nullptr && proto->provided;
 }
 
-// After the func_proto functions of Linux 6.18, and what that kernel says to each type (live_kernel_test.cpp).
+const HelperProto* find_helper(u32 id, ProgType type, AttachType attach) {
+    for (const HelperProto& variant : variants)
+        if (static_cast<u32>(variant.id) == id && may_call(variant.who, type, attach)) return &variant;
+    return find_helper(id);
+}
+
+bool sleeps(HelperId id) {
+    return id == HelperId::copy_from_user || id == HelperId::copy_from_user_task || id == HelperId::ima_inode_hash ||
+           id == HelperId::ima_file_hash;
+}
+
 bool may_call(HelperFor who, ProgType type) {
-    using P = ProgType;
-    const auto one_of = [&](auto... types) { return ((type == types) || ...); };
-    const bool tc = one_of(P::sched_cls, P::sched_act);
-    const bool lwt = one_of(P::lwt_in, P::lwt_out, P::lwt_xmit, P::lwt_seg6local);
-    const bool xmit = type == P::lwt_xmit;
-    switch (who) {
-        case HelperFor::all:
-        case HelperFor::sleepable:
-            return true;
-        case HelperFor::tracing:
-            return is_tracing(type);
-        case HelperFor::outputs:
-            return !one_of(P::sk_reuseport, P::flow_dissector, P::netfilter);
-        case HelperFor::clocked:
-            return !is_tracing(type) && !one_of(P::cgroup_device, P::cgroup_sockopt, P::netfilter);
-        case HelperFor::skb_load:
-            return tc || lwt || one_of(P::socket_filter, P::cgroup_skb, P::sk_skb, P::sk_reuseport, P::flow_dissector);
-        case HelperFor::skb_load_relative:
-            return tc || one_of(P::socket_filter, P::cgroup_skb, P::sk_reuseport);
-        case HelperFor::skb_change:
-            return tc || xmit || type == P::sk_skb;
-        case HelperFor::skb_pull:
-            return tc || lwt || type == P::sk_skb;
-        case HelperFor::tc:
-            return tc;
-        case HelperFor::tc_xdp:
-            return tc || type == P::xdp;
-        case HelperFor::tc_lwt:
-            return tc || lwt;
-        case HelperFor::tc_lwt_xmit:
-            return tc || xmit;
-        case HelperFor::tc_sk_skb:
-            return tc || type == P::sk_skb;
-        case HelperFor::tc_cgroup_skb:
-            return tc || type == P::cgroup_skb;
-        case HelperFor::redirecting:
-            return tc || xmit || type == P::xdp;
-        case HelperFor::checksum:
-            return tc || lwt || type == P::xdp;
-        case HelperFor::xdp:
-            return type == P::xdp;
-        case HelperFor::socket_cookie:
-            return tc || one_of(P::socket_filter, P::cgroup_skb, P::cgroup_sock, P::sock_ops, P::sk_skb,
-                                P::cgroup_sock_addr, P::sk_reuseport);
-        case HelperFor::socket_uid:
-            return tc || one_of(P::socket_filter, P::cgroup_skb, P::sk_skb);
+    return (users[static_cast<std::size_t>(who)] >> static_cast<u32>(type) & 1) != 0;
+}
+
+// After the func_proto functions of Linux 6.18, and what that kernel says to each type (live_packet_test.cpp).
+bool may_call(HelperFor who, ProgType type, AttachType attach) {
+    using A = AttachType;
+    if (!may_call(who, type)) return false;
+    const auto at = [&](auto... types) { return ((attach == types) || ...); };
+    const bool trampoline = at(A::trace_fentry, A::trace_fexit, A::modify_return);
+    if (type == ProgType::cgroup_sockopt && (who == HelperFor::socket_options || who == HelperFor::cgroup_sockopt))
+        return at(A::cgroup_setsockopt);
+    if (type == ProgType::cgroup_sock_addr && who == HelperFor::binding)
+        return at(A::cgroup_inet4_connect, A::cgroup_inet6_connect);
+    if (who == HelperFor::cgroup_results) {
+        // What only tells of something has no result. cgroup_inet_ingress is how a program of sockets says nothing.
+        if (type == ProgType::cgroup_sock || type == ProgType::lsm) return true;
+        return !at(A::cgroup_inet_ingress, A::cgroup_inet_egress, A::cgroup_sock_ops, A::cgroup_udp4_recvmsg,
+                   A::cgroup_udp6_recvmsg, A::cgroup_unix_recvmsg, A::cgroup_inet4_getpeername,
+                   A::cgroup_inet6_getpeername, A::cgroup_unix_getpeername, A::cgroup_inet4_getsockname,
+                   A::cgroup_inet6_getsockname, A::cgroup_unix_getsockname);
     }
-    return false;
+    if (type != ProgType::tracing) return true;
+    if (who == HelperFor::iterators) return at(A::trace_iter);
+    if (who == HelperFor::attach_cookie) return trampoline || at(A::trace_raw_tp);
+    if (who == HelperFor::traced_function) return trampoline;
+    return who != HelperFor::traced_return || at(A::trace_fexit, A::modify_return);
 }
 
 std::string_view helper_name(u32 id) { return id > 0 && id < helper_count ? names[id] : "unknown"; }

@@ -35,6 +35,21 @@ enum class ContextFamily : u8 {
     address_sent6,
     device,
     sysctl,
+    sock_ops,
+    sk_msg,
+    sk_reuseport,
+    sk_lookup,
+    sockopt,
+    sockopt_get,
+    sockopt_set,
+    netfilter,
+    writable_args,
+    syscall,
+    lirc,
+    common_socket,
+    full_socket,
+    tcp_socket,
+    xdp_socket,
 };
 
 constexpr u8 head = 16;
@@ -107,28 +122,36 @@ u64 families(ProgType type, AttachType attach) {
             return all_of(F::device);
         case ProgType::cgroup_sysctl:
             return all_of(F::sysctl);
-        case ProgType::unspec:
         case ProgType::sock_ops:
+            return all_of(F::sock_ops);
         case ProgType::sk_msg:
+            return all_of(F::sk_msg);
         case ProgType::lirc_mode2:
+            return all_of(F::lirc);
         case ProgType::sk_reuseport:
+            return all_of(F::sk_reuseport);
         case ProgType::raw_tracepoint_writable:
+            return all_of(F::writable_args);
         case ProgType::cgroup_sockopt:
+            return all_of(F::sockopt, attach == A::cgroup_setsockopt ? F::sockopt_set : F::sockopt_get);
+        case ProgType::sk_lookup:
+            return all_of(F::sk_lookup);
+        case ProgType::syscall:
+            return all_of(F::syscall);
+        case ProgType::netfilter:
+            return all_of(F::netfilter);
+        case ProgType::unspec:
         case ProgType::tracing:
         case ProgType::struct_ops:
         case ProgType::ext:
         case ProgType::lsm:
-        case ProgType::sk_lookup:
-        case ProgType::syscall:
-        case ProgType::netfilter:
             break;
     }
     return 0;
 }
 
-const Row* find(ProgType type, AttachType attach, i64 offset, u32 size, u8 Row::* sizes) {
+const Row* find(u64 mine, i64 offset, u32 size, u8 Row::* sizes) {
     if (offset < 0 || offset % size != 0) return nullptr;
-    const u64 mine = families(type, attach);
     for (const Row& row : rows) {
         if ((mine >> static_cast<u8>(row.family) & 1) == 0 || (row.*sizes & size) == 0) continue;
         if (offset < row.first || offset + size > row.last) continue;
@@ -141,12 +164,12 @@ const Row* find(ProgType type, AttachType attach, i64 offset, u32 size, u8 Row::
 }  // namespace
 
 std::optional<Yield> context_load(ProgType type, AttachType attach, i64 offset, u32 size) {
-    const Row* row = find(type, attach, offset, size, &Row::reads);
+    const Row* row = find(families(type, attach), offset, size, &Row::reads);
     return row != nullptr ? std::optional(row->yields) : std::nullopt;
 }
 
 bool context_store(ProgType type, AttachType attach, i64 offset, u32 size) {
-    return find(type, attach, offset, size, &Row::writes) != nullptr;
+    return find(families(type, attach), offset, size, &Row::writes) != nullptr;
 }
 
 bool context_writable(ProgType type, AttachType attach) {
@@ -154,6 +177,13 @@ bool context_writable(ProgType type, AttachType attach) {
     for (const Row& row : rows)
         if ((mine >> static_cast<u8>(row.family) & 1) != 0 && row.writes != 0) return true;
     return false;
+}
+
+bool object_load(ObjectKind kind, i64 offset, u32 size) {
+    using F = ContextFamily;
+    constexpr std::array<u64, 4> of = {all_of(F::common_socket), all_of(F::common_socket, F::full_socket),
+                                       all_of(F::tcp_socket), all_of(F::xdp_socket)};
+    return find(of[static_cast<std::size_t>(kind)], offset, size, &Row::reads) != nullptr;
 }
 
 bool knows_context(ProgType type) { return families(type, AttachType{}) != 0; }
@@ -166,6 +196,10 @@ bool writes_packets(ProgType type) {
     return type == ProgType::sched_cls || type == ProgType::sched_act || type == ProgType::xdp ||
            type == ProgType::lwt_xmit || type == ProgType::sk_skb || type == ProgType::sk_msg ||
            type == ProgType::cgroup_sockopt;
+}
+
+bool passes_packets(ProgType type, bool helper_may) {
+    return type == ProgType::cgroup_sockopt || (helper_may && type != ProgType::sock_ops);
 }
 
 std::optional<u32> packet_addresses_at(ProgType type) {
@@ -183,7 +217,8 @@ std::optional<ReturnRange> return_range(ProgType type, AttachType attach) {
     if (type == P::cgroup_skb) return ReturnRange{0, attach == A::cgroup_inet_egress ? 3 : 1};
     if (type == P::cgroup_sock_addr) {
         if (one_of(A::cgroup_udp4_recvmsg, A::cgroup_udp6_recvmsg, A::cgroup_inet4_getpeername,
-                   A::cgroup_inet6_getpeername, A::cgroup_inet4_getsockname, A::cgroup_inet6_getsockname))
+                   A::cgroup_inet6_getpeername, A::cgroup_inet4_getsockname, A::cgroup_inet6_getsockname,
+                   A::cgroup_unix_recvmsg, A::cgroup_unix_getpeername, A::cgroup_unix_getsockname))
             return ReturnRange{1, 1};
         return ReturnRange{0, one_of(A::cgroup_inet4_bind, A::cgroup_inet6_bind) ? 3 : 1};
     }

@@ -157,6 +157,8 @@ class Lowering {
         return map < map_types_.size() &&
                (map_types_[map] == abi::MapType::array || map_types_[map] == abi::MapType::percpu_array);
     }
+    [[nodiscard]] Result<> check_means() const;
+    [[nodiscard]] bool loads_kernel_address(u32 pc, const Form& form) const;
     Result<> number();
     Result<i32> target(u32 pc, i64 distance) const;
     Result<u32> subprogram(u32 pc, i64 distance) const;
@@ -460,6 +462,8 @@ Result<LoweredInsn> Lowering::lower(u32 pc, const Form& form) {
         case Kind::exit:
             return with(Op::exit);
         case Kind::load:
+            if (loads_kernel_address(pc, form))
+                return refuse(pc, fmt::format("the kernel's object at byte {} of the context is not here", insn.off));
             if (const auto address = packet_address(pc, form)) {
                 out.off = *address;
                 return with(Op::load_dword);
@@ -488,7 +492,27 @@ Result<LoweredInsn> Lowering::lower(u32 pc, const Form& form) {
     return refuse(pc, "unknown instruction");
 }
 
+// What the verifier lets pass, and nothing here can do.
+Result<> Lowering::check_means() const {
+    if (!contracts_) return {};
+    using M = abi::MapType;
+    for (const M type : map_types_) {
+        const auto is = [&](auto... types) { return ((type == types) || ...); };
+        if (!is(M::array, M::percpu_array, M::hash, M::percpu_hash, M::prog_array, M::perf_event_array, M::ringbuf))
+            return fail(Errc::unsupported, fmt::format("maps of type {} hold nothing", abi::to_string(type)));
+    }
+    return {};
+}
+
+// The program would see an address of Linux.
+bool Lowering::loads_kernel_address(u32 pc, const Form& form) const {
+    if (!contracts_ || proof_.insns[pc].region != program::Region::context) return false;
+    const auto yields = abi::context_load(type_, attach_, insns_[pc].off, isa::bytes(form.width));
+    return yields && abi::is_kernel_address(*yields);
+}
+
 Result<Lowered> Lowering::run() {
+    ANYBPF_TRY(check_means());
     ANYBPF_TRY(number());
     for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc]))
         if (fates_[pc] != Fate::dropped) out_.insns.push_back(ANYBPF_TRY(lower(pc, isa::decode(insns_[pc]).form)));

@@ -322,7 +322,6 @@ int errno_of(verifier::Finding finding) {
                                   Finding::bad_format,
                                   Finding::record_modified,
                                   Finding::record_leak,
-                                  Finding::record_of_caller,
                                   Finding::tail_call_in_frame,
                                   Finding::callback_return})
         if (finding == invalid) return EINVAL;

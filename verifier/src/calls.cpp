@@ -2,6 +2,7 @@
 // Calls of helpers: the contract of abi/helpers.def, argument by argument, and what cannot be said in that table.
 #include <algorithm>
 
+#include "anybpf/abi/context.hpp"
 #include "walker.hpp"
 
 namespace anybpf::verifier {
@@ -13,27 +14,6 @@ using abi::MapType;
 namespace {
 
 constexpr u64 max_size = u64{1} << 29;
-
-// Maps that only some helpers may touch, and helpers that want one type of map (check_map_func_compatibility() of
-// Linux 6.18).
-bool map_fits(HelperId helper, MapType type) {
-    using M = MapType;
-    using H = HelperId;
-    const auto is = [&](auto... types) { return ((type == types) || ...); };
-    const auto calls = [&](auto... helpers) { return ((helper == helpers) || ...); };
-    if (calls(H::ringbuf_output, H::ringbuf_reserve, H::ringbuf_query)) return is(M::ringbuf);
-    if (calls(H::perf_event_output, H::perf_event_read, H::perf_event_read_value)) return is(M::perf_event_array);
-    if (calls(H::tail_call)) return is(M::prog_array);
-    if (calls(H::get_stackid)) return is(M::stack_trace);
-    if (calls(H::skb_under_cgroup, H::current_task_under_cgroup)) return is(M::cgroup_array);
-    if (calls(H::redirect_map)) return is(M::devmap, M::devmap_hash, M::cpumap, M::xskmap);
-    if (calls(H::map_push_elem, H::map_peek_elem)) return is(M::queue, M::stack, M::bloom_filter);
-    if (calls(H::map_pop_elem)) return is(M::queue, M::stack);
-    if (calls(H::map_lookup_percpu_elem)) return is(M::percpu_array, M::percpu_hash, M::lru_percpu_hash);
-    // Lookups in maps of maps and of sockets give other things than values.
-    if (calls(H::map_lookup_elem) && is(M::devmap, M::devmap_hash)) return true;
-    return is(M::hash, M::array, M::percpu_hash, M::percpu_array, M::lru_hash, M::lru_percpu_hash, M::lpm_trie);
-}
 
 // Takes an address to read from: that tells nobody where anything is.
 bool reads_at(HelperId helper) {
@@ -64,22 +44,25 @@ bool Walker::call() {
 }
 
 bool Walker::call_helper(u32 id) {
-    const abi::HelperProto* proto = abi::find_helper(id);
+    const abi::HelperProto* proto = abi::find_helper(id, program_.type, program_.expected_attach_type);
     if (proto == nullptr)
         return fail(id > 0 && id < abi::helper_count ? Finding::helper_unavailable : Finding::unknown_helper,
                     insn().imm);
     if (proto->gpl_only && !program_.gpl_compatible) return fail(Finding::helper_gpl_only, id);
-    if (!abi::may_call(proto->who, program_.type))
+    const bool variant = proto != abi::find_helper(id);
+    if (!variant && !abi::may_call(proto->who, program_.type, program_.expected_attach_type))
         return fail(Finding::helper_program_type, id, static_cast<i64>(program_.type));
-    if (proto->who == abi::HelperFor::sleepable && !program_.sleepable) return fail(Finding::helper_sleepable, id);
+    if (abi::sleeps(proto->id) && !program_.sleepable) return fail(Finding::helper_sleepable, id);
+    if (state_.lock.held && proto->id != HelperId::spin_unlock)
+        return fail(Finding::lock_held_call, id, state_.lock.insn);
 
     arguments_ = {};
-    arguments_.in_packet = proto->packet == abi::PacketUse::arguments;
+    arguments_.in_packet = abi::passes_packets(program_.type, proto->packet == abi::PacketUse::arguments);
     for (u32 i = 0; i < 5; ++i)
         if (!argument(i, *proto)) return false;
 
     if (proto->id == HelperId::tail_call) {
-        if (!state_.references.empty()) return fail(Finding::record_leak, state_.references.front().insn);
+        if (!state_.references.empty()) return fail_leak(state_.references.front());
         for (const Frame& frame : state_.frames)
             if (frame.callback) return fail(Finding::tail_call_in_frame);
         tail_calls_ = true;
@@ -97,23 +80,13 @@ bool Walker::call_helper(u32 id) {
         if (!valid_format(arguments_.text, arguments_.most / 8))
             return fail(Finding::bad_format, static_cast<i64>(arguments_.most / 8));
     }
-    if (proto->id == HelperId::loop) return call_back();
+    if (calls_back(proto->id)) return call_back(proto->id);
+    if (proto->id == HelperId::timer_set_callback && !call_later(arguments_.function)) return false;
     return set_result(*proto);
 }
 
 bool Walker::set_result(const abi::HelperProto& proto) {
-    if (arguments_.released != 0) {
-        // Every copy of the record is gone.
-        const u32 id = arguments_.released;
-        state_.each([&](Reg& copy) {
-            if (copy.type == Type::record && copy.id == id) copy = {};
-        });
-        for (Frame& frame : state_.frames)
-            for (Slot& slot : frame.stack)
-                if (slot.bytes[0] == Byte::saved && slot.saved.type == Type::uninit)
-                    slot = {.bytes = {}, .version = values_.fresh(), .saved = {}};
-        std::erase_if(state_.references, [&](const Reference& reference) { return reference.id == id; });
-    }
+    if (arguments_.released != 0) release(arguments_.released);
     for (u32 r = 1; r <= 5; ++r) reg(r) = {};
     if (proto.packet == abi::PacketUse::moved) lose_packets();
     switch (proto.returns) {
@@ -127,38 +100,42 @@ bool Walker::set_result(const abi::HelperProto& proto) {
             break;
         }
         case abi::RetKind::map_value_or_null:
+            if (give_element(proto)) break;
             reg(0) = Reg::pointer(Type::map_value_or_null, arguments_.map, next_id_++);
+            reg(0).off = arguments_.lookup;
             break;
+        case abi::RetKind::map_value:
+            reg(0) = Reg::pointer(Type::map_value, arguments_.map);
+            break;
+        case abi::RetKind::sock_common_or_null:
+            give_socket(Type::sock_common_or_null, proto);
+            break;
+        case abi::RetKind::socket_or_null:
+            give_socket(Type::socket_or_null, proto);
+            break;
+        case abi::RetKind::tcp_sock_or_null:
+            give_socket(Type::tcp_sock_or_null, proto);
+            break;
+        case abi::RetKind::cast_socket_or_null:
+            give_socket(Type::cast_socket_or_null, proto);
+            break;
+        case abi::RetKind::kernel_object:
+            reg(0) = Reg::pointer(Type::kernel_object);
+            break;
+        case abi::RetKind::kernel_object_or_null:
+        case abi::RetKind::kernel_memory:
+        case abi::RetKind::kernel_memory_or_null:
+            return fail(Finding::helper_unavailable, static_cast<i64>(proto.id));
         case abi::RetKind::ringbuf_record_or_null: {
             const u32 id = next_id_++;
             reg(0) = Reg::pointer(Type::record_or_null, static_cast<u32>(arguments_.allocate), id);
-            state_.references.push_back({id, pc_, state_.depth()});
+            state_.references.push_back({id, pc_});
             break;
         }
         case abi::RetKind::btf_task:
             reg(0) = Reg::pointer(Type::task);
             break;
     }
-    return true;
-}
-
-// bpf_loop(): the callback runs any number of times. One path goes on behind the call, another enters the callback,
-// from whose end it comes back to the call (Walker::visit cuts it off once it brings nothing new).
-bool Walker::call_back() {
-    const Reg count = reg(1), context = reg(3);
-    mark(count);
-    if (!count.is_scalar() || state_.frame().rounds < count.value.umax) {
-        State other = state_;
-        ++other.frame().rounds;
-        if (!enter(other, arguments_.function, true)) return false;
-        other.frame().regs[1] = unknown();
-        other.frame().regs[2] = context;
-        if (!set_aside(std::move(other), arguments_.function)) return false;
-    }
-    Frame& frame = state_.frame();
-    frame.activation = frame.rounds = 0;
-    for (u32 r = 1; r <= 5; ++r) frame.regs[r] = {};
-    frame.regs[0] = unknown();
     return true;
 }
 
@@ -179,11 +156,16 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
     if (kind == ArgKind::variadic && reg(index).type == Type::uninit) return true;
     if (!readable(index)) return false;
     const Reg at = reg(index);
+    if (kind != ArgKind::anything && kind != ArgKind::variadic && !note_reference(index)) return false;
     switch (kind) {
         case ArgKind::none:
             return true;
         case ArgKind::anything:
         case ArgKind::variadic:
+            if (proto.id == HelperId::get_local_storage) {
+                mark(at);
+                return at.is_zero() || fail(Finding::storage_flags, index);
+            }
             if (is_pointer(at.type) && !options_.allow_ptr_leaks && !reads_at(proto.id) && !formats(proto.id))
                 return fail(Finding::pointer_leak_argument, index, static_cast<i64>(at.type),
                             static_cast<i64>(proto.id));
@@ -191,21 +173,61 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
         case ArgKind::const_map:
             return map_argument(index, proto);
         case ArgKind::map_key: {
-            const u32 size = program_.maps[arguments_.map].key_size;
+            const u32 size = map_of(arguments_.map).key_size;
             return memory_argument(index, size, size, false, kind);
         }
-        case ArgKind::map_value: {
-            const u32 size = program_.maps[arguments_.map].value_size;
-            return memory_argument(index, size, size, false, kind);
+        case ArgKind::map_value:
+        case ArgKind::map_value_or_null: {
+            const program::MapInfo& map = map_of(arguments_.map);
+            if (map.type == MapType::sockmap || map.type == MapType::sockhash)
+                return socket_argument(index, ArgKind::any_sock);
+            if (at.is_scalar()) mark(at);
+            if (kind == ArgKind::map_value_or_null && at.is_zero()) return true;
+            return memory_argument(index, map.value_size, map.value_size, false, kind);
         }
         case ArgKind::map_value_out: {
-            const u32 size = program_.maps[arguments_.map].value_size;
-            return memory_argument(index, size, size, true, kind);
+            const program::MapInfo& map = map_of(arguments_.map);
+            const bool write = map.type != MapType::bloom_filter;  // which is asked whether it has the value
+            return memory_argument(index, map.value_size, map.value_size, write, kind);
         }
         case ArgKind::long_out: {
             if (at.type == Type::stack && !at.value.is_constant()) return fail(Finding::unbounded_stack, index);
             return check_alignment(at, at.off, 8) && memory_argument(index, 8, 8, true, kind);
         }
+        case ArgKind::int_update:
+            if (at.type == Type::stack && !at.value.is_constant()) return fail(Finding::unbounded_stack, index);
+            return check_alignment(at, at.off, 4) && memory_argument(index, 4, 4, false, kind) &&
+                   memory_argument(index, 4, 4, true, kind);
+        case ArgKind::ipv4_header:
+        case ArgKind::tcp_header:
+            return memory_argument(index, 20, 20, false, kind);
+        case ArgKind::ipv6_header:
+            return memory_argument(index, 40, 40, false, kind);
+        case ArgKind::sock_common:
+        case ArgKind::any_sock:
+        case ArgKind::any_sock_or_null:
+        case ArgKind::socket_or_null:
+        case ArgKind::released_sock:
+            return socket_argument(index, kind);
+        case ArgKind::spin_lock:
+            return lock_argument(index, proto.id);
+        case ArgKind::timer:
+            return timer_argument(index);
+        case ArgKind::btf_task:
+            return (at.type == Type::task && at.value.is_constant(0)) || wrong_argument(index, kind);
+        case ArgKind::kernel_object:
+        case ArgKind::kernel_object_or_null:
+        case ArgKind::percpu_object:
+        case ArgKind::kptr_slot:
+        case ArgKind::dynptr:
+            return fail(Finding::helper_unavailable, static_cast<i64>(proto.id));
+        case ArgKind::context_or_null:
+            if (at.is_scalar()) mark(at);
+            if (at.is_zero()) return true;
+            [[fallthrough]];
+        case ArgKind::context:
+            if (at.type != Type::ctx) return wrong_argument(index, kind);
+            return at.value.is_constant(0) || fail(Finding::context_offset, index);
         case ArgKind::mem_update:
         case ArgKind::mem_read:
         case ArgKind::mem_write:
@@ -223,9 +245,6 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
             if (!at.is_constant() || at.value.umin >= max_size) return fail(Finding::size_not_constant, index);
             arguments_.allocate = at.value.umin;
             return true;
-        case ArgKind::context:
-            if (at.type != Type::ctx) return wrong_argument(index, kind);
-            return at.value.is_constant(0) || fail(Finding::context_offset, index);
         case ArgKind::ringbuf_record:
             return release_record(index);
         case ArgKind::const_string:
@@ -245,9 +264,12 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
 bool Walker::map_argument(u32 index, const abi::HelperProto& proto) {
     const Reg& at = reg(index);
     if (at.type != Type::map) return wrong_argument(index, ArgKind::const_map);
+    if (arguments_.timer && (arguments_.map != at.object || arguments_.lookup != at.off))
+        return fail(Finding::timer_of_other_map, index);
     arguments_.map = at.object;
-    const auto& map = program_.maps[at.object];
-    if (!map_fits(proto.id, map.type)) return fail(Finding::wrong_map_type, at.object, static_cast<i64>(proto.id));
+    arguments_.lookup = at.off;
+    if (!map_fits(proto.id, map_of(at.object).type, program_.type, program_.expected_attach_type))
+        return fail(Finding::wrong_map_type, at.object, static_cast<i64>(proto.id));
     const bool changes = proto.id == HelperId::map_update_elem || proto.id == HelperId::map_delete_elem;
     return !changes || check_map_access(at.object, true);
 }
@@ -279,7 +301,7 @@ bool Walker::size_argument(u32 index, ArgKind kind) {
 bool Walker::string_argument(u32 index, std::string_view& text) {
     const Reg& at = reg(index);
     if (at.type != Type::map_value) return wrong_argument(index, ArgKind::const_string);
-    const auto& map = program_.maps[at.object];
+    const auto& map = map_of(at.object);
     const auto bytes = map.frozen;
     if (map.max_entries != 1 || !at.value.is_constant() || at.value.smin < 0 ||
         at.value.umin >= std::min<u64>(bytes.size(), map.value_size))
@@ -297,15 +319,8 @@ bool Walker::release_record(u32 index) {
     if (at.type == Type::record_or_null) return fail(Finding::maybe_null, index, static_cast<i64>(at.type));
     if (at.type != Type::record) return wrong_argument(index, ArgKind::ringbuf_record);
     if (!at.value.is_constant(0)) return fail(Finding::record_modified, index);
-    for (const Reference& reference : state_.references) {
-        if (reference.id != at.id) continue;
-        // Rounds of a callback would release it again.
-        for (u32 frame = reference.frame + 1; frame <= state_.depth(); ++frame)
-            if (state_.frames[frame].callback) return fail(Finding::record_of_caller, reference.insn);
-        arguments_.released = at.id;
-        return true;
-    }
-    return fail(Finding::record_modified, index);
+    arguments_.released = at.id;
+    return true;
 }
 
 }  // namespace anybpf::verifier

@@ -47,6 +47,21 @@ bool holds(const Reg& reg, u64 value, const Machine& machine, const program::Pro
         case Type::packet:  // the machine runs no programs that have them
         case Type::packet_meta:
         case Type::packet_end:
+        case Type::inner_map_or_null:
+        case Type::map_key:
+        case Type::sock_common:
+        case Type::sock_common_or_null:
+        case Type::socket:
+        case Type::socket_or_null:
+        case Type::tcp_sock:
+        case Type::tcp_sock_or_null:
+        case Type::xdp_sock:
+        case Type::xdp_sock_or_null:
+        case Type::cast_socket:
+        case Type::cast_socket_or_null:
+        case Type::flow_keys:
+        case Type::trace_buffer:
+        case Type::kernel_object:
             return false;
     }
     return false;

@@ -19,21 +19,49 @@ int bpf(bpf_cmd command, bpf_attr& attr) { return static_cast<int>(syscall(SYS_b
 
 }  // namespace
 
+namespace {
+
+Fd load_btf(const btf::Btf& btf) {
+    bpf_attr attr{};
+    attr.btf = address(btf.bytes().data());
+    attr.btf_size = static_cast<u32>(btf.bytes().size());
+    return Fd(bpf(BPF_BTF_LOAD, attr));
+}
+
+int create(const program::MapInfo& map) {
+    bpf_attr attr{};
+    attr.map_type = static_cast<u32>(map.type);
+    attr.key_size = map.key_size;
+    attr.value_size = map.value_size;
+    attr.max_entries = map.max_entries;
+    attr.map_flags = map.flags;
+    Fd inner, btf;
+    if (map.inner != nullptr) {
+        inner = Fd(create(*map.inner));
+        if (!inner.valid()) return -1;
+        attr.inner_map_fd = static_cast<u32>(inner.get());
+    }
+    if (map.btf != nullptr) {
+        btf = load_btf(*map.btf);
+        if (!btf.valid()) return -1;
+        attr.btf_fd = static_cast<u32>(btf.get());
+        attr.btf_key_type_id = map.btf_key_type_id;
+        attr.btf_value_type_id = map.btf_value_type_id;
+    }
+    return bpf(BPF_MAP_CREATE, attr);
+}
+
+}  // namespace
+
 Result<LiveKernel> LiveKernel::open(const std::vector<program::MapInfo>& maps) {
     LiveKernel kernel;
     for (const program::MapInfo& map : maps) {
-        bpf_attr attr{};
-        attr.map_type = static_cast<u32>(map.type);
-        attr.key_size = map.key_size;
-        attr.value_size = map.value_size;
-        attr.max_entries = map.max_entries;
-        attr.map_flags = map.flags;
-        const int fd = bpf(BPF_MAP_CREATE, attr);
+        const int fd = create(map);
         if (fd < 0) return fail_errno("create a map in the kernel", map.name);
         kernel.maps_.emplace_back(fd);
         if (map.frozen.empty()) continue;
         const u32 key = 0;
-        attr = {};
+        bpf_attr attr{};
         attr.map_fd = static_cast<u32>(fd);
         attr.key = address(&key);
         attr.value = address(map.frozen.data());
@@ -57,9 +85,7 @@ LiveKernel::Verdict LiveKernel::load(const program::Program& program) const {
     Fd btf;
     bpf_attr attr{};
     if (program.btf != nullptr) {
-        attr.btf = address(program.btf->bytes().data());
-        attr.btf_size = static_cast<u32>(program.btf->bytes().size());
-        btf = Fd(bpf(BPF_BTF_LOAD, attr));
+        btf = load_btf(*program.btf);
         if (!btf.valid()) return {false, std::string("BTF: ") + std::strerror(errno)};
     }
     const char* license = program.gpl_compatible ? "GPL" : "none";
@@ -72,6 +98,8 @@ LiveKernel::Verdict LiveKernel::load(const program::Program& program) const {
     attr.insn_cnt = static_cast<u32>(insns.size());
     attr.license = address(license);
     attr.log_level = 1;
+    attr.prog_flags = program.sleepable ? BPF_F_SLEEPABLE : 0;
+    attr.attach_btf_id = program.attach_btf_id;
     attr.log_buf = address(verdict.log.data());
     attr.log_size = static_cast<u32>(verdict.log.size());
     if (btf.valid() && !program.funcs.empty()) {

@@ -29,8 +29,16 @@ program::Region Walker::region_of(const Reg& base) const {
         case Type::record:
         case Type::packet:
         case Type::packet_meta:
+        case Type::map_key:
+        case Type::flow_keys:
+        case Type::trace_buffer:
             return Region::memory;
         case Type::task:
+        case Type::sock_common:
+        case Type::socket:
+        case Type::tcp_sock:
+        case Type::xdp_sock:
+        case Type::cast_socket:
             return Region::btf_object;
         case Type::uninit:
         case Type::scalar:
@@ -39,6 +47,13 @@ program::Region Walker::region_of(const Reg& base) const {
         case Type::record_or_null:
         case Type::function:
         case Type::packet_end:
+        case Type::inner_map_or_null:
+        case Type::sock_common_or_null:
+        case Type::socket_or_null:
+        case Type::tcp_sock_or_null:
+        case Type::xdp_sock_or_null:
+        case Type::cast_socket_or_null:
+        case Type::kernel_object:
             break;
     }
     return Region::none;
@@ -71,7 +86,10 @@ bool Walker::check_object(const Reg& base, i64 off, i64 size, i64 limit, Finding
 }
 
 bool Walker::check_map_access(u32 map, bool write) {
-    const u32 flags = program_.maps[map].flags;
+    const abi::MapType type = map_of(map).type;
+    // A device map's value is the kernel's own.
+    const bool kernels = type == abi::MapType::devmap || type == abi::MapType::devmap_hash;
+    const u32 flags = map_of(map).flags | (kernels ? abi::map_rdonly_prog : 0);
     if (write && (flags & abi::map_rdonly_prog) != 0) return fail(Finding::map_read_only, map);
     if (!write && (flags & abi::map_wronly_prog) != 0) return fail(Finding::map_write_only, map);
     return true;
@@ -95,7 +113,21 @@ bool Walker::load_context(const Reg& base, u32 base_reg, i32 off, u32 size, Reg&
             out = Reg::pointer(Type::packet_end);
             return true;
         case abi::Yield::socket:
+            out = Reg::pointer(Type::socket);
+            return true;
+        case abi::Yield::socket_or_null:
+            out = Reg::pointer(Type::socket_or_null, 0, next_id_++);
+            return true;
+        case abi::Yield::sock_common_or_null:
+            out = Reg::pointer(Type::sock_common_or_null, 0, next_id_++);
+            return true;
         case abi::Yield::flow_keys:
+            out = Reg::pointer(Type::flow_keys);
+            return true;
+        case abi::Yield::trace_buffer:
+            out = Reg::pointer(Type::trace_buffer);
+            return true;
+        case abi::Yield::kernel_object:
             break;
     }
     return fail(Finding::context_object, off);
@@ -122,6 +154,12 @@ bool Walker::check_packet(const Reg& base, i64 off, i64 size, bool write) {
     return true;
 }
 
+// How long the buffer is shows when the program is attached.
+bool Walker::check_trace_buffer(const Reg& base, u32 base_reg, i64 off) {
+    return (base.value.is_constant() && base.value.smin + off >= 0) ||
+           fail(Finding::pointer_offset, base_reg, static_cast<i64>(base.type));
+}
+
 bool Walker::load() {
     Reg loaded;
     const u8 src = insn().src;
@@ -142,6 +180,12 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
             return fail(Finding::not_a_pointer, base_reg);
         case Type::map_value_or_null:
         case Type::record_or_null:
+        case Type::inner_map_or_null:
+        case Type::sock_common_or_null:
+        case Type::socket_or_null:
+        case Type::tcp_sock_or_null:
+        case Type::xdp_sock_or_null:
+        case Type::cast_socket_or_null:
             return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
         case Type::map:
         case Type::function:
@@ -151,6 +195,23 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
         case Type::packet_meta:
             if (!check_packet(base, off, size, false)) return false;
             break;
+        case Type::sock_common:
+        case Type::socket:
+        case Type::tcp_sock:
+        case Type::xdp_sock:
+            if (!check_socket(base, off, size)) return false;
+            break;
+        case Type::map_key:
+            if (!check_object(base, off, size, map_of(base.object).key_size, Finding::out_of_record)) return false;
+            break;
+        case Type::flow_keys:
+            if (!check_object(base, off, size, abi::flow_keys_size, Finding::out_of_record)) return false;
+            break;
+        case Type::trace_buffer:
+            if (!check_trace_buffer(base, base_reg, off)) return false;
+            break;
+        case Type::cast_socket:
+        case Type::kernel_object:
         case Type::task:
             return fail(Finding::typed_load_unsupported, base_reg, static_cast<i64>(base.type));
         case Type::ctx: {
@@ -164,9 +225,9 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
             if (!note_region(Region::stack)) return false;
             return load_stack(base, base_reg, off, size, sign, out);
         case Type::map_value: {
-            const auto& map = program_.maps[base.object];
+            const auto& map = map_of(base.object);
             if (!check_object(base, off, size, map.value_size, Finding::out_of_map_value)) return false;
-            if (!check_map_access(base.object, false)) return false;
+            if (!check_fields(base, off, size) || !check_map_access(base.object, false)) return false;
             const i64 at = base.value.smin + off;
             // Data that nobody can change any more is known.
             if (map.max_entries == 1 && base.value.is_constant() && at + size <= static_cast<i64>(map.frozen.size())) {
@@ -194,7 +255,7 @@ bool Walker::packet_load() {
     if (context.type != Type::ctx) return fail(Finding::packet_load_context, 6, static_cast<i64>(context.type));
     if (!context.value.is_constant(0)) return fail(Finding::context_offset, 6);
     if (form().kind == isa::Kind::packet_ind && !readable(insn().src)) return false;
-    if (!state_.references.empty()) return fail(Finding::record_leak, state_.references.front().insn);
+    if (!check_released()) return false;
     for (const Frame& frame : state_.frames)
         if (frame.callback) return fail(Finding::packet_load_in_callback);
     if (state_.depth() > 0) {
@@ -227,12 +288,32 @@ bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 val
             return fail(Finding::not_a_pointer, base_reg);
         case Type::map_value_or_null:
         case Type::record_or_null:
+        case Type::inner_map_or_null:
+        case Type::sock_common_or_null:
+        case Type::socket_or_null:
+        case Type::tcp_sock_or_null:
+        case Type::xdp_sock_or_null:
+        case Type::cast_socket_or_null:
             return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
         case Type::map:
         case Type::function:
         case Type::task:
         case Type::packet_end:
             return fail(Finding::not_memory, base_reg, static_cast<i64>(base.type));
+        case Type::map_key:
+        case Type::sock_common:
+        case Type::socket:
+        case Type::tcp_sock:
+        case Type::xdp_sock:
+        case Type::cast_socket:
+        case Type::kernel_object:
+            return fail(Finding::read_only, base_reg, static_cast<i64>(base.type));
+        case Type::flow_keys:
+            if (!check_object(base, off, size, abi::flow_keys_size, Finding::out_of_record)) return false;
+            break;
+        case Type::trace_buffer:
+            if (!check_trace_buffer(base, base_reg, off)) return false;
+            break;
         case Type::packet:
         case Type::packet_meta:
             if (!check_packet(base, off, size, true)) return false;
@@ -243,8 +324,8 @@ bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 val
             if (!note_region(Region::stack)) return false;
             return store_stack(base, base_reg, off, size, value, value_reg);
         case Type::map_value:
-            if (!check_object(base, off, size, program_.maps[base.object].value_size, Finding::out_of_map_value) ||
-                !check_map_access(base.object, true))
+            if (!check_object(base, off, size, map_of(base.object).value_size, Finding::out_of_map_value) ||
+                !check_fields(base, off, size) || !check_map_access(base.object, true))
                 return false;
             break;
         case Type::record:
@@ -440,8 +521,11 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
             return write_stack_bytes(base.frame, low, high, low, fixed ? low + static_cast<i64>(least) : low);
         }
         case Type::map_value:
-            return check_object(base, 0, size, program_.maps[base.object].value_size, Finding::out_of_map_value) &&
-                   check_map_access(base.object, write);
+            return check_object(base, 0, size, map_of(base.object).value_size, Finding::out_of_map_value) &&
+                   check_fields(base, 0, size) && check_map_access(base.object, write);
+        case Type::map_key:
+            if (write) return fail(Finding::read_only, index, static_cast<i64>(base.type));
+            return check_object(base, 0, size, map_of(base.object).key_size, Finding::out_of_record);
         case Type::record:
             return check_object(base, 0, size, base.object, Finding::out_of_record);
         case Type::packet:
@@ -450,6 +534,12 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
             return fail(Finding::packet_argument, index, insn().imm);
         case Type::map_value_or_null:
         case Type::record_or_null:
+        case Type::inner_map_or_null:
+        case Type::sock_common_or_null:
+        case Type::socket_or_null:
+        case Type::tcp_sock_or_null:
+        case Type::xdp_sock_or_null:
+        case Type::cast_socket_or_null:
             return fail(Finding::maybe_null, index, static_cast<i64>(base.type));
         case Type::uninit:
         case Type::scalar:
@@ -458,6 +548,14 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
         case Type::task:
         case Type::function:
         case Type::packet_end:
+        case Type::sock_common:
+        case Type::socket:
+        case Type::tcp_sock:
+        case Type::xdp_sock:
+        case Type::cast_socket:
+        case Type::flow_keys:
+        case Type::trace_buffer:
+        case Type::kernel_object:
             break;
     }
     return wrong_argument(index, kind);

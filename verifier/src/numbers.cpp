@@ -77,7 +77,8 @@ u64 immediate(const isa::Insn& insn) { return static_cast<u64>(i64{insn.imm}); }
 // Whether pointers may be added to.
 bool movable(Type type) {
     return type == Type::ctx || type == Type::stack || type == Type::map_value || type == Type::record ||
-           type == Type::task || is_packet(type);
+           type == Type::task || type == Type::map_key || type == Type::trace_buffer || type == Type::cast_socket ||
+           type == Type::kernel_object || is_packet(type);
 }
 
 Compare mirror(Compare op) {
@@ -227,11 +228,9 @@ bool Walker::pointer_arithmetic(AluOp op, bool is64, Reg& dst, const Reg& operan
         return true;
     }
     if (may_be_null(dst.type)) return fail(Finding::arithmetic_maybe_null, insn().dst, static_cast<i64>(dst.type));
-    if (!movable(dst.type)) {
-        mark(operand);
-        return (operand.is_zero() && dst.type != Type::packet_end) || refused();
-    }
     mark(operand);
+    if (!movable(dst.type) && !(dst.type == Type::flow_keys && operand.value.is_constant()))
+        return (operand.is_zero() && (dst.type == Type::map || dst.type == Type::function)) || refused();
     const auto sane = [](const Number& value) {
         return value.smin > -max_offset && (!value.is_constant() || value.smax < max_offset);
     };
@@ -318,10 +317,8 @@ void Walker::settle_null(State& state, u32 id, bool null) {
         if (!may_be_null(copy.type) || copy.id != id) return;
         if (null)
             copy = zero;
-        else if (copy.type == Type::map_value_or_null)
-            copy.type = Type::map_value, copy.id = 0;
         else
-            copy.type = Type::record;
+            settle(copy);
     });
     if (!null) return;
     std::erase_if(state.references, [&](const Reference& reference) { return reference.id == id; });
@@ -350,16 +347,7 @@ Walker::Step Walker::compare_packets(Compare op, const Reg& at, u32 target) {
 
 // The packet may be elsewhere now.
 void Walker::lose_packets() {
-    const auto lost = [](const Reg& reg) { return is_packet(reg.type) || reg.type == Type::packet_end; };
-    for (Frame& frame : state_.frames) {
-        for (Reg& reg : frame.regs)
-            if (lost(reg)) reg = options_.allow_ptr_leaks ? unknown() : Reg{};
-        for (Slot& slot : frame.stack) {
-            if (slot.bytes[0] != Byte::saved || !lost(slot.saved)) continue;
-            slot.demote(options_.allow_ptr_leaks);
-            slot.version = values_.fresh();
-        }
-    }
+    lose([](const Reg& reg) { return is_packet(reg.type) || reg.type == Type::packet_end; });
 }
 
 Walker::Step Walker::compare_pointers(Compare op, bool is64, const Reg& a, const Reg& b, u32 target) {

@@ -72,6 +72,43 @@ std::string_view describe(abi::ArgKind kind) {
             return "a function of the program";
         case abi::ArgKind::stack_or_null:
             return "a pointer to the stack, or zero";
+        case abi::ArgKind::int_update:
+            return "the address of an int to read and write";
+        case abi::ArgKind::ipv4_header:
+            return "the address of an IPv4 header";
+        case abi::ArgKind::ipv6_header:
+            return "the address of an IPv6 header";
+        case abi::ArgKind::tcp_header:
+            return "the address of a TCP header";
+        case abi::ArgKind::map_value_or_null:
+            return "the address of a value for the map, or zero";
+        case abi::ArgKind::context_or_null:
+            return "the program's context, or zero";
+        case abi::ArgKind::sock_common:
+        case abi::ArgKind::any_sock:
+            return "a socket";
+        case abi::ArgKind::any_sock_or_null:
+            return "a socket, or zero";
+        case abi::ArgKind::socket_or_null:
+            return "a full socket, or zero";
+        case abi::ArgKind::released_sock:
+            return "a socket to release";
+        case abi::ArgKind::spin_lock:
+            return "the address of a struct bpf_spin_lock in a map's value";
+        case abi::ArgKind::timer:
+            return "the address of a struct bpf_timer in a map's value";
+        case abi::ArgKind::btf_task:
+            return "a task_struct, as bpf_get_current_task_btf() gives it";
+        case abi::ArgKind::kernel_object:
+            return "a kernel structure";
+        case abi::ArgKind::kernel_object_or_null:
+            return "a kernel structure, or zero";
+        case abi::ArgKind::percpu_object:
+            return "a per-CPU variable of the kernel";
+        case abi::ArgKind::kptr_slot:
+            return "the address of a kernel pointer in a map's value";
+        case abi::ArgKind::dynptr:
+            return "a dynptr on the stack";
     }
     return "something else";
 }
@@ -95,9 +132,12 @@ std::string fill(std::string_view sentence, const Diagnostic& diagnostic, const 
         else if (kind == 'a')
             text += describe(static_cast<abi::ArgKind>(value));
         else if (kind == 'm')
-            text += fmt::format("'{}'", static_cast<u64>(value) < program.maps.size()
-                                            ? program.maps[static_cast<std::size_t>(value)].name
-                                            : std::string("?"));
+            text += fmt::format("'{}'",
+                                static_cast<u64>(value) < program.maps.size()
+                                    ? program.maps[static_cast<std::size_t>(value)].name
+                                : static_cast<u64>(value) < 2 * program.maps.size()
+                                    ? "in " + program.maps[static_cast<std::size_t>(value) - program.maps.size()].name
+                                    : std::string("?"));
         else if (kind == 'p')
             text += abi::to_string(static_cast<abi::ProgType>(value));
         else if (kind == 'd')

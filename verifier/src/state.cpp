@@ -38,8 +38,43 @@ std::string_view describe(Type type) {
             return "an address in the packet's metadata";
         case Type::packet_end:
             return "the packet's end";
+        case Type::inner_map_or_null:
+            return "an inner map or null";
+        case Type::map_key:
+            return "a pointer to a map's key";
+        case Type::sock_common:
+            return "a socket of any kind";
+        case Type::sock_common_or_null:
+            return "a socket of any kind or null";
+        case Type::socket:
+            return "a full socket";
+        case Type::socket_or_null:
+            return "a full socket or null";
+        case Type::tcp_sock:
+            return "a TCP socket";
+        case Type::tcp_sock_or_null:
+            return "a TCP socket or null";
+        case Type::xdp_sock:
+            return "an XDP socket";
+        case Type::xdp_sock_or_null:
+            return "an XDP socket or null";
+        case Type::cast_socket:
+            return "a socket of the kernel's type";
+        case Type::cast_socket_or_null:
+            return "a socket of the kernel's type or null";
+        case Type::flow_keys:
+            return "a pointer to the flow keys";
+        case Type::trace_buffer:
+            return "a tracepoint's buffer";
+        case Type::kernel_object:
+            return "a pointer to a kernel structure";
     }
     return "unknown";
+}
+
+const program::MapInfo& map_of(const program::Program& program, u32 object) {
+    const std::size_t count = program.maps.size();
+    return object < count ? program.maps[object] : *program.maps[object - count].inner;
 }
 
 std::size_t State::bytes() const {
@@ -79,7 +114,7 @@ Kept::Drafted Kept::write(const State& state, u32 pc, u32 time, const Liveness& 
     const auto any_number = [&](const Reg& reg) { return reg.is_scalar() && !values.used_since(reg.id, time); };
     for (std::size_t f = state.frames.size(); f-- > 0;) {
         const Frame& frame = state.frames[f];
-        OfFrame of{frame.subprogram, frame.call_site, frame.rounds, 0, 0, frame.callback};
+        OfFrame of{frame.subprogram, frame.call_site, frame.rounds, 0, 0, frame.callback, frame.async};
         const std::size_t first = draft.contents.size();
         const u16 mask = live_registers(state, f, pc, live);
         for (u32 r = 0; r < 10; ++r) {
@@ -112,7 +147,8 @@ Kept::Kept(Drafted, const State& state, Arena& arena, const Draft& draft)
     : frames(arena, draft.frames),
       contents(arena, draft.contents),
       slots(arena, draft.bytes),
-      references(arena, state.references) {}
+      references(arena, state.references),
+      lock(state.lock) {}
 
 std::size_t Kept::bytes() const {
     return sizeof(Kept) + frames.size() * sizeof(OfFrame) + contents.size() * sizeof(Contents) +
@@ -122,6 +158,7 @@ std::size_t Kept::bytes() const {
 // ------------------------------------------------------------------------------------------------------- comparison
 
 bool Comparison::same_id(std::vector<Pair>& pairs, u32 old, u32 now) {
+    if (old == 0 || now == 0) return old == now;
     for (const Pair& pair : pairs)
         if (pair.old == old || pair.now == now) return pair.old == old && pair.now == now;
     pairs.push_back({old, now});
@@ -160,13 +197,16 @@ bool Comparison::covers(const Kept& old, const State& now) {
         return reg == nullptr || !regs(what.value, *reg);
     };
     begin(false);
+    if (!locks(old.lock, now.lock)) return false;
     if (old.suspect < old.contents.size() && differs(old.contents[old.suspect])) return false;
     begin(false);
+    if (!locks(old.lock, now.lock)) return false;
     auto next = old.contents.begin();
     for (std::size_t i = 0; i < count; ++i) {
         const Kept::OfFrame& a = old.frames[i];
         const Frame& b = now.frames[count - 1 - i];
         if (a.subprogram != b.subprogram || a.call_site != b.call_site || a.callback != b.callback) return false;
+        if (a.async != b.async) return false;
         if (a.rounds > b.rounds) return false;  // old had more of them before it
         for (const auto end = next + a.contents; next != end; ++next) {
             if (!differs(*next)) continue;
@@ -201,9 +241,11 @@ bool Comparison::covers(const State& old, const State& now, u32 pc, const Livene
     for (std::size_t i = 0; i < old.frames.size(); ++i) {
         const Frame &a = old.frames[i], &b = now.frames[i];
         if (a.subprogram != b.subprogram || a.call_site != b.call_site || a.callback != b.callback) return false;
+        if (a.async != b.async) return false;
         if (a.rounds > b.rounds) return false;  // old had more of them before it
     }
     begin(how == How::equal);
+    if (!locks(old.lock, now.lock)) return false;
     // The running frame first: it differs most often.
     for (std::size_t i = old.frames.size(); i-- > 0;) {
         const u16 mask = live_registers(old, i, pc, live);
@@ -216,9 +258,13 @@ bool Comparison::covers(const State& old, const State& now, u32 pc, const Livene
     return references(old.references, now.references);
 }
 
+bool Comparison::locks(const Lock& old, const Lock& now) {
+    return old.held == now.held && old.map == now.map && (!old.held || same_id(nulls_, old.id, now.id));
+}
+
 bool Comparison::references(std::span<const Reference> old, const std::vector<Reference>& now) {
     for (std::size_t i = 0; i < old.size(); ++i)
-        if (old[i].frame != now[i].frame || !same_id(references_, old[i].id, now[i].id)) return false;
+        if (!same_id(references_, old[i].id, now[i].id)) return false;
     return true;
 }
 
@@ -237,7 +283,24 @@ bool Comparison::regs(const Reg& old, const Reg& now) {
         case Type::stack:
             return old.frame == now.frame && within(old.value, now.value);
         case Type::map_value_or_null:
-            return old.object == now.object && within(old.value, now.value) && same_id(nulls_, old.id, now.id);
+        case Type::inner_map_or_null:
+        case Type::map:
+        case Type::map_value:
+            return old.object == now.object && within(old.value, now.value) && same_id(nulls_, old.id, now.id) &&
+                   (old.off == 0 ? now.off == 0
+                                 : same_id(nulls_, static_cast<u32>(old.off), static_cast<u32>(now.off)));
+        case Type::sock_common:
+        case Type::sock_common_or_null:
+        case Type::socket:
+        case Type::socket_or_null:
+        case Type::tcp_sock:
+        case Type::tcp_sock_or_null:
+        case Type::xdp_sock:
+        case Type::xdp_sock_or_null:
+        case Type::cast_socket:
+        case Type::cast_socket_or_null:
+            return within(old.value, now.value) && same_id(nulls_, old.id, now.id) &&
+                   same_id(references_, old.object, now.object);
         case Type::record:
         case Type::record_or_null:
             return old.object == now.object && within(old.value, now.value) && same_id(references_, old.id, now.id);
@@ -247,11 +310,13 @@ bool Comparison::regs(const Reg& old, const Reg& now) {
                    (equal_ ? old.object == now.object : old.object <= now.object) &&
                    (old.id == 0 || same_id(packets_, old.id, now.id));
         case Type::ctx:
-        case Type::map:
-        case Type::map_value:
         case Type::task:
         case Type::function:
         case Type::packet_end:
+        case Type::map_key:
+        case Type::flow_keys:
+        case Type::trace_buffer:
+        case Type::kernel_object:
             return old.object == now.object && within(old.value, now.value);
     }
     return false;
@@ -371,10 +436,15 @@ std::string print(const Reg& reg, const program::Program& program, bool with_id)
         return std::move(name) + '(' + inside + ')';
     };
     const auto map = [&](std::string name) {
-        const auto& m = program.maps[reg.object];
+        const auto& m = map_of(program, reg.object);
         std::string inside = fmt::format("map={},ks={},vs={}", m.name, m.key_size, m.value_size);
         if (may_be_null(reg.type)) inside = fmt::format("id={},{}", reg.id, inside);
         return pointer(std::move(name), std::move(inside));
+    };
+    const auto socket = [&](std::string name) {
+        std::string inside = may_be_null(reg.type) ? fmt::format("id={}", reg.id) : "";
+        if (reg.object != 0) inside += fmt::format("{}ref_obj_id={}", inside.empty() ? "" : ",", reg.object);
+        return pointer(name + (may_be_null(reg.type) ? "_or_null" : ""), std::move(inside));
     };
     switch (reg.type) {
         case Type::uninit:
@@ -413,6 +483,31 @@ std::string print(const Reg& reg, const program::Program& program, bool with_id)
         }
         case Type::packet_end:
             return "pkt_end()";
+        case Type::inner_map_or_null:
+            return map("map_value_or_null");
+        case Type::map_key:
+            return map("map_key");
+        case Type::sock_common:
+        case Type::sock_common_or_null:
+            return socket("sock_common");
+        case Type::socket:
+        case Type::socket_or_null:
+            return socket("sock");
+        case Type::tcp_sock:
+        case Type::tcp_sock_or_null:
+            return socket("tcp_sock");
+        case Type::xdp_sock:
+        case Type::xdp_sock_or_null:
+            return socket("xdp_sock");
+        case Type::cast_socket:
+        case Type::cast_socket_or_null:
+            return socket("ptr_sock");
+        case Type::flow_keys:
+            return pointer("flow_keys", "");
+        case Type::trace_buffer:
+            return pointer("tp_buffer", "");
+        case Type::kernel_object:
+            return pointer("trusted_ptr_", "");
     }
     return "?";
 }
@@ -439,6 +534,7 @@ std::string print(const State& state, const program::Program& program, const Sta
         std::string refs;
         for (const Reference& ref : state.references) refs += (refs.empty() ? "" : ",") + std::to_string(ref.id);
         if (!refs.empty()) add("refs=" + refs);
+        if (state.lock.held) add("lock");
     }
     return text;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The abstract state: what the verifier knows at one instruction on one path. Registers and stack of up to eight
-// frames, and the ring buffer records that are still to be released.
+// frames, the records and sockets that are still to be released, and the lock that is held.
 //
 // Two graphs run beside it (Values). Every number carries the id of the value it is, with the values it was computed
 // from as parents; copies share the id, so that a comparison of one sharpens all. When a number decides something (a
@@ -42,25 +42,98 @@ enum class Type : u8 {
     packet,
     packet_meta,  // the same in the bytes before the packet, which end where it starts
     packet_end,
+    // Objects of the kernel's that a program holds (objects.cpp).
+    inner_map_or_null,  // what a lookup in a map of maps gives; `object` is that inner map (map_of), `id` as above
+    map_key,            // a key of map `object`
+    // Sockets without BTF, and with (cast_socket). `id` while they may be zero; `object` is the reference by which they
+    // live, 0 where the program holds none.
+    sock_common,
+    sock_common_or_null,
+    socket,
+    socket_or_null,
+    tcp_sock,
+    tcp_sock_or_null,
+    xdp_sock,
+    xdp_sock_or_null,
+    cast_socket,
+    cast_socket_or_null,
+    flow_keys,
+    trace_buffer,   // of a writable tracepoint
+    kernel_object,  // a structure that only its BTF describes
 };
 std::string_view describe(Type type);  // "a pointer to a map value"
 
 constexpr bool is_pointer(Type type) { return type != Type::uninit && type != Type::scalar; }
 constexpr bool is_packet(Type type) { return type == Type::packet || type == Type::packet_meta; }
-constexpr bool may_be_null(Type type) { return type == Type::map_value_or_null || type == Type::record_or_null; }
+// The same when it has been found not to be zero; the type itself where it cannot be.
+constexpr Type without_null(Type type) {
+    switch (type) {
+        case Type::map_value_or_null:
+            return Type::map_value;
+        case Type::record_or_null:
+            return Type::record;
+        case Type::inner_map_or_null:
+            return Type::map;
+        case Type::sock_common_or_null:
+            return Type::sock_common;
+        case Type::socket_or_null:
+            return Type::socket;
+        case Type::tcp_sock_or_null:
+            return Type::tcp_sock;
+        case Type::xdp_sock_or_null:
+            return Type::xdp_sock;
+        case Type::cast_socket_or_null:
+            return Type::cast_socket;
+        case Type::uninit:
+        case Type::scalar:
+        case Type::ctx:
+        case Type::stack:
+        case Type::map:
+        case Type::map_value:
+        case Type::record:
+        case Type::task:
+        case Type::function:
+        case Type::packet:
+        case Type::packet_meta:
+        case Type::packet_end:
+        case Type::map_key:
+        case Type::sock_common:
+        case Type::socket:
+        case Type::tcp_sock:
+        case Type::xdp_sock:
+        case Type::cast_socket:
+        case Type::flow_keys:
+        case Type::trace_buffer:
+        case Type::kernel_object:
+            break;
+    }
+    return type;
+}
+constexpr bool may_be_null(Type type) { return without_null(type) != type; }
+// A socket that BTF does not describe; any socket.
+constexpr bool is_plain_socket(Type type) {
+    const Type there = without_null(type);
+    return there == Type::sock_common || there == Type::socket || there == Type::tcp_sock || there == Type::xdp_sock;
+}
+constexpr bool is_socket(Type type) { return is_plain_socket(type) || without_null(type) == Type::cast_socket; }
 
 struct Reg {
     Type type = Type::uninit;
     u8 frame = 0;
     u32 id = 0;  // of a scalar: its value in Values; see Type for the others
     u32 object = 0;
-    i32 off = 0;   // of packet and packet_meta alone
+    i32 off = 0;   // of packet and packet_meta; of an inner map and what was found in it: which of the lookups it is of
     Number value;  // of a scalar; otherwise what has been added to the pointer
     friend bool operator==(const Reg&, const Reg&) = default;
 
     bool is_scalar() const { return type == Type::scalar; }
     bool is_constant() const { return is_scalar() && value.is_constant(); }
     bool is_zero() const { return is_scalar() && value.is_constant(0); }
+    // The reference by which it lives; 0: none.
+    u32 reference() const {
+        if (is_socket(type)) return object;
+        return type == Type::record || type == Type::record_or_null ? id : 0;
+    }
     static Reg number(const Number& value, u32 id) { return {Type::scalar, 0, id, 0, 0, value}; }
     static Reg pointer(Type type, u32 object = 0, u32 id = 0) { return {type, 0, id, object, 0, Number::constant(0)}; }
 };
@@ -291,6 +364,7 @@ struct Frame {
     u32 subprogram = 0;
     u32 call_site = 0;      // the calling instruction in the frame below
     bool callback = false;  // called by the helper at call_site
+    bool async = false;     // the first one, of a function that a timer calls
     u32 activation = 0;     // of the bpf_loop() that this frame is in; 0: none
     u32 rounds = 0;         // of it that were entered
     std::array<Reg, 11> regs{};
@@ -330,13 +404,20 @@ class Frames {
 
 struct Reference {
     u32 id = 0;
-    u32 insn = 0;   // that acquired it
-    u32 frame = 0;  // in which it was acquired
+    u32 insn = 0;  // that acquired it
+};
+
+// The one lock that may be held.
+struct Lock {
+    bool held = false;
+    u32 map = 0, id = 0;  // of the map value it lies in
+    u32 insn = 0;         // that took it
 };
 
 struct State {
     Frames frames;
     std::vector<Reference> references;
+    Lock lock;
     u32 rounds = 0;  // callbacks entered and may_goto passed: the same state in another round is no endless loop
     u32 passed = 0;  // of these, may_goto: how much of the run's budget this path has used
 
@@ -418,7 +499,7 @@ struct Kept {
         u32 subprogram, call_site, rounds;
         u32 contents;  // how many are its
         u16 numbers;   // registers that hold any number
-        bool callback;
+        bool callback, async;
     };
     struct Contents {
         u8 reg;    // or in_slot: saved in that slot
@@ -444,6 +525,7 @@ struct Kept {
     Fixed<Contents> contents;  // in the order of frames
     Fixed<Bytes> slots;
     Fixed<Reference> references;
+    Lock lock;
     mutable u32 suspect = 0;  // which of contents differed last: it will probably differ again
 
   private:
@@ -476,6 +558,7 @@ class Comparison {
     static const Reg* find(const Kept::Contents& what, const State& now);
     bool stacks(const Frame& old, const Frame& now);
     bool slots(const Slot& old, const Slot& now);
+    bool locks(const Lock& old, const Lock& now);
     bool references(std::span<const Reference> old, const std::vector<Reference>& now);
     void begin(bool equal);
 
@@ -487,6 +570,9 @@ class Comparison {
 // that is still walked.
 void inherit_marks(const Kept& old, const State& now, Values& values);
 void inherit_marks(const State& now, u32 pc, const Liveness& live, Values& values);
+
+// A map of the program by its index; behind these, by the index of a map of maps, those in it.
+const program::MapInfo& map_of(const program::Program& program, u32 object);
 
 std::string print(const Reg& reg, const program::Program& program, bool with_id);
 // "R1=ctx() R10=fp0 fp-8=mmmmmmmm"; with a previous state only what differs from it.

@@ -224,8 +224,9 @@ class Analysis {
             const u32 next = pc + isa::slots(insns_[pc]);
             go(next);
             const bool call = form.kind == Kind::call && form.call == isa::CallKind::subprogram;
-            if (call || (form.kind == Kind::wide && form.pseudo == isa::Pseudo::func))
-                go(static_cast<u32>(i64{pc} + 1 + insns_[pc].imm));
+            const bool function = form.kind == Kind::wide && form.pseudo == isa::Pseudo::func;
+            if (call || function) go(static_cast<u32>(i64{pc} + 1 + insns_[pc].imm));
+            if (function) out_.remember[static_cast<u32>(i64{pc} + 1 + insns_[pc].imm)] = true;
             if (call) out_.remember[next] = true;
             if (calls_back(pc)) out_.remember[pc] = out_.remember[next] = true;
         }
@@ -237,7 +238,7 @@ class Analysis {
     bool calls_back(u32 pc) const {
         const isa::Form& form = out_.forms[pc];
         return form.kind == Kind::call && form.call == isa::CallKind::helper &&
-               insns_[pc].imm == static_cast<i32>(abi::HelperId::loop);
+               verifier::calls_back(static_cast<abi::HelperId>(insns_[pc].imm));
     }
 
     // Subprograms call each other without a cycle: those without calls are taken away until none is left.
@@ -246,6 +247,7 @@ class Analysis {
         std::vector<std::vector<u32>> callers(count);
         std::vector<u32> calls(count);
         for (const program::Call& call : out_.flow.calls) {
+            if (call.callback) continue;  // frames are counted when it is walked
             const u32 from = out_.flow.subprogram_of(call.insn), to = *out_.flow.starting_at(call.target);
             callers[to].push_back(from);
             ++calls[from];
@@ -265,6 +267,7 @@ class Analysis {
             visited[sub] = true;
             for (const program::Call& call : out_.flow.calls) {
                 const u32 to = *out_.flow.starting_at(call.target);
+                if (call.callback) continue;
                 if (out_.flow.subprogram_of(call.insn) != sub || calls[to] == 0) continue;
                 if (visited[to]) return refuse(Finding::recursion, call.insn, call.target);
                 sub = to;
@@ -336,7 +339,8 @@ class Analysis {
                 u16 read = r1_to_r5;
                 if (form.call == isa::CallKind::subprogram) {
                     read &= out_.live[static_cast<u32>(i64{pc} + 1 + insn.imm)];
-                } else if (const auto* proto = abi::find_helper(static_cast<u32>(insn.imm));
+                } else if (const auto* proto = abi::find_helper(static_cast<u32>(insn.imm), program_.type,
+                                                                program_.expected_attach_type);
                            form.call == isa::CallKind::helper && proto != nullptr) {
                     read = 0;
                     for (u32 i = 0; i < 5; ++i)

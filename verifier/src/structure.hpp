@@ -5,12 +5,20 @@
 
 #include <optional>
 
+#include "anybpf/abi/helper.hpp"
 #include "anybpf/isa/decode.hpp"
 #include "anybpf/program/flow.hpp"
 #include "anybpf/verifier/verifier.hpp"
 #include "state.hpp"
 
 namespace anybpf::verifier {
+
+// Helpers that call a function of the program, any number of times, before they return.
+constexpr bool calls_back(abi::HelperId helper) {
+    using H = abi::HelperId;
+    return helper == H::loop || helper == H::for_each_map_elem || helper == H::find_vma ||
+           helper == H::user_ringbuf_drain;
+}
 
 struct Structure {
     std::vector<isa::Form> forms;  // of every slot; of a wide instruction's second half without meaning

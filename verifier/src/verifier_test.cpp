@@ -4,6 +4,7 @@
 #include <functional>
 #include <set>
 
+#include "object_programs.hpp"
 #include "testing.hpp"
 #include "walker.hpp"
 
@@ -235,7 +236,8 @@ void packet_cases(const auto& add) {
     add("tc: mark", "*(u32 *)(r1 + 8) = 1" + end, F::none, ProgType::sched_cls);
     add("tc: part of mark", "*(u16 *)(r1 + 8) = 1" + end, F::context_write_field, ProgType::sched_cls);
     add("tc: address in cb", "*(u64 *)(r1 + 48) = r10" + end, F::pointer_leak_store, ProgType::sched_cls);
-    add("tc: socket", "r2 = *(u64 *)(r1 + 168)" + end, F::context_object, ProgType::sched_cls);
+    add("tc: socket", "r2 = *(u64 *)(r1 + 168)" + end, F::none, ProgType::sched_cls);
+    add("netfilter: packet", "r2 = *(u64 *)(r1 + 8)" + end, F::context_object, ProgType::netfilter);
     add("tc: store",
         "r6 = r1\nr2 = 0\nr3 = r10\nr3 += -8\n*(u64 *)(r10 - 8) = 0\nr4 = 8\nr5 = 0\ncall skb_store_bytes" + end,
         F::none, ProgType::sched_cls);
@@ -657,7 +659,7 @@ std::vector<Case> cases() {
 
     // --- calls
     add("poisoned call", "call 195896080\nr0 = 0\nexit", F::unknown_helper);
-    add("helper that is not there", "call override_return\nr0 = 0\nexit", F::helper_unavailable);
+    add("helper that is not there", "r1 = 0\nr2 = 0\ncall per_cpu_ptr\nr0 = 0\nexit", F::helper_unavailable);
     add("without licence", "call get_current_task\nr0 = 0\nexit", F::helper_gpl_only, ProgType::kprobe,
         set([](auto& p, auto&) { p.gpl_compatible = false; }));
     add("tracing only", "call get_attach_cookie\nr0 = 0\nexit", F::helper_program_type, ProgType::socket_filter);
@@ -865,7 +867,7 @@ std::vector<Case> cases() {
         r4 = 0
         call helper 181
     )" + submitted + out + "each: r1 = *(u64 *)(r2 + 0)\nr2 = 0\ncall ringbuf_submit\nr0 = 0\nexit",
-        F::record_of_caller, ProgType::kprobe, with_btf);
+        F::uninitialized_register, ProgType::kprobe, with_btf);
     add("callback keeps a record", loop + R"(
         r1 = map[idx:2] ll
         r2 = 16
@@ -918,6 +920,13 @@ std::vector<Case> cases() {
     add("function returns a map value",
         looked_up + "r1 = r0\ncall sub\nr1 = *(u64 *)(r0 + 0)\n" + out + "sub: r0 = r1\nexit");
     packet_cases(add);
+    add("a map of struct_ops", "r1 = map[idx:0] ll\nr0 = 0\nexit", F::wrong_map, ProgType::sched_cls,
+        [](auto& p, auto&) { p.maps[0].type = abi::MapType::struct_ops; });
+    for (const ObjectCase& one : object_cases())
+        all.push_back({one.name, {}, one.expected, one.type, [one](program::Program& program, Options& options) {
+                           program = object_program(one);
+                           options.allow_ptr_leaks = true;
+                       }});
     return all;
 }
 

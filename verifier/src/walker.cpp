@@ -49,8 +49,8 @@ bool Walker::readable(u32 index) {
 }
 
 void Walker::run() {
-    bool accepted = true;
-    while (true) {
+    bool accepted = check_maps();
+    while (accepted) {
         Step result = report_.processed >= options_.max_insns || values_.count() > max_values
                           ? (fail(Finding::too_complex, static_cast<i64>(options_.max_insns)), Step::failed)
                           : Step::next;
@@ -103,7 +103,7 @@ bool Walker::usable(const Seen& seen) const {
 
 Walker::Step Walker::visit() {
     const bool loop_call = form().kind == Kind::call && form().call == isa::CallKind::helper &&
-                           insn().imm == static_cast<i32>(abi::HelperId::loop);
+                           calls_back(static_cast<abi::HelperId>(insn().imm));
     const bool may_goto = form().kind == Kind::may_goto;
     const bool force = loop_call || may_goto;
     bool add = force || remember_all || (jumps_since_ >= 2 && insns_since_ >= 8);
@@ -225,6 +225,8 @@ bool Walker::resume() {
     state_ = std::move(item.state);
     pc_ = item.pc;
     parent_ = item.parent;
+    constexpr u64 enough = 1000;
+    if (item.alone) insns_since_ = jumps_since_ = enough;
     values_.shrink(item.values);
     pending_.shrink(pending_.size() - 1);
     from_callback_ = false;
@@ -235,7 +237,14 @@ bool Walker::resume() {
 bool Walker::set_aside(State state, u32 pc) {
     if (pending_.size() >= max_pending) return fail(Finding::too_many_branches, max_pending);
     if (parent_ >= 0) ++seen_[static_cast<u32>(parent_)].open;
-    pending_.push(Pending{std::move(state), pc, parent_, values_.count()});
+    pending_.push(Pending{std::move(state), pc, parent_, values_.count(), false});
+    return true;
+}
+
+// The same for a path that does not go on from the present one; its first state is remembered.
+bool Walker::set_aside_alone(State state, u32 pc) {
+    if (pending_.size() >= max_pending) return fail(Finding::too_many_branches, max_pending);
+    pending_.push(Pending{std::move(state), pc, -1, values_.count(), true});
     return true;
 }
 
@@ -363,8 +372,11 @@ Walker::Step Walker::leave() {
     if (state_.frame().callback) return leave_callback();
     const Reg result = reg(0);
     if (state_.depth() == 0) {
-        if (!state_.references.empty()) {
-            fail(Finding::record_leak, state_.references.front().insn);
+        if (!check_released()) return Step::failed;
+        if (state_.frame().async) {
+            mark(result);
+            if (result.is_zero()) return Step::path_end;
+            fail(Finding::timer_return, result.value.smin, result.value.smax);
             return Step::failed;
         }
         if (is_pointer(result.type) && !options_.allow_ptr_leaks) {
@@ -386,7 +398,6 @@ Walker::Step Walker::leave() {
     }
     next_ = state_.frame().call_site + 1;
     state_.frames.pop_back();
-    for (Reference& reference : state_.references) reference.frame = std::min(reference.frame, state_.depth());
     reg(0) = result;
     return Step::next;
 }
@@ -399,11 +410,6 @@ Walker::Step Walker::leave_callback() {
         fail(Finding::callback_return, result.value.smin, result.value.smax);
         return Step::failed;
     }
-    for (const Reference& reference : state_.references)
-        if (reference.frame == state_.depth()) {
-            fail(Finding::record_leak, reference.insn);
-            return Step::failed;
-        }
     next_ = state_.frame().call_site;
     state_.frames.pop_back();
     from_callback_ = true;
@@ -473,6 +479,8 @@ bool Walker::finish_stacks() {
     // No chain is longer than max_frames, so that many rounds find the deepest one to each subprogram.
     std::vector<u32> depth(starts.size());
     depth[0] = size(0);
+    for (u32 sub = 0; sub < async_.size(); ++sub)
+        if (async_[sub] != 0) depth[sub] = size(sub);
     for (u32 round = 0; round < abi::max_frames; ++round)
         for (const CallEdge& edge : edges_) {
             if (depth[edge.from] == 0) continue;

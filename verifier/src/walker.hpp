@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The walk over all paths of a program, depth first, with one abstract state. A branch that can go both ways puts one
 // side aside; a path ends at exit, or where a state that was walked before covers the present one. What follows is one
-// class in four files: walker.cpp (paths, remembered states, calls between subprograms, the log), numbers.cpp
-// (arithmetic and comparisons), memory.cpp (loads, stores, what helpers touch) and calls.cpp (helpers).
+// class in six files: walker.cpp (paths, remembered states, calls between subprograms, the log), numbers.cpp
+// (arithmetic and comparisons), memory.cpp (loads, stores, what helpers touch), calls.cpp (helpers), objects.cpp (maps,
+// sockets, locks, timers) and callbacks.cpp.
 //
 // Every check returns false after it has recorded what is wrong with fail().
 #pragma once
@@ -14,6 +15,13 @@
 #include "structure.hpp"
 
 namespace anybpf::verifier {
+
+// What the kernel keeps in a map's value, as its BTF says.
+enum class FieldKind : u8 { spin_lock, timer, kptr, object };
+struct ValueField {
+    FieldKind kind{};
+    u32 offset = 0, size = 0;
+};
 
 class Walker {
   public:
@@ -53,6 +61,7 @@ class Walker {
         u32 pc = 0;
         i32 parent = -1;
         std::size_t values = 0;  // how many there were
+        bool alone = false;      // its first state is to be remembered
     };
     enum class Step : u8 { failed, next, path_end };
 
@@ -68,6 +77,7 @@ class Walker {
     void close(Seen& seen);
     bool resume();
     bool set_aside(State state, u32 pc);
+    bool set_aside_alone(State state, u32 pc);
     bool call_subprogram(u32 target);
     bool enter(State& state, u32 target, bool callback);
     Step leave();
@@ -96,6 +106,19 @@ class Walker {
     Step compare_packets(Compare op, const Reg& at, u32 target);
     static void learn_range(State& state, const Reg& at, bool open);
     void lose_packets();
+    // Pointers for which it holds are no pointers any more, wherever they lie.
+    template <class F>
+    void lose(F&& lost) {
+        for (Frame& frame : state_.frames) {
+            for (Reg& reg : frame.regs)
+                if (lost(reg)) reg = options_.allow_ptr_leaks ? unknown() : Reg{};
+            for (Slot& slot : frame.stack) {
+                if (slot.bytes[0] != Byte::saved || !lost(slot.saved)) continue;
+                slot.demote(options_.allow_ptr_leaks);
+                slot.version = values_.fresh();
+            }
+        }
+    }
 
     // memory.cpp
     bool load();
@@ -109,6 +132,7 @@ class Walker {
     bool load_context(const Reg& base, u32 base_reg, i32 off, u32 size, Reg& out);
     bool store_context(const Reg& base, u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg);
     bool check_packet(const Reg& base, i64 off, i64 size, bool write);
+    bool check_trace_buffer(const Reg& base, u32 base_reg, i64 off);
     bool stack_range(const Reg& base, u32 base_reg, i64 off, i64 size, i64& low, i64& high);
     bool load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool sign, Reg& out);
     bool store_stack(const Reg& base, u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg);
@@ -133,7 +157,31 @@ class Walker {
     bool string_argument(u32 reg, std::string_view& text);
     bool release_record(u32 reg);
     bool set_result(const abi::HelperProto& proto);
-    bool call_back();
+
+    // objects.cpp
+    const program::MapInfo& map_of(u32 object) const;
+    bool check_maps();
+    const std::vector<ValueField>& fields_of(u32 object);
+    const ValueField* field_of(u32 object, FieldKind kind);
+    bool check_fields(const Reg& base, i64 off, i64 size);
+    bool fail_leak(const Reference& reference);
+    bool check_released();
+    void release(u32 id);
+    bool note_reference(u32 reg);
+    bool socket_argument(u32 reg, abi::ArgKind kind);
+    bool check_socket(const Reg& base, i64 off, u32 size);
+    void give_socket(Type type, const abi::HelperProto& proto);
+    bool give_element(const abi::HelperProto& proto);
+    void settle(Reg& found);
+    bool field_argument(u32 reg, abi::ArgKind argument, FieldKind kind);
+    bool lock_argument(u32 reg, abi::HelperId helper);
+    bool timer_argument(u32 reg);
+
+    // callbacks.cpp
+    bool call_back(abi::HelperId helper);
+    void callback_arguments(abi::HelperId helper, const std::array<Reg, 11>& given, Frame& frame);
+    void give_entry(u32 map, i32 lookup, Frame& frame);
+    bool call_later(u32 function);
 
     Reg& reg(u32 index) { return state_.frame().regs[index]; }
     bool readable(u32 index);  // has a value
@@ -168,7 +216,8 @@ class Walker {
     std::size_t seen_bytes_ = 0;
     u32 next_id_ = 1;             // of nulls, references and activations
     std::vector<u32> stack_use_;  // by subprogram
-    std::vector<u8> called_back_;
+    std::vector<u8> called_back_, async_;
+    std::vector<std::optional<std::vector<ValueField>>> fields_;  // by map, as map_of() counts
     bool tail_calls_ = false;
 
     // What the arguments of the present helper call have shown so far.
@@ -180,6 +229,9 @@ class Walker {
         u64 allocate = 0;
         u32 function = 0;
         u32 released = 0;
+        u32 reference = 0;   // that an argument lives by
+        i32 lookup = 0;      // Reg::off of the timer
+        bool timer = false;  // `map` is the timer's
         std::string_view text;
         bool has_text = false;
         bool in_packet = false;  // memory arguments may lie in the packet
@@ -189,6 +241,9 @@ class Walker {
     };
     std::vector<CallEdge> edges_;  // calls that were walked
 };
+
+// Whether the helper serves maps of that type, called by such a program.
+bool map_fits(abi::HelperId helper, abi::MapType type, abi::ProgType program, abi::AttachType attach);
 
 // Whether bpf_snprintf() takes the format with that many arguments.
 bool valid_format(std::string_view format, u64 arguments);

@@ -32,7 +32,23 @@ struct XdpMd {
 };
 static_assert(sizeof(SkBuff) == 192 && offsetof(SkBuff, data_meta) == 140 && sizeof(XdpMd) == 24);
 
-enum class Yield : u8 { number, packet, packet_meta, packet_end, socket, flow_keys };
+enum class Yield : u8 {
+    number,
+    packet,
+    packet_meta,
+    packet_end,
+    socket,  // a full one
+    socket_or_null,
+    sock_common_or_null,  // one that may be no full socket
+    flow_keys,
+    kernel_object,  // described by BTF
+    trace_buffer,
+};
+// Whether the context keeps an address for it that only Linux has.
+constexpr bool is_kernel_address(Yield yields) {
+    return yields != Yield::number && yields != Yield::packet && yields != Yield::packet_meta &&
+           yields != Yield::packet_end;
+}
 
 // What a load of `size` bytes at `offset` of the context yields; nothing where the program may not load that.
 std::optional<Yield> context_load(ProgType type, AttachType attach, i64 offset, u32 size);
@@ -42,9 +58,16 @@ bool context_writable(ProgType type, AttachType attach);
 // Types whose contexts the table knows.
 bool knows_context(ProgType type);
 
+// Sockets that are not described by BTF, and what a program may load of them.
+enum class ObjectKind : u8 { sock_common, socket, tcp_sock, xdp_sock };
+bool object_load(ObjectKind kind, i64 offset, u32 size);
+constexpr u32 flow_keys_size = 56;  // struct bpf_flow_keys, which programs may load and store as they like
+
 // Whether packet loads (LD_ABS, LD_IND) are for the type; whether it may write to a packet that it has addresses in.
 bool loads_packets(ProgType type);
 bool writes_packets(ProgType type);
+// Whether it may pass such an address to a helper that takes (`helper_may`) or does not take those of packets.
+bool passes_packets(ProgType type, bool helper_may);
 
 // Where the context of a program that sees addresses of its packet has them here: behind the kernel's struct, whose own
 // fields of 32 bits hold none. PacketAddresses of run.hpp lies there. Nothing for other types.

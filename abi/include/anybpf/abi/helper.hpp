@@ -39,6 +39,25 @@ enum class ArgKind : u8 {
     mem_update,         // initialized memory that is written, too, size in the next argument
     map_value_out,      // writable memory of the map's value size
     long_out,           // writable memory of 8 bytes, aligned
+    int_update,         // initialized memory of 4 bytes, aligned, that is written, too
+    ipv4_header,        // readable memory of 20 bytes
+    ipv6_header,        // of 40 bytes
+    tcp_header,         // of 20 bytes
+    map_value_or_null,  // readable memory of the map's value size, or zero
+    context_or_null,
+    sock_common,  // any socket that is not described by BTF
+    any_sock,     // any socket
+    any_sock_or_null,
+    socket_or_null,  // a full socket
+    released_sock,   // any socket with a reference of its own, which the call releases
+    spin_lock,       // the lock in a map value
+    timer,           // the timer in a map value
+    btf_task,        // what get_current_task_btf gives
+    kernel_object,   // a structure of the kernel described by BTF
+    kernel_object_or_null,
+    percpu_object,  // a per-CPU variable of the kernel
+    kptr_slot,      // where a map value keeps a pointer to a kernel object
+    dynptr,
 };
 
 enum class RetKind : u8 {
@@ -47,31 +66,26 @@ enum class RetKind : u8 {
     map_value_or_null,
     ringbuf_record_or_null,
     btf_task,  // a trusted pointer to the BTF struct task_struct
+    map_value,
+    sock_common_or_null,  // of a lookup or a conversion: with the reference that the argument has, or one of its own
+    socket_or_null,
+    tcp_sock_or_null,
+    cast_socket_or_null,  // a socket described by BTF
+    kernel_object,
+    kernel_object_or_null,
+    kernel_memory,
+    kernel_memory_or_null,
 };
 
-// Which programs may call a helper: a row of the function may_call().
+// Which programs may call a helper: a set of helper_users.def.
 enum class HelperFor : u8 {
     all,
-    sleepable,  // all that may sleep
-    tracing,
-    outputs,  // all but sk_reuseport, flow_dissector and netfilter
-    clocked,  // all but tracing ones and some of cgroups
-    skb_load,
-    skb_load_relative,
-    skb_change,
-    skb_pull,
-    tc,
-    tc_xdp,
-    tc_lwt,
-    tc_lwt_xmit,
-    tc_sk_skb,
-    tc_cgroup_skb,
-    redirecting,
-    checksum,
-    xdp,
-    socket_cookie,
-    socket_uid,
+    nobody,  // where the kernel is locked down, or built without error injection
+#define ANYBPF_HELPER_FOR(name, ...) name,
+#include "anybpf/abi/helper_users.def"
 };
+bool may_call(HelperFor who, ProgType type, AttachType attach);
+// With some attach type.
 bool may_call(HelperFor who, ProgType type);
 
 enum class PacketUse : u8 {
@@ -92,6 +106,10 @@ struct HelperProto {
 
 // The helper's contract, or nothing where it is not known.
 const HelperProto* find_helper(u32 id);
+// The one that holds for programs of that type; for those that may not call it any.
+const HelperProto* find_helper(u32 id, ProgType type, AttachType attach);
+// Whether it may sleep, so that only programs that may, too, call it.
+bool sleeps(HelperId id);
 // Whether programs that call it can run here.
 bool provides_helper(u32 id);
 // "map_lookup_elem"; "unknown" for a number that 6.18 does not have.
