@@ -33,6 +33,7 @@ bench:
 	cmake --build build/release
 	bench/run build/release docs/performance.md
 	build/release/bench/bench_engines | bench/publish docs/performance.md bench_engines
+	build/release/bench/bench_verifier | bench/publish docs/performance.md bench_verifier
 
 FUZZ_SECONDS ?= 60
 fuzz:
