@@ -127,7 +127,8 @@ bool Walker::set_result(const abi::HelperProto& proto) {
             break;
         }
         case abi::RetKind::map_value_or_null:
-            reg(0) = Reg::pointer(Type::map_value_or_null, arguments_.map, next_id_++);
+            reg(0) = arguments_.in_array ? Reg::pointer(Type::map_value, arguments_.map)
+                                         : Reg::pointer(Type::map_value_or_null, arguments_.map, next_id_++);
             break;
         case abi::RetKind::ringbuf_record_or_null: {
             const u32 id = next_id_++;
@@ -192,7 +193,9 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
             return map_argument(index, proto);
         case ArgKind::map_key: {
             const u32 size = program_.maps[arguments_.map].key_size;
-            return memory_argument(index, size, size, false, kind);
+            if (!memory_argument(index, size, size, false, kind)) return false;
+            arguments_.in_array = proto.id == HelperId::map_lookup_elem && is_element(at, arguments_.map);
+            return true;
         }
         case ArgKind::map_value: {
             const u32 size = program_.maps[arguments_.map].value_size;
@@ -240,6 +243,26 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
             return at.type == Type::stack || at.is_zero() || wrong_argument(index, kind);
     }
     return false;
+}
+
+// Whether the key at that address is known, and is that of an element that the array has: looking it up cannot fail.
+bool Walker::is_element(const Reg& key, u32 map) {
+    const auto& info = program_.maps[map];
+    if (info.type != MapType::array && info.type != MapType::percpu_array) return false;
+    if (key.type != Type::stack || !key.value.is_constant()) return false;
+    const i64 at = key.value.smin;
+    Slot& slot = slot_at(key.frame, at);
+    const std::size_t first = static_cast<std::size_t>(at & 7);
+    if (first > 4) return false;
+    if (first == 0 && slot.saved_bytes() == 4 && slot.saved.is_constant() && slot.saved.value.umin < info.max_entries) {
+        mark(slot.saved);
+        return true;
+    }
+    bool zero = info.max_entries > 0;
+    for (std::size_t i = first; i < first + 4; ++i)
+        zero &= slot.bytes[i] == Byte::zero || (first == 4 && slot.bytes[i] == Byte::saved && slot.saved.is_zero());
+    if (zero && slot.saved_bytes() == 8) mark(slot.saved);
+    return zero;
 }
 
 bool Walker::map_argument(u32 index, const abi::HelperProto& proto) {

@@ -69,11 +69,21 @@ Result<LiveKernel> LiveKernel::open(const std::vector<program::MapInfo>& maps) {
 
 LiveKernel::Verdict LiveKernel::load(const program::Program& program, u32 log_level) const {
     std::vector<isa::Insn> insns = program.insns;
+    // A map of programs takes only the type of the first program that was loaded with it: each gets its own.
+    std::vector<Fd> own;
     for (std::size_t pc = 0; pc < insns.size(); pc += isa::slots(insns[pc])) {
         isa::Insn& insn = insns[pc];
         if (insn.code != isa::code_wide || (insn.src != 5 && insn.src != 6)) continue;
         if (static_cast<u32>(insn.imm) >= maps_.size()) return {};
-        insn.imm = maps_[static_cast<u32>(insn.imm)].get();
+        const program::MapInfo& map = program.maps[static_cast<u32>(insn.imm)];
+        if (map.type == abi::MapType::prog_array) {
+            auto created = create(map);
+            if (!created) return {false, created.error().message, ENOMEM};
+            own.push_back(std::move(*created));
+            insn.imm = own.back().get();
+        } else {
+            insn.imm = maps_[static_cast<u32>(insn.imm)].get();
+        }
         insn.src = insn.src == 5 ? BPF_PSEUDO_MAP_FD : BPF_PSEUDO_MAP_VALUE;
     }
     Fd btf;

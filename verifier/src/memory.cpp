@@ -282,19 +282,20 @@ bool Walker::atomic() {
     const bool compares = how == isa::AtomicForm::compare_exchange;
     if (compares && !readable(0)) return false;
     for (const u32 operand : {u32{src}, compares ? 0U : u32{src}})
-        if (is_pointer(reg(operand).type))
+        if (is_pointer(reg(operand).type) && !options_.allow_ptr_leaks)
             return fail(Finding::pointer_leak_store, operand, static_cast<i64>(reg(operand).type));
     Reg before;
     if (!load_from(dst, insn().off, size, false, before)) return false;
-    if (is_pointer(before.type)) return fail(Finding::partial_pointer, base.value.smin + insn().off);
+    if (is_pointer(before.type) && !options_.allow_ptr_leaks)
+        return fail(Finding::partial_pointer, base.value.smin + insn().off);
     if (!store_to(dst, insn().off, size, unknown(Number::of_width(8 * size)), src)) return false;
     switch (how) {
         case isa::AtomicForm::fetch:
         case isa::AtomicForm::exchange:
-            reg(src) = unknown(Number::of_width(8 * size));
+            reg(src) = before;
             break;
         case isa::AtomicForm::compare_exchange:
-            reg(0) = unknown(Number::of_width(8 * size));
+            reg(0) = before;
             break;
         case isa::AtomicForm::modify:
         case isa::AtomicForm::load:
@@ -338,7 +339,10 @@ bool Walker::load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool s
     if (sign) number = sign_extend(number, 8 * size, false);
     if (!base.value.is_constant()) {
         if (!read_stack_bytes(base.frame, low, high, false)) return false;
-        out = unknown(number);
+        bool zero = true;
+        for (i64 at = low; at < high; ++at)
+            zero &= slot_at(base.frame, at).bytes[static_cast<std::size_t>(at & 7)] == Byte::zero;
+        out = unknown(zero ? Number::constant(0) : number);
         return true;
     }
     Slot& slot = slot_at(base.frame, low);
@@ -347,14 +351,17 @@ bool Walker::load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool s
     const u32 saved = slot.saved_bytes();
     if (saved > 0 && is_pointer(slot.saved.type) && (first != 0 || size != 8))
         return fail(Finding::partial_pointer, low & ~i64{7});
-    if (first == 0 && saved == size) {
+    if (first == 0 && size <= saved) {
         out = slot.saved;
+        if (size < 8 && out.value.umax > Number::Wide::mask >> (64 - 8 * size))
+            out = Reg::number(truncate(out.value, 8 * size), values_.fresh(out.id));
         if (sign && size < 8) out = Reg::number(sign_extend(out.value, 8 * size, false), values_.fresh(out.id));
         return true;
     }
     bool zero = true;
     for (std::size_t i = first; i < first + size; ++i) {
-        if (slot.bytes[i] == Byte::invalid) return fail(Finding::uninitialized_stack, low, size);
+        if (slot.bytes[i] == Byte::invalid && !options_.allow_ptr_leaks)
+            return fail(Finding::uninitialized_stack, low, size);
         zero &= slot.bytes[i] == Byte::zero || (slot.bytes[i] == Byte::saved && slot.saved.is_zero());
     }
     if (zero && saved > 0) mark(slot.saved);
@@ -368,7 +375,8 @@ bool Walker::store_stack(const Reg& base, u32 base_reg, i32 off, u32 size, const
     if (is_pointer(value.type)) {
         if (size != 8) return fail(Finding::partial_pointer, low);
         if (!base.value.is_constant()) return fail(Finding::unbounded_stack, base_reg);
-        if (value.type == Type::stack && value.frame > base.frame) return fail(Finding::stack_pointer_saved, value_reg);
+        if (value.type == Type::stack && base.frame != state_.depth())
+            return fail(Finding::stack_pointer_saved, value_reg);
     }
     if (!base.value.is_constant()) return write_stack_bytes(base.frame, low, high, 0, 0);
     return store_slot(base.frame, low, size, value);
@@ -398,9 +406,10 @@ bool Walker::read_stack_bytes(u32 frame, i64 low, i64 high, bool argument) {
         Slot& slot = slot_at(frame, at);
         values_.mark(slot.version);
         const Byte byte = slot.bytes[static_cast<std::size_t>(at & 7)];
+        if (options_.allow_ptr_leaks) continue;
         if (byte == Byte::invalid) return fail(Finding::uninitialized_stack, low, high - low);
         if (byte != Byte::saved || !is_pointer(slot.saved.type)) continue;
-        if (argument && (options_.allow_ptr_leaks || formats(static_cast<abi::HelperId>(insn().imm)))) continue;
+        if (argument && formats(static_cast<abi::HelperId>(insn().imm))) continue;
         if (argument) return fail(Finding::pointer_leak_stack, at & ~i64{7}, insn().imm);
         return fail(Finding::partial_pointer, at & ~i64{7});
     }

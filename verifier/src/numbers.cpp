@@ -175,8 +175,12 @@ bool Walker::alu() {
 bool Walker::extend() {
     if (!readable(insn().src)) return false;
     const Reg& from = reg(insn().src);
-    if (is_pointer(from.type))
-        return fail(Finding::pointer_arithmetic, insn().src, insn().code, static_cast<i64>(from.type));
+    if (is_pointer(from.type)) {
+        if (!options_.allow_ptr_leaks)
+            return fail(Finding::pointer_arithmetic, insn().src, insn().code, static_cast<i64>(from.type));
+        reg(insn().dst) = unknown(form().is64 ? Number::unknown() : zero_extend<64>(Value<32>::unknown()));
+        return true;
+    }
     const unsigned width = isa::row(form().extend).bits;
     const Number result = sign_extend(from.value, width, !form().is64);
     reg(insn().dst) = Reg::number(result, values_.fresh(from.id));

@@ -122,6 +122,7 @@ class Walker {
     bool call_helper(u32 id);
     bool argument(u32 index, const abi::HelperProto& proto);
     bool wrong_argument(u32 reg, abi::ArgKind kind);
+    bool is_element(const Reg& key, u32 map);
     bool map_argument(u32 reg, const abi::HelperProto& proto);
     bool size_argument(u32 reg, abi::ArgKind kind);
     bool string_argument(u32 reg, std::string_view& text);
@@ -174,6 +175,7 @@ class Walker {
         std::string_view text;
         bool has_text = false;
         bool in_packet = false;  // memory arguments may lie in the packet
+        bool in_array = false;   // the array has an element of the key
     } arguments_;
     struct CallEdge {
         u32 from, to, insn;
