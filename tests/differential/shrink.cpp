@@ -49,6 +49,16 @@ std::optional<Insns> without(const Insns& insns, u32 first, u32 last) {
     return out;
 }
 
+void insert(Insns& insns, u32 pc, const Insn& insn) {
+    const auto moved = [&](i64 at) { return at >= i64{pc} ? at + 1 : at; };
+    std::vector<bool> starts(insns.size());
+    for (u32 at = 0; at < insns.size(); at += isa::slots(insns[at])) starts[at] = true;
+    for (u32 at = 0; at < insns.size(); ++at)
+        if (const auto target = starts[at] ? target_of(insns, at) : std::nullopt)
+            lead(insns[at], moved(*target) - moved(at) - 1);
+    insns.insert(insns.begin() + pc, insn);
+}
+
 namespace {
 
 Insn set_to_one(u8 dst) { return {.code = 0xb7, .dst = static_cast<u8>(dst & 15), .src = 0, .off = 0, .imm = 1}; }

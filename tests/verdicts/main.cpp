@@ -113,6 +113,17 @@ class Judges {
         out.finding = report.diagnostic.what;
         return out;
     }
+    std::string_view class_of_difference(const program::Program& program, const std::string& message) const {
+        const auto pc = last_pc(kernel_.load(program, 1).log);
+        const auto report = judge(program);
+        return class_of({.program = program,
+                         .message = message,
+                         .pc = pc,
+                         .reached = pc && *pc < report.proof.insns.size() && report.proof.insns[*pc].reached,
+                         .kernel_accepts = [&](std::vector<isa::Insn> insns) {
+                             return kernel_.load(with_insns(program, std::move(insns)), 4).accepted;
+                         }});
+    }
     std::string kernel_log(const program::Program& program) const { return kernel_.load(program, 2).log; }
 
     std::vector<program::MapInfo> maps;
@@ -148,7 +159,7 @@ Tally run(const Judges& judges, const Arguments& arguments, u32 part) {
             if (tally.kernel_accepts_seeds.size() < most_seeds) tally.kernel_accepts_seeds.push_back(seed);
         } else {
             ++tally.we_accept;
-            const auto name = class_of(program, both.message);
+            const auto name = judges.class_of_difference(program, both.message);
             ++tally.classes[std::string(name)];
             if (name.empty() && tally.we_accept_seeds.size() < most_seeds) tally.we_accept_seeds.push_back(seed);
         }

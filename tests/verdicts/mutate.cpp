@@ -97,7 +97,7 @@ class Mutation {
         insn.off = static_cast<i16>(insn.off + static_cast<i16>(below(17)) - 8);
     }
     void registers(isa::Insn& insn) {
-        if (below(3) == 0) {
+        if (below(3) == 0 && insn.code != isa::code_wide) {
             const u8 dst = insn.dst;
             insn.dst = insn.src, insn.src = dst & 15;
         } else if (below(2) == 0) {

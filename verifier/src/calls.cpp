@@ -71,6 +71,9 @@ bool Walker::call_helper(u32 id) {
     if (proto->gpl_only && !program_.gpl_compatible) return fail(Finding::helper_gpl_only, id);
     if (!abi::may_call(proto->who, program_.type))
         return fail(Finding::helper_program_type, id, static_cast<i64>(program_.type));
+    if (proto->id == HelperId::get_func_ip && program_.type != abi::ProgType::kprobe &&
+        program_.type != abi::ProgType::tracing)
+        return fail(Finding::helper_program_type, id, static_cast<i64>(program_.type));
     if (proto->who == abi::HelperFor::sleepable && !program_.sleepable) return fail(Finding::helper_sleepable, id);
 
     arguments_ = {};
@@ -121,9 +124,10 @@ bool Walker::set_result(const abi::HelperProto& proto) {
             reg(0) = {};
             break;
         case abi::RetKind::scalar: {
-            constexpr i64 max_errno = 4095;
+            constexpr i64 max_errno = 4095, max_cpus = 8192;
             reg(0) = unknown(returns_length(proto.id) ? Number::of_range(-max_errno, static_cast<i64>(arguments_.most))
-                                                      : Number::unknown());
+                             : proto.id == HelperId::get_smp_processor_id ? Number::of_range(0, max_cpus - 1)
+                                                                          : Number::unknown());
             break;
         }
         case abi::RetKind::map_value_or_null:

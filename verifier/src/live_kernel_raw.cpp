@@ -17,6 +17,11 @@ namespace {
 u64 address(const void* pointer) { return reinterpret_cast<u64>(pointer); }
 int bpf(bpf_cmd command, bpf_attr& attr) { return static_cast<int>(syscall(SYS_bpf, command, &attr, sizeof(attr))); }
 
+bool has_owner(abi::MapType type) {
+    return type == abi::MapType::prog_array || type == abi::MapType::devmap || type == abi::MapType::devmap_hash ||
+           type == abi::MapType::cpumap;
+}
+
 Result<Fd> load_btf(const btf::Btf& btf) {
     bpf_attr attr{};
     attr.btf = address(btf.bytes().data());
@@ -69,14 +74,14 @@ Result<LiveKernel> LiveKernel::open(const std::vector<program::MapInfo>& maps) {
 
 LiveKernel::Verdict LiveKernel::load(const program::Program& program, u32 log_level) const {
     std::vector<isa::Insn> insns = program.insns;
-    // A map of programs takes only the type of the first program that was loaded with it: each gets its own.
+    // Some maps take only the type of the first program that was loaded with them: each gets its own.
     std::vector<Fd> own;
     for (std::size_t pc = 0; pc < insns.size(); pc += isa::slots(insns[pc])) {
         isa::Insn& insn = insns[pc];
         if (insn.code != isa::code_wide || (insn.src != 5 && insn.src != 6)) continue;
         if (static_cast<u32>(insn.imm) >= maps_.size()) return {};
         const program::MapInfo& map = program.maps[static_cast<u32>(insn.imm)];
-        if (map.type == abi::MapType::prog_array) {
+        if (has_owner(map.type)) {
             auto created = create(map);
             if (!created) return {false, created.error().message, ENOMEM};
             own.push_back(std::move(*created));

@@ -107,7 +107,8 @@ bool Walker::store_context(const Reg& base, u32 base_reg, i32 off, u32 size, con
     if (!abi::context_store(program_.type, program_.expected_attach_type, off, size))
         return fail(Finding::context_write_field, off, size);
     // Whoever sees the packet next reads it.
-    if (is_pointer(value.type)) return fail(Finding::pointer_leak_store, value_reg, static_cast<i64>(value.type));
+    if (is_pointer(value.type) && !options_.allow_ptr_leaks)
+        return fail(Finding::pointer_leak_store, value_reg, static_cast<i64>(value.type));
     report_.proof.context_bytes = std::max(report_.proof.context_bytes, static_cast<u32>(off) + size);
     return note_region(Region::context);
 }
@@ -326,7 +327,7 @@ bool Walker::stack_range(const Reg& base, u32 base_reg, i64 off, i64 size, i64& 
     if (base.value.smin < -bound || base.value.smax > bound) return fail(Finding::unbounded_stack, base_reg);
     low = base.value.smin + off;
     high = base.value.smax + off + size;
-    if (low < -i64{abi::stack_size} || high > 0)
+    if (low < -i64{abi::stack_size} || high > 0 || low >= 0)
         return fail(Finding::out_of_stack, low < -i64{abi::stack_size} ? low : high - size, size);
     use_stack(base.frame, low);
     return true;
@@ -373,8 +374,9 @@ bool Walker::store_stack(const Reg& base, u32 base_reg, i32 off, u32 size, const
     i64 low = 0, high = 0;
     if (!stack_range(base, base_reg, off, size, low, high) || !check_alignment(base, off, size)) return false;
     if (is_pointer(value.type)) {
-        if (size != 8) return fail(Finding::partial_pointer, low);
-        if (!base.value.is_constant()) return fail(Finding::unbounded_stack, base_reg);
+        const bool known = base.value.is_constant();
+        if (size != 8 && (known || !options_.allow_ptr_leaks)) return fail(Finding::partial_pointer, low);
+        if (!known && !options_.allow_ptr_leaks) return fail(Finding::unbounded_stack, base_reg);
         if (value.type == Type::stack && base.frame != state_.depth())
             return fail(Finding::stack_pointer_saved, value_reg);
     }
@@ -389,6 +391,7 @@ bool Walker::store_slot(u32 frame, i64 at, u32 size, const Reg& value) {
     slot.demote(options_.allow_ptr_leaks);
     if (first == 0) {
         slot.saved = value;
+        slot.saved.unlink();
         if (size < 8 && value.value.umax > Number::Wide::mask >> (64 - 8 * size))
             slot.saved = Reg::number(truncate(value.value, 8 * size), values_.fresh(value.id));
         for (std::size_t i = 0; i < size; ++i) slot.bytes[i] = Byte::saved;

@@ -114,6 +114,16 @@ class Comparison {
         return true;
     }
 
+    // What is known to lie at a distance from another in old must lie there in now.
+    bool same_distance(const Reg& old, const Reg& now) {
+        const i64 moved = i64{now.off} - old.off;
+        const bool alike = old.frame == now.frame;
+        for (const Base& base : bases_)
+            if (base.old == old.base()) return base.now == now.base() && base.moved == moved && base.alike && alike;
+        bases_.push_back({old.base(), now.base(), moved, alike});
+        return true;
+    }
+
     bool within(const Number& old, const Number& now) const {
         return old.includes(now) && (how_ != Cover::equal || now.includes(old));
     }
@@ -126,7 +136,8 @@ class Comparison {
                 return true;
             case Type::scalar:
                 if (how_ == Cover::needed && !values_.marked(old.id)) return true;
-                return within(old.value, now.value) && (old.value.is_constant() || linked(values_ids_, old.id, now.id));
+                return within(old.value, now.value) &&
+                       (old.value.is_constant() || (linked(values_ids_, old.id, now.id) && same_distance(old, now)));
             case Type::stack:
                 return old.frame == now.frame && within(old.value, now.value);
             case Type::map_value_or_null:
@@ -189,6 +200,12 @@ class Comparison {
 
     const Values& values_;
     const Cover how_;
+    struct Base {
+        u32 old, now;
+        i64 moved;
+        bool alike;
+    };
+    std::vector<Base> bases_;
     std::vector<Pair> values_ids_, nulls_, references_, packets_;
 };
 

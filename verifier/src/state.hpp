@@ -48,13 +48,19 @@ struct Reg {
     u8 frame = 0;
     u32 id = 0;  // of a scalar: its value in Values; see Type for the others
     u32 object = 0;
-    i32 off = 0;   // of packet and packet_meta alone
+    // Of packet and packet_meta: see there. A scalar is the value `object` (or its own, where that is 0) plus `off`;
+    // where `frame` is 1, modulo 2^32, and both fit into 32 bits.
+    i32 off = 0;
     Number value;  // of a scalar; otherwise what has been added to the pointer
     friend bool operator==(const Reg&, const Reg&) = default;
 
     bool is_scalar() const { return type == Type::scalar; }
     bool is_constant() const { return is_scalar() && value.is_constant(); }
     bool is_zero() const { return is_scalar() && value.is_constant(0); }
+    u32 base() const { return object != 0 ? object : id; }  // of a scalar
+    void unlink() {
+        if (is_scalar() && off != 0) object = 0, off = 0, frame = 0;
+    }
     static Reg number(const Number& value, u32 id) { return {Type::scalar, 0, id, 0, 0, value}; }
     static Reg pointer(Type type, u32 object = 0, u32 id = 0) { return {type, 0, id, object, 0, Number::constant(0)}; }
 };
