@@ -486,7 +486,8 @@ void print_table(const std::vector<Row>& rows, const std::vector<Target>& all, c
     utsname machine{};
     ::uname(&machine);
     fmt::print(
-        "Linux {}, {} CPUs, median of {} rounds, `make bench`. CPU time of the loading thread; the kernel's is that of BPF_PROG_LOAD. In "
+        "Linux {}, {} CPUs, median of {} rounds, `make bench`. CPU time of the loading thread; the kernel's is that of "
+        "BPF_PROG_LOAD. In "
         "brackets beside the kernel.\n\n",
         machine.release, ::sysconf(_SC_NPROCESSORS_ONLN), rounds);
     if (!missing.empty()) fmt::print("Without the kernel: {}.\n\n", missing);

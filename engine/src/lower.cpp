@@ -265,8 +265,10 @@ void Lowering::find_known_arguments() {
 
 // Decides which instructions stay, and where.
 Result<> Lowering::number() {
-    if (const auto defect = isa::check(insns_)) return refuse(defect->pc.v, isa::to_string(defect->what));
     if (proof_.insns.size() != insns_.size()) return fail(Errc::invalid_argument, "the proof is of another program");
+    for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc]))
+        if (const auto defect = isa::defect_at(insns_, pc); defect && proof_.insns[pc].reached)
+            return refuse(pc, isa::to_string(*defect));
     fates_.assign(insns_.size(), Fate::dropped);
     place_.assign(insns_.size(), -1);
     starts_.assign(insns_.size(), false);

@@ -12,14 +12,18 @@ constexpr bool yes = true, no = false;
 
 Decoded bad(DefectKind what) { return {.form = {}, .defect = what}; }
 
-Decoded finish(const Insn& insn, Form form, Fields uses) {
-    if (!uses.dst && insn.dst != 0) return bad(DefectKind::reserved_dst);
-    if (!uses.src && insn.src != 0) return bad(DefectKind::reserved_src);
-    if (!uses.off && insn.off != 0) return bad(DefectKind::reserved_off);
-    if (!uses.imm && insn.imm != 0) return bad(DefectKind::reserved_imm);
+std::optional<DefectKind> defect_of_fields(const Insn& insn, const Form& form, Fields uses) {
+    if (!uses.dst && insn.dst != 0) return DefectKind::reserved_dst;
+    if (!uses.src && insn.src != 0) return DefectKind::reserved_src;
+    if (!uses.off && insn.off != 0) return DefectKind::reserved_off;
+    if (!uses.imm && insn.imm != 0) return DefectKind::reserved_imm;
     const bool src_is_register = form.kind != Kind::wide && form.kind != Kind::call;
-    if (insn.dst > 10 || (src_is_register && insn.src > 10)) return bad(DefectKind::bad_register);
-    return {.form = form, .defect = {}};
+    if (insn.dst > 10 || (src_is_register && insn.src > 10)) return DefectKind::bad_register;
+    return std::nullopt;
+}
+
+Decoded finish(const Insn& insn, const Form& form, Fields uses) {
+    return {.form = form, .defect = defect_of_fields(insn, form, uses)};
 }
 
 Decoded decode_swap(const Insn& insn) {
@@ -159,20 +163,23 @@ Decoded decode(const Insn& insn) {
     }
 }
 
-std::optional<Defect> check(std::span<const Insn> insns) {
+std::optional<DefectKind> defect_at(std::span<const Insn> insns, u32 pc) {
     constexpr auto second_imm_used = std::to_array<bool>({
 #define ANYBPF_WIDE(name, src, high, text) high,
 #include "anybpf/isa/isa.def"
     });
-    for (u32 pc = 0; pc < insns.size(); ++pc) {
-        const Decoded decoded = decode(insns[pc]);
-        if (decoded.defect) return Defect{*decoded.defect, Pc{pc}};
-        if (decoded.form.kind != Kind::wide) continue;
-        if (pc + 1 == insns.size()) return Defect{DefectKind::half_wide, Pc{pc}};
-        const Insn& second = insns[pc + 1];
-        const bool imm_used = second_imm_used[insns[pc].src];
-        if (second != Insn{.imm = imm_used ? second.imm : 0}) return Defect{DefectKind::bad_second_half, Pc{pc}};
-        ++pc;
+    const Decoded decoded = decode(insns[pc]);
+    if (insns[pc].code != code_wide || decoded.defect == DefectKind::unknown_wide) return decoded.defect;
+    if (pc + 1 == insns.size()) return DefectKind::half_wide;
+    const Insn& second = insns[pc + 1];
+    const bool imm_used = second_imm_used[insns[pc].src];
+    if (second != Insn{.imm = imm_used ? second.imm : 0}) return DefectKind::bad_second_half;
+    return decoded.defect;
+}
+
+std::optional<Defect> check(std::span<const Insn> insns) {
+    for (u32 pc = 0; pc < insns.size(); pc += slots(insns[pc])) {
+        if (const auto what = defect_at(insns, pc)) return Defect{*what, Pc{pc}};
     }
     return {};
 }

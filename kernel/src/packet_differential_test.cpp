@@ -3,8 +3,7 @@
 // return, the packet and the context that they leave. ANYBPF_PACKET_PROGRAMS says how many.
 #include <fmt/format.h>
 
-#include <random>
-
+#include "../../verifier/src/program_text.hpp"
 #include "anybpf/abi/context.hpp"
 #include "anybpf/abi/helper.hpp"
 #include "anybpf/isa/text.hpp"
@@ -16,9 +15,9 @@ namespace {
 using abi::ProgType;
 
 // A random program whose every access is checked, as text. Sums up what it sees at r10 - 16.
-class PacketProgram {
+class PacketProgram : verifier::testing::ProgramText {
   public:
-    PacketProgram(u64 seed, ProgType type) : random_(seed), type_(type) {
+    PacketProgram(u64 seed, ProgType type) : ProgramText(seed), type_(type) {
         line("r6 = r1");
         line("*(u64 *)(r10 - 16) = 0");
         load_addresses();
@@ -30,13 +29,6 @@ class PacketProgram {
     const std::string& text() const { return text_; }
 
   private:
-    u32 below(u32 bound) { return static_cast<u32>(random_() % bound); }
-    bool chance(u32 percent) { return below(100) < percent; }
-    template <class... Args>
-    void line(fmt::format_string<Args...> format, Args&&... args) {
-        text_ += fmt::format(format, std::forward<Args>(args)...);
-        text_ += '\n';
-    }
     bool is(std::initializer_list<ProgType> types) const { return std::ranges::find(types, type_) != types.end(); }
     bool sees_packet() const { return type_ != ProgType::socket_filter; }
 
@@ -278,10 +270,7 @@ class PacketProgram {
 
     static abi::AttachType attach() { return {}; }
 
-    std::mt19937_64 random_;
     ProgType type_;
-    std::string text_;
-    u32 labels_ = 0;
     bool grew_ = false;
 };
 

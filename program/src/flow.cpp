@@ -22,8 +22,7 @@ Flow find_flow(std::span<const isa::Insn> insns) {
     Flow flow;
     flow.starts.push_back(0);
     for (u32 pc = 0; pc < insns.size(); pc += isa::slots(insns[pc])) {
-        const auto [form, defect] = isa::decode(insns[pc]);
-        if (defect) continue;
+        const isa::Form form = isa::decode(insns[pc]).form;
         const bool call = form.kind == isa::Kind::call && form.call == isa::CallKind::subprogram;
         const bool function = form.kind == isa::Kind::wide && form.pseudo == isa::Pseudo::func;
         if (!call && !function) continue;
@@ -40,8 +39,7 @@ Flow find_flow(std::span<const isa::Insn> insns) {
 std::optional<i64> jump_target(std::span<const isa::Insn> insns, u32 pc) {
     const u8 kind = insns[pc].code & 7;
     if (kind != isa::class_jmp && kind != isa::class_jmp32) return std::nullopt;  // most: asked again and again
-    const auto [form, defect] = isa::decode(insns[pc]);
-    if (defect) return std::nullopt;
+    const isa::Form form = isa::decode(insns[pc]).form;
     switch (form.kind) {
         case isa::Kind::jump:
         case isa::Kind::ja:

@@ -10,8 +10,7 @@
 
 namespace anybpf::differential {
 
-// Drops instructions and replaces them by constants as long as the result still fails, which it asks of fails; what it
-// asks about may be any instructions.
+// shrink() over programs of the differential.
 program::Program minimise(const program::Program& program, const std::function<bool(const program::Program&)>& fails);
 
 // A program as text with the seed of its inputs (tests/corpus/case.hpp), and back.

@@ -52,6 +52,9 @@ bool Walker::call_helper(u32 id) {
     const bool variant = proto != abi::find_helper(id);
     if (!variant && !abi::may_call(proto->who, program_.type, program_.expected_attach_type))
         return fail(Finding::helper_program_type, id, static_cast<i64>(program_.type));
+    if (proto->id == HelperId::get_func_ip && program_.type != abi::ProgType::kprobe &&
+        program_.type != abi::ProgType::tracing)
+        return fail(Finding::helper_program_type, id, static_cast<i64>(program_.type));
     if (abi::sleeps(proto->id) && !program_.sleepable) return fail(Finding::helper_sleepable, id);
     if (state_.lock.held && proto->id != HelperId::spin_unlock)
         return fail(Finding::lock_held_call, id, state_.lock.insn);
@@ -94,14 +97,16 @@ bool Walker::set_result(const abi::HelperProto& proto) {
             reg(0) = {};
             break;
         case abi::RetKind::scalar: {
-            constexpr i64 max_errno = 4095;
+            constexpr i64 max_errno = 4095, max_cpus = 8192;
             reg(0) = unknown(returns_length(proto.id) ? Number::of_range(-max_errno, static_cast<i64>(arguments_.most))
-                                                      : Number::unknown());
+                             : proto.id == HelperId::get_smp_processor_id ? Number::of_range(0, max_cpus - 1)
+                                                                          : Number::unknown());
             break;
         }
         case abi::RetKind::map_value_or_null:
             if (give_element(proto)) break;
-            reg(0) = Reg::pointer(Type::map_value_or_null, arguments_.map, next_id_++);
+            reg(0) = arguments_.in_array ? Reg::pointer(Type::map_value, arguments_.map)
+                                         : Reg::pointer(Type::map_value_or_null, arguments_.map, next_id_++);
             reg(0).off = arguments_.lookup;
             break;
         case abi::RetKind::map_value:
@@ -174,7 +179,9 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
             return map_argument(index, proto);
         case ArgKind::map_key: {
             const u32 size = map_of(arguments_.map).key_size;
-            return memory_argument(index, size, size, false, kind);
+            if (!memory_argument(index, size, size, false, kind)) return false;
+            arguments_.in_array = proto.id == HelperId::map_lookup_elem && is_element(at, arguments_.map);
+            return true;
         }
         case ArgKind::map_value:
         case ArgKind::map_value_or_null: {
@@ -259,6 +266,26 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
             return at.type == Type::stack || at.is_zero() || wrong_argument(index, kind);
     }
     return false;
+}
+
+// Whether the key at that address is known, and is that of an element that the array has: looking it up cannot fail.
+bool Walker::is_element(const Reg& key, u32 map) {
+    const auto& info = program_.maps[map];
+    if (info.type != MapType::array && info.type != MapType::percpu_array) return false;
+    if (key.type != Type::stack || !key.value.is_constant()) return false;
+    const i64 at = key.value.smin;
+    Slot& slot = slot_at(key.frame, at);
+    const std::size_t first = static_cast<std::size_t>(at & 7);
+    if (first > 4) return false;
+    if (first == 0 && slot.saved_bytes() == 4 && slot.saved.is_constant() && slot.saved.value.umin < info.max_entries) {
+        mark(slot.saved);
+        return true;
+    }
+    bool zero = info.max_entries > 0;
+    for (std::size_t i = first; i < first + 4; ++i)
+        zero &= slot.bytes[i] == Byte::zero || (first == 4 && slot.bytes[i] == Byte::saved && slot.saved.is_zero());
+    if (zero && slot.saved_bytes() == 8) mark(slot.saved);
+    return zero;
 }
 
 bool Walker::map_argument(u32 index, const abi::HelperProto& proto) {

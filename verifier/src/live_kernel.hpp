@@ -18,12 +18,16 @@ class LiveKernel {
 
     struct Verdict {
         bool accepted = false;
-        std::string log;
+        std::string log;  // ends in what errno says, of a refused program
+        int error = 0;
     };
-    Verdict load(const program::Program& program) const;
+    // The log's level as in bpf(2): 4 gives the message without the walk.
+    Verdict load(const program::Program& program, u32 log_level = 1) const;
 
   private:
     std::vector<Fd> maps_;
+    // One buffer for all logs.
+    mutable std::string log_;
 };
 
 }  // namespace anybpf::verifier::testing

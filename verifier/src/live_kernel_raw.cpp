@@ -17,91 +17,101 @@ namespace {
 u64 address(const void* pointer) { return reinterpret_cast<u64>(pointer); }
 int bpf(bpf_cmd command, bpf_attr& attr) { return static_cast<int>(syscall(SYS_bpf, command, &attr, sizeof(attr))); }
 
-}  // namespace
+bool has_owner(abi::MapType type) {
+    return type == abi::MapType::prog_array || type == abi::MapType::devmap || type == abi::MapType::devmap_hash ||
+           type == abi::MapType::cpumap;
+}
 
-namespace {
-
-Fd load_btf(const btf::Btf& btf) {
+Result<Fd> load_btf(const btf::Btf& btf) {
     bpf_attr attr{};
     attr.btf = address(btf.bytes().data());
     attr.btf_size = static_cast<u32>(btf.bytes().size());
-    return Fd(bpf(BPF_BTF_LOAD, attr));
+    Fd fd(bpf(BPF_BTF_LOAD, attr));
+    if (!fd.valid()) return fail_errno("load BTF into the kernel");
+    return fd;
 }
 
-int create(const program::MapInfo& map) {
+Result<Fd> create(const program::MapInfo& map) {
+    Fd inner, btf;
     bpf_attr attr{};
+    if (map.inner != nullptr) {
+        inner = ANYBPF_TRY(create(*map.inner));
+        attr.inner_map_fd = static_cast<u32>(inner.get());
+    }
+    if (map.btf != nullptr) {
+        btf = ANYBPF_TRY(load_btf(*map.btf));
+        attr.btf_fd = static_cast<u32>(btf.get());
+        attr.btf_key_type_id = map.btf_key_type_id;
+        attr.btf_value_type_id = map.btf_value_type_id;
+    }
     attr.map_type = static_cast<u32>(map.type);
     attr.key_size = map.key_size;
     attr.value_size = map.value_size;
     attr.max_entries = map.max_entries;
     attr.map_flags = map.flags;
-    Fd inner, btf;
-    if (map.inner != nullptr) {
-        inner = Fd(create(*map.inner));
-        if (!inner.valid()) return -1;
-        attr.inner_map_fd = static_cast<u32>(inner.get());
-    }
-    if (map.btf != nullptr) {
-        btf = load_btf(*map.btf);
-        if (!btf.valid()) return -1;
-        attr.btf_fd = static_cast<u32>(btf.get());
-        attr.btf_key_type_id = map.btf_key_type_id;
-        attr.btf_value_type_id = map.btf_value_type_id;
-    }
-    return bpf(BPF_MAP_CREATE, attr);
+    Fd fd(bpf(BPF_MAP_CREATE, attr));
+    if (!fd.valid()) return fail_errno("create a map in the kernel", map.name);
+    if (map.frozen.empty()) return fd;
+    const u32 key = 0;
+    attr = {};
+    attr.map_fd = static_cast<u32>(fd.get());
+    attr.key = address(&key);
+    attr.value = address(map.frozen.data());
+    if (bpf(BPF_MAP_UPDATE_ELEM, attr) != 0) return fail_errno("fill a map in the kernel", map.name);
+    attr = {};
+    attr.map_fd = static_cast<u32>(fd.get());
+    if (bpf(BPF_MAP_FREEZE, attr) != 0) return fail_errno("freeze a map in the kernel", map.name);
+    return fd;
 }
 
 }  // namespace
 
 Result<LiveKernel> LiveKernel::open(const std::vector<program::MapInfo>& maps) {
     LiveKernel kernel;
-    for (const program::MapInfo& map : maps) {
-        const int fd = create(map);
-        if (fd < 0) return fail_errno("create a map in the kernel", map.name);
-        kernel.maps_.emplace_back(fd);
-        if (map.frozen.empty()) continue;
-        const u32 key = 0;
-        bpf_attr attr{};
-        attr.map_fd = static_cast<u32>(fd);
-        attr.key = address(&key);
-        attr.value = address(map.frozen.data());
-        if (bpf(BPF_MAP_UPDATE_ELEM, attr) != 0) return fail_errno("fill a map in the kernel", map.name);
-        attr = {};
-        attr.map_fd = static_cast<u32>(fd);
-        if (bpf(BPF_MAP_FREEZE, attr) != 0) return fail_errno("freeze a map in the kernel", map.name);
-    }
+    for (const program::MapInfo& map : maps) kernel.maps_.push_back(ANYBPF_TRY(create(map)));
     return kernel;
 }
 
-LiveKernel::Verdict LiveKernel::load(const program::Program& program) const {
+LiveKernel::Verdict LiveKernel::load(const program::Program& program, u32 log_level) const {
     std::vector<isa::Insn> insns = program.insns;
+    // Some maps take only the type of the first program that was loaded with them: each gets its own.
+    std::vector<Fd> own;
     for (std::size_t pc = 0; pc < insns.size(); pc += isa::slots(insns[pc])) {
         isa::Insn& insn = insns[pc];
         if (insn.code != isa::code_wide || (insn.src != 5 && insn.src != 6)) continue;
         if (static_cast<u32>(insn.imm) >= maps_.size()) return {};
-        insn.imm = maps_[static_cast<u32>(insn.imm)].get();
+        const program::MapInfo& map = program.maps[static_cast<u32>(insn.imm)];
+        if (has_owner(map.type)) {
+            auto created = create(map);
+            if (!created) return {false, created.error().message, ENOMEM};
+            own.push_back(std::move(*created));
+            insn.imm = own.back().get();
+        } else {
+            insn.imm = maps_[static_cast<u32>(insn.imm)].get();
+        }
         insn.src = insn.src == 5 ? BPF_PSEUDO_MAP_FD : BPF_PSEUDO_MAP_VALUE;
     }
     Fd btf;
-    bpf_attr attr{};
     if (program.btf != nullptr) {
-        btf = load_btf(*program.btf);
-        if (!btf.valid()) return {false, std::string("BTF: ") + std::strerror(errno)};
+        auto loaded = load_btf(*program.btf);
+        if (!loaded) return {false, "BTF: " + loaded.error().message, EINVAL};
+        btf = std::move(*loaded);
     }
     const char* license = program.gpl_compatible ? "GPL" : "none";
     Verdict verdict;
-    verdict.log.assign(1U << 18, '\0');
-    attr = {};
+    log_.resize(1U << 18);
+    log_[0] = '\0';
+    bpf_attr attr{};
     attr.prog_type = static_cast<u32>(program.type);
     attr.expected_attach_type = static_cast<u32>(program.expected_attach_type);
     attr.insns = address(insns.data());
     attr.insn_cnt = static_cast<u32>(insns.size());
     attr.license = address(license);
-    attr.log_level = 1;
+    attr.log_level = log_level;
     attr.prog_flags = program.sleepable ? BPF_F_SLEEPABLE : 0;
     attr.attach_btf_id = program.attach_btf_id;
-    attr.log_buf = address(verdict.log.data());
-    attr.log_size = static_cast<u32>(verdict.log.size());
+    attr.log_buf = address(log_.data());
+    attr.log_size = static_cast<u32>(log_.size());
     if (btf.valid() && !program.funcs.empty()) {
         attr.prog_btf_fd = static_cast<u32>(btf.get());
         attr.func_info = address(program.funcs.data());
@@ -109,9 +119,10 @@ LiveKernel::Verdict LiveKernel::load(const program::Program& program) const {
         attr.func_info_rec_size = sizeof(program::FuncInfo);
     }
     const Fd fd(bpf(BPF_PROG_LOAD, attr));
+    verdict.error = fd.valid() ? 0 : errno;
     verdict.accepted = fd.valid();
-    if (!fd.valid()) verdict.log += std::strerror(errno);
-    verdict.log.resize(std::strlen(verdict.log.c_str()));
+    verdict.log = log_.c_str();
+    if (!fd.valid()) verdict.log += std::strerror(verdict.error);
     return verdict;
 }
 

@@ -6,57 +6,13 @@
 #include "anybpf/abi/context.hpp"
 #include "live_kernel.hpp"
 #include "packet_programs.hpp"
+#include "program_kinds.hpp"
 
 namespace anybpf::verifier {
 namespace {
 
 using namespace testing;
-using abi::AttachType;
 using abi::ProgType;
-
-struct Kind {
-    ProgType type;
-    AttachType attach{};
-    int returns = 0;
-};
-
-std::vector<Kind> kinds() {
-    using P = ProgType;
-    using A = AttachType;
-    return {{P::socket_filter},
-            {P::kprobe},
-            {P::sched_cls},
-            {P::sched_act},
-            {P::tracepoint},
-            {P::xdp},
-            {P::xdp, A::xdp_devmap},
-            {P::perf_event},
-            {P::cgroup_skb, A::cgroup_inet_ingress},
-            {P::cgroup_skb, A::cgroup_inet_egress},
-            {P::cgroup_sock, A::cgroup_inet_sock_create},
-            {P::cgroup_sock, A::cgroup_inet_sock_release},
-            {P::cgroup_sock, A::cgroup_inet4_post_bind},
-            {P::cgroup_sock, A::cgroup_inet6_post_bind},
-            {P::lwt_in},
-            {P::lwt_out},
-            {P::lwt_xmit},
-            {P::lwt_seg6local},
-            {P::sk_skb, A::sk_skb_stream_parser},
-            {P::sk_skb, A::sk_skb_stream_verdict},
-            {P::cgroup_device, A::cgroup_device},
-            {P::raw_tracepoint},
-            {P::cgroup_sock_addr, A::cgroup_inet4_bind},
-            {P::cgroup_sock_addr, A::cgroup_inet6_bind},
-            {P::cgroup_sock_addr, A::cgroup_inet4_connect},
-            {P::cgroup_sock_addr, A::cgroup_inet6_connect},
-            {P::cgroup_sock_addr, A::cgroup_udp4_sendmsg},
-            {P::cgroup_sock_addr, A::cgroup_udp6_sendmsg},
-            {P::cgroup_sock_addr, A::cgroup_udp4_recvmsg, 1},
-            {P::cgroup_sock_addr, A::cgroup_udp6_recvmsg, 1},
-            {P::cgroup_sock_addr, A::cgroup_inet4_getpeername, 1},
-            {P::flow_dissector, A::flow_dissector},
-            {P::cgroup_sysctl, A::cgroup_sysctl}};
-}
 
 class LiveTables : public ::testing::Test {
   protected:

@@ -139,7 +139,8 @@ bool Walker::store_context(const Reg& base, u32 base_reg, i32 off, u32 size, con
     if (!abi::context_store(program_.type, program_.expected_attach_type, off, size))
         return fail(Finding::context_write_field, off, size);
     // Whoever sees the packet next reads it.
-    if (is_pointer(value.type)) return fail(Finding::pointer_leak_store, value_reg, static_cast<i64>(value.type));
+    if (is_pointer(value.type) && !options_.allow_ptr_leaks)
+        return fail(Finding::pointer_leak_store, value_reg, static_cast<i64>(value.type));
     report_.proof.context_bytes = std::max(report_.proof.context_bytes, static_cast<u32>(off) + size);
     return note_region(Region::context);
 }
@@ -363,19 +364,20 @@ bool Walker::atomic() {
     const bool compares = how == isa::AtomicForm::compare_exchange;
     if (compares && !readable(0)) return false;
     for (const u32 operand : {u32{src}, compares ? 0U : u32{src}})
-        if (is_pointer(reg(operand).type))
+        if (is_pointer(reg(operand).type) && !options_.allow_ptr_leaks)
             return fail(Finding::pointer_leak_store, operand, static_cast<i64>(reg(operand).type));
     Reg before;
     if (!load_from(dst, insn().off, size, false, before)) return false;
-    if (is_pointer(before.type)) return fail(Finding::partial_pointer, base.value.smin + insn().off);
+    if (is_pointer(before.type) && !options_.allow_ptr_leaks)
+        return fail(Finding::partial_pointer, base.value.smin + insn().off);
     if (!store_to(dst, insn().off, size, unknown(Number::of_width(8 * size)), src)) return false;
     switch (how) {
         case isa::AtomicForm::fetch:
         case isa::AtomicForm::exchange:
-            reg(src) = unknown(Number::of_width(8 * size));
+            reg(src) = before;
             break;
         case isa::AtomicForm::compare_exchange:
-            reg(0) = unknown(Number::of_width(8 * size));
+            reg(0) = before;
             break;
         case isa::AtomicForm::modify:
         case isa::AtomicForm::load:
@@ -406,7 +408,7 @@ bool Walker::stack_range(const Reg& base, u32 base_reg, i64 off, i64 size, i64& 
     if (base.value.smin < -bound || base.value.smax > bound) return fail(Finding::unbounded_stack, base_reg);
     low = base.value.smin + off;
     high = base.value.smax + off + size;
-    if (low < -i64{abi::stack_size} || high > 0)
+    if (low < -i64{abi::stack_size} || high > 0 || low >= 0)
         return fail(Finding::out_of_stack, low < -i64{abi::stack_size} ? low : high - size, size);
     use_stack(base.frame, low);
     return true;
@@ -419,7 +421,10 @@ bool Walker::load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool s
     if (sign) number = sign_extend(number, 8 * size, false);
     if (!base.value.is_constant()) {
         if (!read_stack_bytes(base.frame, low, high, false)) return false;
-        out = unknown(number);
+        bool zero = true;
+        for (i64 at = low; at < high; ++at)
+            zero &= slot_at(base.frame, at).bytes[static_cast<std::size_t>(at & 7)] == Byte::zero;
+        out = unknown(zero ? Number::constant(0) : number);
         return true;
     }
     Slot& slot = slot_at(base.frame, low);
@@ -428,14 +433,17 @@ bool Walker::load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool s
     const u32 saved = slot.saved_bytes();
     if (saved > 0 && is_pointer(slot.saved.type) && (first != 0 || size != 8))
         return fail(Finding::partial_pointer, low & ~i64{7});
-    if (first == 0 && saved == size) {
+    if (first == 0 && size <= saved) {
         out = slot.saved;
+        if (size < 8 && out.value.umax > Number::Wide::mask >> (64 - 8 * size))
+            out = Reg::number(truncate(out.value, 8 * size), values_.fresh(out.id));
         if (sign && size < 8) out = Reg::number(sign_extend(out.value, 8 * size, false), values_.fresh(out.id));
         return true;
     }
     bool zero = true;
     for (std::size_t i = first; i < first + size; ++i) {
-        if (slot.bytes[i] == Byte::invalid) return fail(Finding::uninitialized_stack, low, size);
+        if (slot.bytes[i] == Byte::invalid && !options_.allow_ptr_leaks)
+            return fail(Finding::uninitialized_stack, low, size);
         zero &= slot.bytes[i] == Byte::zero || (slot.bytes[i] == Byte::saved && slot.saved.is_zero());
     }
     if (zero && saved > 0) mark(slot.saved);
@@ -447,9 +455,11 @@ bool Walker::store_stack(const Reg& base, u32 base_reg, i32 off, u32 size, const
     i64 low = 0, high = 0;
     if (!stack_range(base, base_reg, off, size, low, high) || !check_alignment(base, off, size)) return false;
     if (is_pointer(value.type)) {
-        if (size != 8) return fail(Finding::partial_pointer, low);
-        if (!base.value.is_constant()) return fail(Finding::unbounded_stack, base_reg);
-        if (value.type == Type::stack && value.frame > base.frame) return fail(Finding::stack_pointer_saved, value_reg);
+        const bool known = base.value.is_constant();
+        if (size != 8 && (known || !options_.allow_ptr_leaks)) return fail(Finding::partial_pointer, low);
+        if (!known && !options_.allow_ptr_leaks) return fail(Finding::unbounded_stack, base_reg);
+        if (value.type == Type::stack && base.frame != state_.depth())
+            return fail(Finding::stack_pointer_saved, value_reg);
     }
     if (!base.value.is_constant()) return write_stack_bytes(base.frame, low, high, 0, 0);
     return store_slot(base.frame, low, size, value);
@@ -462,9 +472,10 @@ bool Walker::store_slot(u32 frame, i64 at, u32 size, const Reg& value) {
     slot.demote(options_.allow_ptr_leaks);
     if (first == 0) {
         slot.saved = value;
+        slot.saved.unlink();
         if (size < 8 && value.value.umax > Number::Wide::mask >> (64 - 8 * size))
             slot.saved = Reg::number(truncate(value.value, 8 * size), values_.fresh(value.id));
-        if (slot.saved.is_scalar()) values_.note_stored(slot.saved.id);
+        if (slot.saved.is_scalar()) values_.note_stored(slot.saved.base());
         for (std::size_t i = 0; i < size; ++i) slot.bytes[i] = Byte::saved;
         return true;
     }
@@ -480,9 +491,10 @@ bool Walker::read_stack_bytes(u32 frame, i64 low, i64 high, bool argument) {
         Slot& slot = slot_at(frame, at);
         values_.mark(slot.version);
         const Byte byte = slot.bytes[static_cast<std::size_t>(at & 7)];
+        if (options_.allow_ptr_leaks) continue;
         if (byte == Byte::invalid) return fail(Finding::uninitialized_stack, low, high - low);
         if (byte != Byte::saved || !is_pointer(slot.saved.type)) continue;
-        if (argument && (options_.allow_ptr_leaks || formats(static_cast<abi::HelperId>(insn().imm)))) continue;
+        if (argument && formats(static_cast<abi::HelperId>(insn().imm))) continue;
         if (argument) return fail(Finding::pointer_leak_stack, at & ~i64{7}, insn().imm);
         return fail(Finding::partial_pointer, at & ~i64{7});
     }

@@ -118,7 +118,8 @@ bool is_end_of(const Reg& end, const Reg& at) {
 
 }  // namespace
 
-bool Walker::move(bool is64, const Reg& from) {
+bool Walker::move(bool is64, Reg& from) {
+    from.unlink();
     Reg& dst = reg(insn().dst);
     if (is64) {
         dst = from;
@@ -149,8 +150,7 @@ bool Walker::alu() {
     if (!readable(dst)) return false;
     Reg& target = reg(dst);
     if (op == AluOp::neg) {
-        if (is_pointer(target.type))
-            return fail(Finding::pointer_arithmetic, dst, insn().code, static_cast<i64>(target.type));
+        if (is_pointer(target.type)) return blur(dst, is64);
         const Number zero = Number::constant(0);
         target = Reg::number(is64 ? apply_wide(Op::sub, zero, target.value) : apply_low(Op::sub, zero, target.value),
                              values_.fresh(target.id));
@@ -169,15 +169,36 @@ bool Walker::alu() {
     const Op what = domain_op(op);
     const Number result =
         is64 ? apply_wide(what, target.value, operand.value) : apply_low(what, target.value, operand.value);
-    target = Reg::number(result, values_.fresh(target.id, operand.id));
+    const Reg before = target;
+    target = Reg::number(result, values_.fresh(before.id, operand.id));
+    if (op == AluOp::add || op == AluOp::sub) link(target, before, op, is64, operand);
     return true;
+}
+
+// What is computed of an address otherwise than by adding to it is a number that nobody knows, for those who may know.
+bool Walker::blur(u32 source, bool is64) {
+    if (!options_.allow_ptr_leaks)
+        return fail(Finding::pointer_arithmetic, source, insn().code, static_cast<i64>(reg(source).type));
+    reg(insn().dst) = unknown(is64 ? Number::unknown() : zero_extend<64>(Value<32>::unknown()));
+    return true;
+}
+
+// Once, as in Linux 6.18: the sum of a number and a constant learns what is learnt of the number, and the other way
+// round.
+void Walker::link(Reg& sum, const Reg& before, AluOp op, bool is64, const Reg& operand) {
+    if (before.off != 0 || before.id == 0 || sum.is_constant()) return;
+    if (!is64 && before.value.umax > Value<32>::mask) return;
+    if (is64 ? !operand.is_constant() : !operand.value.low().is_constant()) return;
+    i64 distance = is64 ? operand.value.smin : operand.value.low_smin;
+    if (op == AluOp::sub) distance = -distance;
+    if (distance < -INT32_MAX || distance > INT32_MAX) return;
+    sum.object = before.base(), sum.off = static_cast<i32>(distance), sum.frame = is64 ? 0 : 1;
 }
 
 bool Walker::extend() {
     if (!readable(insn().src)) return false;
     const Reg& from = reg(insn().src);
-    if (is_pointer(from.type))
-        return fail(Finding::pointer_arithmetic, insn().src, insn().code, static_cast<i64>(from.type));
+    if (is_pointer(from.type)) return blur(insn().src, form().is64);
     const unsigned width = isa::row(form().extend).bits;
     const Number result = sign_extend(from.value, width, !form().is64);
     reg(insn().dst) = Reg::number(result, values_.fresh(from.id));
@@ -187,8 +208,7 @@ bool Walker::extend() {
 bool Walker::swap() {
     if (!readable(insn().dst)) return false;
     Reg& target = reg(insn().dst);
-    if (is_pointer(target.type))
-        return fail(Finding::pointer_arithmetic, insn().dst, insn().code, static_cast<i64>(target.type));
+    if (is_pointer(target.type)) return blur(insn().dst, true);
     // Each bit goes to its place, known or not; what is wider than the swap is cut off.
     const unsigned bits = isa::row(form().swap).bits;
     const isa::SwapOp op = form().swap;
@@ -254,13 +274,30 @@ bool Walker::pointer_arithmetic(AluOp op, bool is64, Reg& dst, const Reg& operan
 
 // -------------------------------------------------------------------------------------------------------- comparisons
 
-// Copies of a number, wherever they lie, become the sharper number together.
-void Walker::replace(State& state, u32 old_id, const Number& value, u32 new_id) {
-    if (old_id == 0) return;
-    const bool stored = values_.stored(old_id);
-    if (stored && new_id != old_id) values_.note_stored(new_id);
-    state.change([&](const Reg& copy) { return copy.is_scalar() && copy.id == old_id; },
-                 [&](Reg& copy) { copy.value = value, copy.id = new_id; }, stored);
+// Copies of a number, wherever they lie, become the sharper number together; and so do those at a known distance.
+void Walker::replace(State& state, const Reg& old, const Number& value, u32 new_id) {
+    if (old.id == 0) return;
+    const u32 base = old.base();
+    const auto related = [&](const Reg& copy) { return copy.is_scalar() && copy.base() == base; };
+    const auto learn = [&](Reg& copy) {
+        if (copy.id == old.id) {
+            copy.value = value, copy.id = new_id, copy.object = new_id == old.id ? copy.object : base;
+            return;
+        }
+        if (copy.off != 0 && old.off != 0 && copy.frame != old.frame) return;
+        const Number distance = Number::constant(static_cast<u64>(i64{copy.off} - old.off));
+        const bool narrow = copy.frame != 0 || old.frame != 0;
+        const Number moved = narrow ? apply_low(Op::add, value, distance) : apply_wide(Op::add, value, distance);
+        auto wide = copy.value.wide();
+        auto low = copy.value.low();
+        wide.meet(moved.wide());
+        low.meet(moved.low());
+        const Number both = Number::of(wide, low);
+        if (both == copy.value) return;
+        copy.value = both.empty() ? moved : both;
+        copy.id = values_.fresh(copy.id, new_id), copy.object = base;
+    };
+    state.change(related, learn, values_.stored(base));
 }
 
 Walker::Step Walker::jump() {
@@ -301,8 +338,8 @@ Walker::Step Walker::compare_numbers(Compare op, const Reg& a, const Reg& b, u32
         const bool together = form().by_register;
         const u32 a_id = a_changed && together ? values_.fresh(a.id, b.id) : a.id;
         const u32 b_id = b_changed ? values_.fresh(b.id, a.id) : b.id;
-        if (a_changed) replace(state, a.id, a_value, a_id);
-        if (b_changed && b.id != a.id) replace(state, b.id, b_value, b_id);
+        if (a_changed) replace(state, a, a_value, a_id);
+        if (b_changed && b.id != a.id) replace(state, b, b_value, b_id);
     };
     State other = state_;
     teach(other, a_taken, b_taken);

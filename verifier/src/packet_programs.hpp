@@ -4,15 +4,14 @@
 // sometimes off by one and checks sometimes missing.
 #pragma once
 
-#include <random>
-
+#include "program_text.hpp"
 #include "testing.hpp"
 
 namespace anybpf::verifier::testing {
 
-class PacketGenerator {
+class PacketGenerator : ProgramText {
   public:
-    explicit PacketGenerator(u64 seed) : random_(seed) {}
+    explicit PacketGenerator(u64 seed) : ProgramText(seed) {}
 
     program::Program program() {
         static constexpr abi::ProgType types[] = {abi::ProgType::xdp, abi::ProgType::sched_cls,
@@ -31,14 +30,6 @@ class PacketGenerator {
     }
 
   private:
-    u32 below(u32 bound) { return static_cast<u32>(random_() % bound); }
-    bool chance(u32 percent) { return below(100) < percent; }
-    template <class... Args>
-    void line(fmt::format_string<Args...> format, Args&&... args) {
-        text_ += fmt::format(format, std::forward<Args>(args)...);
-        text_ += '\n';
-    }
-
     // r7 the packet, r8 its end; r9 an address in the packet.
     void get() {
         const bool xdp = type_ == abi::ProgType::xdp;
@@ -158,8 +149,6 @@ class PacketGenerator {
         }
     }
 
-    std::mt19937_64 random_;
-    std::string text_;
     abi::ProgType type_{};
     u32 checked_ = 0, loops_ = 0;
 };

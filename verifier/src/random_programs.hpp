@@ -4,15 +4,15 @@
 #pragma once
 
 #include <array>
-#include <random>
 
+#include "program_text.hpp"
 #include "testing.hpp"
 
 namespace anybpf::verifier::testing {
 
-class Generator {
+class Generator : ProgramText {
   public:
-    explicit Generator(u64 seed) : random_(seed) {}
+    explicit Generator(u64 seed) : ProgramText(seed) {}
 
     program::Program program();
     bool may_goto = false;  // loops that it ends are among the statements
@@ -20,14 +20,6 @@ class Generator {
   private:
     enum class What : u8 { nothing, number, small, context, value, data, frame, record };
 
-    u32 below(u32 bound) { return static_cast<u32>(random_() % bound); }
-    bool chance(u32 percent) { return below(100) < percent; }
-    template <class... Args>
-    void line(fmt::format_string<Args...> format, Args&&... args) {
-        text_ += fmt::format(format, std::forward<Args>(args)...);
-        text_ += '\n';
-    }
-    std::string label() { return fmt::format("l{}", labels_++); }
     i64 constant();
     // A register that holds such a thing, or (mostly after making it so) any.
     u32 find(What what);
@@ -64,9 +56,7 @@ class Generator {
     }
     void mutate(program::Program& program);
 
-    std::mt19937_64 random_;
-    std::string text_, functions_;
-    u32 labels_ = 0;
+    std::string functions_;
     bool in_function_ = false, in_loop_ = false;
     std::array<What, 11> is_{};
     std::array<bool, 9> written_{};  // [i]: fp-8*i

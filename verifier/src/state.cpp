@@ -172,12 +172,23 @@ bool Comparison::linked(std::vector<Pair>& pairs, u32 old, u32 now) {
     return true;
 }
 
+// What is known to lie at a distance from another in old must lie there in now.
+bool Comparison::same_distance(const Reg& old, const Reg& now) {
+    const i64 moved = i64{now.off} - old.off;
+    const bool alike = old.frame == now.frame;
+    for (const Base& base : bases_)
+        if (base.old == old.base()) return base.now == now.base() && base.moved == moved && base.alike && alike;
+    bases_.push_back({old.base(), now.base(), moved, alike});
+    return true;
+}
+
 void Comparison::begin(bool equal) {
     equal_ = equal;
     values_ids_.clear();
     nulls_.clear();
     references_.clear();
     packets_.clear();
+    bases_.clear();
 }
 
 // What stands there now; null where nothing can.
@@ -279,7 +290,8 @@ bool Comparison::regs(const Reg& old, const Reg& now) {
         case Type::uninit:
             return true;
         case Type::scalar:
-            return within(old.value, now.value) && (old.value.is_constant() || linked(values_ids_, old.id, now.id));
+            return within(old.value, now.value) &&
+                   (old.value.is_constant() || (linked(values_ids_, old.id, now.id) && same_distance(old, now)));
         case Type::stack:
             return old.frame == now.frame && within(old.value, now.value);
         case Type::map_value_or_null:

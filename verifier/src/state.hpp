@@ -122,7 +122,10 @@ struct Reg {
     u8 frame = 0;
     u32 id = 0;  // of a scalar: its value in Values; see Type for the others
     u32 object = 0;
-    i32 off = 0;   // of packet and packet_meta; of an inner map and what was found in it: which of the lookups it is of
+    // Of packet and packet_meta: see there. Of an inner map and what was found in it: which of the lookups it is of. A
+    // scalar is the value `object` (or its own, where that is 0) plus `off`; where `frame` is 1, modulo 2^32, and both
+    // fit into 32 bits.
+    i32 off = 0;
     Number value;  // of a scalar; otherwise what has been added to the pointer
     friend bool operator==(const Reg&, const Reg&) = default;
 
@@ -133,6 +136,10 @@ struct Reg {
     u32 reference() const {
         if (is_socket(type)) return object;
         return type == Type::record || type == Type::record_or_null ? id : 0;
+    }
+    u32 base() const { return object != 0 ? object : id; }  // of a scalar
+    void unlink() {
+        if (is_scalar() && off != 0) object = 0, off = 0, frame = 0;
     }
     static Reg number(const Number& value, u32 id) { return {Type::scalar, 0, id, 0, 0, value}; }
     static Reg pointer(Type type, u32 object = 0, u32 id = 0) { return {type, 0, id, object, 0, Number::constant(0)}; }
@@ -553,6 +560,7 @@ class Comparison {
     };
     static bool same_id(std::vector<Pair>& pairs, u32 old, u32 now);
     static bool linked(std::vector<Pair>& pairs, u32 old, u32 now);
+    bool same_distance(const Reg& old, const Reg& now);
     bool regs(const Reg& old, const Reg& now);
     bool within(const Number& old, const Number& now) const;
     static const Reg* find(const Kept::Contents& what, const State& now);
@@ -564,10 +572,16 @@ class Comparison {
 
     bool equal_ = false;
     std::vector<Pair> values_ids_, nulls_, references_, packets_;
+    struct Base {
+        u32 old, now;
+        i64 moved;
+        bool alike;
+    };
+    std::vector<Base> bases_;
 };
 
-// After `now` was cut off because old covers it: what mattered in old matters in now; all of it, where old is of a loop
-// that is still walked.
+// After `now` was cut off because old covers it: what mattered in old matters in now; all of it, where old is of a
+// loop that is still walked.
 void inherit_marks(const Kept& old, const State& now, Values& values);
 void inherit_marks(const State& now, u32 pc, const Liveness& live, Values& values);
 

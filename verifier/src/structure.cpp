@@ -44,21 +44,52 @@ class Analysis {
 
   private:
     std::optional<Diagnostic> decode() {
-        if (const auto defect = isa::check(insns_)) {
-            const u32 pc = defect->pc.v;
-            const isa::Insn& insn = insns_[pc];
-            if (defect->what == isa::DefectKind::bad_register)
-                return refuse(Finding::bad_register, pc, std::max<i64>(insn.dst, insn.src));
-            return refuse(Finding::bad_insn, pc, insn.code, static_cast<i64>(defect->what));
-        }
         out_.forms.resize(insns_.size());
+        out_.faulty.resize(insns_.size());
         second_.resize(insns_.size());
         for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc])) {
-            out_.forms[pc] = isa::decode(insns_[pc]).form;
-            if (auto bad = one(pc)) return bad;
-            if (isa::slots(insns_[pc]) == 2) second_[pc + 1] = true;
+            const isa::Insn& insn = insns_[pc];
+            const isa::Form form = out_.forms[pc] = isa::decode(insn).form;
+            std::optional<Diagnostic> bad;
+            const auto defect = isa::defect_at(insns_, pc);
+            if (defect == isa::DefectKind::bad_register)
+                bad = refuse(Finding::bad_register, pc, std::max<i64>(insn.dst, insn.src));
+            else if (defect)
+                bad = refuse(Finding::bad_insn, pc, insn.code, static_cast<i64>(*defect));
+            if (defect && counts_anywhere(*defect, form)) return bad;
+            if (isa::slots(insn) == 2) {
+                second_[pc + 1] = true;
+                if (auto reference = wide(pc)) return reference;
+            }
+            if (!bad) bad = one(pc);
+            if (!bad) continue;
+            out_.faulty[pc] = true;
+            out_.faults.push_back(*bad);
         }
         return std::nullopt;
+    }
+
+    // What Linux looks for before it walks, and so also where no path leads.
+    static bool counts_anywhere(isa::DefectKind defect, const isa::Form& form) {
+        switch (defect) {
+            case isa::DefectKind::unknown_opcode:
+            case isa::DefectKind::unknown_wide:
+            case isa::DefectKind::half_wide:
+            case isa::DefectKind::bad_second_half:
+            case isa::DefectKind::stray_half:
+                return true;
+            case isa::DefectKind::reserved_imm:
+                return form.kind == Kind::load || form.kind == Kind::load_sx;
+            case isa::DefectKind::unknown_atomic:
+            case isa::DefectKind::unknown_width:
+            case isa::DefectKind::unknown_call:
+            case isa::DefectKind::bad_register:
+            case isa::DefectKind::reserved_dst:
+            case isa::DefectKind::reserved_src:
+            case isa::DefectKind::reserved_off:
+                break;
+        }
+        return false;
     }
 
     // What an instruction must fulfil by itself.
@@ -110,7 +141,6 @@ class Analysis {
             if ((divides && insn.imm == 0) || (shifts && (insn.imm < 0 || insn.imm >= (form.is64 ? 64 : 32))))
                 return refuse(Finding::bad_immediate, pc, insn.imm);
         }
-        if (form.kind == Kind::wide) return wide(pc);
         return std::nullopt;
     }
 

@@ -26,6 +26,9 @@ struct Structure {
     program::Flow flow;
     Liveness live;
     std::vector<bool> remember;  // states are remembered and compared here
+    // What is wrong with instructions by themselves that matters where a path leads to them only, as in Linux 6.18.
+    std::vector<Diagnostic> faults;
+    std::vector<bool> faulty;  // by instruction
 };
 
 std::optional<Diagnostic> analyse(const program::Program& program, Structure& out);

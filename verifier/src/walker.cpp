@@ -255,6 +255,10 @@ Walker::Step Walker::step() {
     if (observe) observe(pc_, state_);
     ++insns_since_;
     next_ = pc_ + isa::slots(insn());
+    if (structure_.faulty[pc_]) {
+        report_.diagnostic = *std::ranges::find(structure_.faults, Pc{pc_}, &Diagnostic::pc);
+        return Step::failed;
+    }
     const bool logging = (options_.log_level & 3) != 0;
     State before;
     if (logging) {

@@ -96,12 +96,14 @@ class Walker {
     bool alu();
     bool extend();
     bool swap();
-    bool move(bool is64, const Reg& from);
+    bool move(bool is64, Reg& from);
+    void link(Reg& sum, const Reg& before, isa::AluOp op, bool is64, const Reg& operand);
+    bool blur(u32 source, bool is64);
     bool pointer_arithmetic(isa::AluOp op, bool is64, Reg& dst, const Reg& operand);
     Step jump();
     Step compare_numbers(Compare op, const Reg& a, const Reg& b, u32 target);
     Step compare_pointers(Compare op, bool is64, const Reg& a, const Reg& b, u32 target);
-    void replace(State& state, u32 old_id, const Number& value, u32 new_id);
+    void replace(State& state, const Reg& old, const Number& value, u32 new_id);
     void settle_null(State& state, u32 id, bool null);
     Step compare_packets(Compare op, const Reg& at, u32 target);
     static void learn_range(State& state, const Reg& at, bool open);
@@ -152,6 +154,7 @@ class Walker {
     bool call_helper(u32 id);
     bool argument(u32 index, const abi::HelperProto& proto);
     bool wrong_argument(u32 reg, abi::ArgKind kind);
+    bool is_element(const Reg& key, u32 map);
     bool map_argument(u32 reg, const abi::HelperProto& proto);
     bool size_argument(u32 reg, abi::ArgKind kind);
     bool string_argument(u32 reg, std::string_view& text);
@@ -235,6 +238,7 @@ class Walker {
         std::string_view text;
         bool has_text = false;
         bool in_packet = false;  // memory arguments may lie in the packet
+        bool in_array = false;   // the array has an element of the key
     } arguments_;
     struct CallEdge {
         u32 from, to, insn;

@@ -85,7 +85,8 @@ enum class DefectKind : u8 {
 };
 std::string_view to_string(DefectKind what);
 
-// What decode() yields: the form, or what is wrong.
+// What decode() yields: the form, and what is wrong. Of an instruction whose operation is known the form stands also
+// beside a defect of its fields; of any other it is an arithmetic one.
 struct Decoded {
     Form form;
     std::optional<DefectKind> defect;
@@ -98,6 +99,9 @@ struct Defect {
     DefectKind what{};
     Pc pc;
 };
+
+// What is wrong with the instruction that starts at pc, both halves of a wide one.
+std::optional<DefectKind> defect_at(std::span<const Insn> insns, u32 pc);
 
 // The first defect of a program, if any: unknown opcodes, reserved fields that are not zero, half of a wide
 // instruction. Where jumps lead is not looked at.

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+// anybpf-verdicts: random programs before our verifier and the live kernel's. A seed is one program, the same on every
+// machine whose kernel creates the same maps. What they disagree on is counted by classes, and shown made small.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstring>
+
+#include "anybpf/isa/text.hpp"
+#include "classes.hpp"
+#include "maps.hpp"
+#include "programs.hpp"
+#include "workers_raw.hpp"
+
+namespace anybpf::verdicts {
+namespace {
+
+constexpr std::string_view usage =
+    "anybpf-verdicts [--count N] [--seed S] [--jobs J] [--json] [--check] [--show N] [--messages N] [--only S]\n"
+    "  --show N      of each kind of disagreement, so many: made small, with both logs (0)\n"
+    "  --messages N  so many of the kernel's messages, the most frequent ones (20)\n"
+    "  --only S      one program, as it is, with both verdicts\n"
+    "  --check       the exit status is 1 unless 99.5 % of the verdicts are equal, 30 % of the programs accepted, 30 "
+    "%\n"
+    "                refused, and each that only the kernel refuses is of a known class\n"
+    "The exit status is 77 where the kernel cannot be asked.\n";
+constexpr int cannot_ask = 77;
+constexpr double least_equal = 0.995, least_each = 0.3;
+constexpr std::size_t most_seeds = 200;
+
+struct Arguments {
+    u64 count = 10'000, seed = 1, show = 0, messages = 20;
+    std::optional<u64> only;
+    u32 jobs = 1;
+    bool json = false, check = false;
+};
+
+std::optional<Arguments> parse(std::span<char*> words) {
+    Arguments out;
+    for (std::size_t i = 1; i < words.size(); ++i) {
+        const std::string_view word = words[i];
+        if (word == "--json") {
+            out.json = true;
+        } else if (word == "--check") {
+            out.check = true;
+        } else if (i + 1 == words.size()) {
+            return std::nullopt;
+        } else {
+            const u64 number = std::strtoull(words[++i], nullptr, 0);
+            if (word == "--count")
+                out.count = number;
+            else if (word == "--seed")
+                out.seed = number;
+            else if (word == "--show")
+                out.show = number;
+            else if (word == "--messages")
+                out.messages = number;
+            else if (word == "--only")
+                out.only = number;
+            else if (word == "--jobs")
+                out.jobs = static_cast<u32>(std::max<u64>(1, number));
+            else
+                return std::nullopt;
+        }
+    }
+    return out;
+}
+
+// As a load with every capability.
+verifier::Report judge(const program::Program& program, u32 log_level = 0) {
+    verifier::Options options;
+    options.allow_ptr_leaks = true;
+    options.log_level = log_level;
+    return verifier::verify(program, options);
+}
+
+struct Both {
+    bool ours = false, kernels = false;
+    verifier::Finding finding{};
+    std::string not_verified, message;
+};
+
+class Judges {
+  public:
+    static Result<Judges> open() {
+        Judges out;
+        for (const program::MapInfo& map : every_map()) {
+            auto one = verifier::testing::LiveKernel::open({map});
+            if (one)
+                out.maps.push_back(map);
+            else if (out.maps.size() < verifier::testing::maps().size())
+                return tl::make_unexpected(one.error());
+            else
+                out.missing.push_back(one.error().message);
+        }
+        out.kernel_ = ANYBPF_TRY(verifier::testing::LiveKernel::open(out.maps));
+        program::Program smallest = verifier::testing::program_of("r0 = 0\nexit");
+        if (const auto verdict = out.kernel_.load(smallest); !verdict.accepted)
+            return fail(Errc::unsupported, verdict.log);
+        return out;
+    }
+    Both ask(const program::Program& program) const {
+        const auto verdict = kernel_.load(program, 4);
+        Both out;
+        out.kernels = verdict.accepted;
+        if (!verdict.accepted) {
+            out.message = message_of(verdict.log);
+            out.not_verified = not_verified(verdict.error, verdict.log);
+        }
+        const auto report = judge(program);
+        out.ours = report.accepted;
+        out.finding = report.diagnostic.what;
+        return out;
+    }
+    std::string_view class_of_difference(const program::Program& program, const std::string& message) const {
+        const auto pc = last_pc(kernel_.load(program, 1).log);
+        const auto report = judge(program);
+        return class_of({.program = program,
+                         .message = message,
+                         .pc = pc,
+                         .reached = pc && *pc < report.proof.insns.size() && report.proof.insns[*pc].reached,
+                         .kernel_accepts = [&](std::vector<isa::Insn> insns) {
+                             return kernel_.load(with_insns(program, std::move(insns)), 4).accepted;
+                         }});
+    }
+    std::string kernel_log(const program::Program& program) const { return kernel_.load(program, 2).log; }
+
+    std::vector<program::MapInfo> maps;
+    std::vector<std::string> missing;  // kinds of maps that the kernel does not create
+
+  private:
+    verifier::testing::LiveKernel kernel_;
+};
+
+Tally run(const Judges& judges, const Arguments& arguments, u32 part) {
+    Tally tally;
+    const bool watched = part == 0 && ::isatty(STDERR_FILENO) != 0;
+    for (u64 seed = arguments.seed + part; seed < arguments.seed + arguments.count; seed += arguments.jobs) {
+        const auto program = make(seed, judges.maps);
+        const Both both = judges.ask(program);
+        ++tally.programs;
+        tally.insns += program.insns.size();
+        if (watched && tally.programs % 5000 == 0)
+            fmt::print(stderr, "\r{} programs, {:.3f} % equal", tally.programs * arguments.jobs, 100 * tally.equal());
+        if (!both.not_verified.empty()) {
+            ++tally.not_verified[both.not_verified];
+            continue;
+        }
+        if (both.kernels)
+            ++tally.types[std::string(abi::to_string(program.type))];
+        else
+            ++tally.messages[normalised(both.message)];
+        if (both.ours == both.kernels) {
+            ++(both.ours ? tally.both_accept : tally.both_reject);
+        } else if (both.kernels) {
+            ++tally.kernel_accepts;
+            ++tally.we_refuse[std::string(verifier::to_string(both.finding))];
+            if (tally.kernel_accepts_seeds.size() < most_seeds) tally.kernel_accepts_seeds.push_back(seed);
+        } else {
+            ++tally.we_accept;
+            const auto name = judges.class_of_difference(program, both.message);
+            ++tally.classes[std::string(name)];
+            if (name.empty() && tally.we_accept_seeds.size() < most_seeds) tally.we_accept_seeds.push_back(seed);
+        }
+    }
+    if (watched) fmt::print(stderr, "\r");
+    return tally;
+}
+
+std::string tail(const std::string& log) { return log.size() > 6000 ? "..." + log.substr(log.size() - 6000) : log; }
+
+void show_logs(const Judges& judges, const program::Program& program) {
+    const auto report = judge(program, 2);
+    fmt::print("{} ({})\n{}", abi::to_string(program.type), abi::to_string(program.expected_attach_type),
+               isa::listing(program.insns, {.bytes = false, .style = isa::Style::kernel, .helper = {}, .before = {}}));
+    fmt::print("--- ours: {}\n{}{}\n--- the kernel's:\n{}\n", report.accepted ? "accepted" : "refused",
+               tail(report.log), report.accepted ? "" : verifier::message(report.diagnostic, program),
+               tail(judges.kernel_log(program)));
+}
+
+// The same kind of disagreement with less.
+program::Program smaller(const Judges& judges, const program::Program& program) {
+    const Both first = judges.ask(program);
+    const auto insns = differential::shrink(program.insns, [&](const differential::Insns& candidate) {
+        const auto made = with_insns(program, candidate);
+        const Both both = judges.ask(made);
+        return both.not_verified.empty() && both.ours == first.ours && both.kernels == first.kernels &&
+               both.finding == first.finding &&
+               (first.kernels || normalised(both.message) == normalised(first.message));
+    });
+    return with_insns(program, insns);
+}
+
+void show(const Judges& judges, const Arguments& arguments, const std::vector<u64>& seeds) {
+    std::map<std::string, u64> shown;
+    for (const u64 seed : seeds) {
+        const auto program = make(seed, judges.maps);
+        const Both both = judges.ask(program);
+        const std::string what =
+            both.kernels ? std::string(verifier::to_string(both.finding)) : normalised(both.message);
+        if (shown[what]++ >= arguments.show) continue;
+        fmt::print("\n=== seed {}: {} {}\n", seed,
+                   both.kernels ? "the kernel accepts, we say" : "we accept, the kernel says",
+                   both.kernels ? what : both.message);
+        show_logs(judges, smaller(judges, program));
+    }
+}
+
+std::vector<std::pair<u64, std::string>> by_count(const Counts& counts) {
+    std::vector<std::pair<u64, std::string>> out;
+    for (const auto& [what, count] : counts) out.emplace_back(count, what);
+    std::ranges::sort(out, std::greater());
+    return out;
+}
+
+bool good(const Tally& tally) {
+    const auto unknown = tally.classes.find("");
+    return tally.equal() >= least_equal && tally.share(tally.both_accept + tally.kernel_accepts) >= least_each &&
+           tally.share(tally.both_reject + tally.we_accept) >= least_each &&
+           (unknown == tally.classes.end() || unknown->second == 0);
+}
+
+void print(const Judges& judges, const Arguments& arguments, const Tally& tally, double seconds) {
+    if (arguments.json) {
+        nlohmann::ordered_json out{{"seed", arguments.seed},
+                                   {"seconds", seconds},
+                                   {"counted", tally.counted()},
+                                   {"equal", tally.equal()},
+                                   {"good", good(tally)}};
+        out.update(nlohmann::json(tally));
+        out["missing_maps"] = judges.missing;
+        fmt::print("{}\n", out.dump(2));
+        return;
+    }
+    const auto percent = [&](u64 count) { return 100 * tally.share(count); };
+    fmt::print("{} programs from seed {}, {:.1f} instructions each, {:.1f} s\n", tally.programs, arguments.seed,
+               static_cast<double>(tally.insns) / static_cast<double>(std::max<u64>(tally.programs, 1)), seconds);
+    for (const auto& text : judges.missing) fmt::print("not created: {}\n", text);
+    for (const auto& [why, count] : tally.not_verified) fmt::print("not verified by the kernel: {} {}\n", count, why);
+    fmt::print("equal {:.3f} %: both accept {} ({:.1f} %), both refuse {} ({:.1f} %)\n", 100 * tally.equal(),
+               tally.both_accept, percent(tally.both_accept), tally.both_reject, percent(tally.both_reject));
+    fmt::print("the kernel accepts, we refuse: {} ({:.3f} %)\n", tally.kernel_accepts, percent(tally.kernel_accepts));
+    for (const auto& [count, what] : by_count(tally.we_refuse)) fmt::print("  {:7} {}\n", count, what);
+    fmt::print("we accept, the kernel refuses: {} ({:.3f} %)\n", tally.we_accept, percent(tally.we_accept));
+    for (const auto& [count, what] : by_count(tally.classes))
+        fmt::print("  {:7} {}\n", count, what.empty() ? "of no known class" : what);
+    fmt::print("the kernel's messages: {}\n", tally.messages.size());
+    for (u64 i = 0; const auto& [count, what] : by_count(tally.messages))
+        if (i++ < arguments.messages) fmt::print("  {:7} {}\n", count, what);
+}
+
+int run(std::span<char*> words) {
+    const auto arguments = parse(words);
+    if (!arguments) {
+        fmt::print(stderr, "{}", usage);
+        return 2;
+    }
+    const auto judges = Judges::open();
+    if (!judges) {
+        fmt::print(stderr, "the kernel cannot be asked: {}\n", judges.error().message);
+        return cannot_ask;
+    }
+    if (arguments->only) {
+        show_logs(*judges, make(*arguments->only, judges->maps));
+        return 0;
+    }
+    const auto start = std::chrono::steady_clock::now();
+    const auto tally = in_processes(arguments->jobs, [&](u32 part) { return run(*judges, *arguments, part); });
+    if (!tally) {
+        fmt::print(stderr, "{}\n", tally.error().message);
+        return 1;
+    }
+    print(*judges, *arguments, *tally, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    if (arguments->show > 0) {
+        show(*judges, *arguments, tally->we_accept_seeds);
+        show(*judges, *arguments, tally->kernel_accepts_seeds);
+    }
+    return arguments->check && !good(*tally) ? 1 : 0;
+}
+
+}  // namespace
+}  // namespace anybpf::verdicts
+
+int main(int argc, char** argv) { return anybpf::verdicts::run({argv, static_cast<std::size_t>(argc)}); }
