@@ -257,7 +257,9 @@ class Analysis {
             const bool function = form.kind == Kind::wide && form.pseudo == isa::Pseudo::func;
             if (call || function) go(static_cast<u32>(i64{pc} + 1 + insns_[pc].imm));
             if (function) out_.remember[static_cast<u32>(i64{pc} + 1 + insns_[pc].imm)] = true;
-            if (call) out_.remember[next] = true;
+            if (call)
+                out_.remember[pc] = out_.remember[next] =
+                    out_.remember[static_cast<u32>(i64{pc} + 1 + insns_[pc].imm)] = true;
             if (calls_back(pc)) out_.remember[pc] = out_.remember[next] = true;
         }
         for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc]))
