@@ -69,6 +69,9 @@ Root& Kernel::root() { return state_->root; }
 void Kernel::set_tree(u32 tree) { state_->tree.store(tree); }
 void Kernel::set_engine(const engine::AnyEngine& engine) { state_->engine.store(&engine); }
 void Kernel::set_compiler(Compile compile) { state_->compile.store(compile); }
+void Kernel::set_watcher(Watcher watcher) {
+    state_->watcher.with([&](Watcher& it) { it = std::move(watcher); });
+}
 std::optional<ObjectId> Kernel::owns(int fd) const { return state_->root.identify(fd); }
 std::string Kernel::last_error() const {
     return state_->last_error.with([](const std::string& text) { return text; });

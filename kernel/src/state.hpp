@@ -42,6 +42,7 @@ struct Kernel::State {
     std::atomic<u32> births{0};
     std::atomic<const engine::AnyEngine*> engine{&engine::any<engine::Interpreter>};
     std::atomic<Kernel::Compile> compile{nullptr};
+    Guarded<Kernel::Watcher> watcher;
     Guarded<std::map<u32, std::shared_ptr<const MappedMap>>>
         maps;  // mapped here; memory of the dead goes in forget_dead()
     Guarded<std::map<u32, std::shared_ptr<const btf::Btf>>> btfs;

@@ -14,6 +14,22 @@ namespace {
 
 constexpr u64 max_size = u64{1} << 29;
 
+// Takes an address to read from: that tells nobody where anything is.
+bool reads_at(HelperId helper) {
+    return helper == HelperId::probe_read || helper == HelperId::probe_read_str ||
+           helper == HelperId::probe_read_user || helper == HelperId::probe_read_user_str ||
+           helper == HelperId::probe_read_kernel || helper == HelperId::probe_read_kernel_str ||
+           helper == HelperId::copy_from_user;
+}
+
+// Gives -EFAULT and the like, or how many bytes of its buffer it has filled.
+bool returns_length(HelperId helper) {
+    return helper == HelperId::probe_read_str || helper == HelperId::probe_read_user_str ||
+           helper == HelperId::probe_read_kernel_str;
+}
+
+}  // namespace
+
 // Maps that only some helpers may touch, and helpers that want one type of map (check_map_func_compatibility() of
 // Linux 6.18).
 bool map_fits(HelperId helper, MapType type) {
@@ -34,22 +50,6 @@ bool map_fits(HelperId helper, MapType type) {
     if (calls(H::map_lookup_elem) && is(M::devmap, M::devmap_hash)) return true;
     return is(M::hash, M::array, M::percpu_hash, M::percpu_array, M::lru_hash, M::lru_percpu_hash, M::lpm_trie);
 }
-
-// Takes an address to read from: that tells nobody where anything is.
-bool reads_at(HelperId helper) {
-    return helper == HelperId::probe_read || helper == HelperId::probe_read_str ||
-           helper == HelperId::probe_read_user || helper == HelperId::probe_read_user_str ||
-           helper == HelperId::probe_read_kernel || helper == HelperId::probe_read_kernel_str ||
-           helper == HelperId::copy_from_user;
-}
-
-// Gives -EFAULT and the like, or how many bytes of its buffer it has filled.
-bool returns_length(HelperId helper) {
-    return helper == HelperId::probe_read_str || helper == HelperId::probe_read_user_str ||
-           helper == HelperId::probe_read_kernel_str;
-}
-
-}  // namespace
 
 bool Walker::call() {
     switch (form().call) {
@@ -77,6 +77,7 @@ bool Walker::call_helper(u32 id) {
     arguments_.in_packet = proto->packet == abi::PacketUse::arguments;
     for (u32 i = 0; i < 5; ++i)
         if (!argument(i, *proto)) return false;
+    argument_ = 0;
 
     if (proto->id == HelperId::tail_call) {
         if (!state_.references.empty()) return fail(Finding::record_leak, state_.references.front().insn);
@@ -175,7 +176,7 @@ bool Walker::wrong_argument(u32 index, ArgKind kind) {
 bool Walker::argument(u32 i, const abi::HelperProto& proto) {
     const ArgKind kind = proto.args[i];
     if (kind == ArgKind::none) return true;
-    const u32 index = i + 1;
+    const u32 index = argument_ = i + 1;
     if (kind == ArgKind::variadic && reg(index).type == Type::uninit) return true;
     if (!readable(index)) return false;
     const Reg at = reg(index);
@@ -261,6 +262,7 @@ bool Walker::size_argument(u32 index, ArgKind kind) {
     if (kind == ArgKind::size && size.value.umin == 0) return fail(Finding::zero_size, index);
     arguments_.most = size.value.umax;
 
+    argument_ = arguments_.memory;
     const Reg memory = reg(arguments_.memory);
     if (arguments_.memory_kind == ArgKind::mem_update)
         return memory_argument(arguments_.memory, size.value.umin, size.value.umax, false, ArgKind::mem_update) &&

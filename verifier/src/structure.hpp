@@ -16,6 +16,7 @@ struct Structure {
     std::vector<isa::Form> forms;  // of every slot; of a wide instruction's second half without meaning
     program::Flow flow;
     Liveness live;
+    std::vector<bool> tail_calls;  // by subprogram: whether it makes any
     std::vector<bool> remember;  // states are remembered and compared here
 };
 

@@ -24,6 +24,15 @@ class Walker {
     std::function<void(u32 pc, const State& state)> observe;
     bool remember_all = false;  // wherever states are compared
 
+    // For explanations: each step that is walked, with the one before it on its path.
+    struct Trod {
+        u32 pc = 0;
+        i32 before = -1;
+    };
+    std::vector<Trod>* trail = nullptr;
+    i32 trail_end() const { return trod_; }
+    const std::vector<u32>& stack_use() const { return stack_use_; }  // by subprogram
+
   private:
     using Region = program::Region;
 
@@ -48,6 +57,7 @@ class Walker {
         u32 pc = 0;
         i32 parent = -1;
         u64 insns = 0, jumps = 0;  // since the last remembered state
+        i32 trod = -1;
     };
     enum class Step : u8 { failed, next, path_end };
 
@@ -161,6 +171,8 @@ class Walker {
     std::vector<u32> stack_use_;  // by subprogram
     std::vector<u8> called_back_;
     bool tail_calls_ = false;
+    i32 trod_ = -1;      // the last step of this path in *trail
+    u32 argument_ = 0;  // of the present helper call, that is looked at; 0: none
 
     // What the arguments of the present helper call have shown so far.
     struct Arguments {
@@ -181,6 +193,8 @@ class Walker {
     std::vector<CallEdge> edges_;  // calls that were walked
 };
 
+// Whether the helper takes maps of the type.
+bool map_fits(abi::HelperId helper, abi::MapType type);
 // Whether bpf_snprintf() takes the format with that many arguments.
 bool valid_format(std::string_view format, u64 arguments);
 

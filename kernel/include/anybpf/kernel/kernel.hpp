@@ -6,12 +6,20 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "anybpf/engine/any.hpp"
 #include "anybpf/kernel/root.hpp"
+
+namespace anybpf::program {
+struct Program;
+}
+namespace anybpf::verifier {
+struct Report;
+}
 
 namespace anybpf::kernel {
 
@@ -57,6 +65,11 @@ class Kernel {
                                                        std::span<const engine::BoundMap> maps,
                                                        const abi::HelperBodies* helpers);
     void set_compiler(Compile compile);
+
+    // Is told of each program that reaches the verifier, as it is after relocation, and what the verifier found: by the
+    // thread that loads it.
+    using Watcher = std::function<void(const program::Program& program, const verifier::Report& report)>;
+    void set_watcher(Watcher watcher);
 
     // The lines that /proc/self/fdinfo/<fd> has for such an object ("map_type:\t2\n...").
     std::string fdinfo(int fd);
