@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Asks for the current process where there is none.
+// Asks for the hash of a socket buffer where there is none yet.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -7,7 +7,7 @@ SEC("xdp")
 int own_packets(struct xdp_md *ctx)
 {
 #ifdef MENDED
-	__u64 hash = bpf_get_prandom_u32();
+	__u64 hash = ctx->rx_queue_index;
 #else
 	__u64 hash = bpf_get_hash_recalc((struct __sk_buff *)ctx);
 #endif

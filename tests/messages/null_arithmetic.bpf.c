@@ -22,6 +22,7 @@ int histogram(void *ctx)
 #endif
 	__u64 *slot = slots + (id & 31);
 
+	barrier_var(slot);
 	if (slot)
 		*slot += 1;
 	return 0;

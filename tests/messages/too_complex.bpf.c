@@ -1,29 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Walks a string of up to a million bytes, one at a time.
+// Adds up a million bytes, one at a time.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-char text[1 << 20];
-__u64 spaces;
+unsigned char bytes[1 << 20];
+__u64 sum;
 
 #ifdef MENDED
-static long look(__u32 i, void *unused)
+static long add(__u32 i, void *unused)
 {
-	if (i < sizeof(text) && text[i] == ' ')
-		spaces += 1;
+	if (i < sizeof(bytes))
+		sum += bytes[i];
 	return 0;
 }
 #endif
 
 SEC("tracepoint/syscalls/sys_enter_read")
-int count_spaces(void *ctx)
+int add_up(void *ctx)
 {
 #ifdef MENDED
-	bpf_loop(sizeof(text), look, 0, 0);
+	bpf_loop(sizeof(bytes), add, 0, 0);
 #else
-	for (__u32 i = 0; i < sizeof(text); i++)
-		if (text[i] == ' ')
-			spaces += 1;
+	for (__u32 i = 0; i < sizeof(bytes); i++)
+		sum += bytes[i];
 #endif
 	return 0;
 }

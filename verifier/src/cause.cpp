@@ -223,6 +223,7 @@ bool Slicer::writes_reg(std::size_t i, i32 r) const {
 
 // Follows a place from before step `from` back to where its contents come from.
 void Slicer::follow(Place place, std::size_t from) {
+    if (!place.slot && place.at == 10) return;  // the frame pointer is always there
     for (std::size_t i = from; i-- > 0 && found_.size() < 200;) {
         bool crossed = false;
         if (!cross_frames(place, i, crossed)) return;
@@ -478,7 +479,7 @@ bool Slicer::define_slot(Place& place, std::size_t i) {
         if ((offset & ~i64{7}) != place.at) return true;
         if (before.has_pointer() && !(size == 8)) return add(i, Link::overwritten, place.at, size), true;
         if (kind == Kind::store && offset == place.at && after.saved_bytes() == static_cast<u32>(size)) {
-            add(i, Link::spilled, insn(i).src, place.at);
+            add(i, Link::spilled, insn(i).src, place.at, size);
             place = {false, stops()[i].depth(), insn(i).src};
             return true;
         }
@@ -772,6 +773,8 @@ void Slicer::explain_stack() {
         return f.cause.what != Link::written && f.cause.what != Link::spilled && f.cause.what != Link::helper_wrote &&
                f.cause.what != Link::packet_moved;
     });
+    for (Found& f : found_)
+        if (f.cause.what == Link::spilled) f.cause = {Link::written, f.cause.pc, {f.cause.args[1], f.cause.args[2]}};
     if (empty > 0) missing(Link::never_written, first, empty);
     out_.mend = Mend::clear;
 }
@@ -859,13 +862,14 @@ void Slicer::explain_effort() {
 void Slicer::explain_stack_chain() {
     const auto size = [&](u32 sub) { return std::max(16U, (path_.stack_use[sub] + 15) & ~15U); };
     const auto& flow = structure_.flow;
-    std::vector<u32> chain;  // calls, from the program's function on
     u32 sub = flow.subprogram_of(diagnostic_.pc.v);
     std::vector<Cause> causes;
-    if (diagnostic_.what == Finding::stack_too_deep) {
-        const u32 target = static_cast<u32>(i64{diagnostic_.pc.v} + 1 + program_.insns[diagnostic_.pc.v].imm);
-        if (const auto callee = flow.starting_at(target)) causes.push_back({Link::frame_size, target, {target, size(*callee)}});
-    }
+    u32 target = 0;
+    for (const auto& call : flow.calls)
+        if (call.insn == diagnostic_.pc.v) target = call.target;
+    if (diagnostic_.what == Finding::tail_call_stack) causes.push_back({Link::tail_calls, target, {target}});
+    if (const auto callee = flow.starting_at(target); callee && diagnostic_.what == Finding::stack_too_deep)
+        causes.push_back({Link::frame_size, target, {target, size(*callee)}});
     for (u32 round = 0; round < abi::max_frames; ++round) {
         const u32 start = flow.starts[sub];
         causes.push_back({Link::frame_size, start, {start, size(sub)}});
@@ -889,7 +893,10 @@ void Slicer::finish() {
     std::vector<Found> unique;
     for (std::size_t i = 0; i < found_.size(); ++i) {
         const auto again = std::find_if(found_.begin() + static_cast<std::ptrdiff_t>(i) + 1, found_.end(),
-                                        [&](const Found& f) { return f.cause.pc == found_[i].cause.pc; });
+                                        [&](const Found& f) {
+                                            return f.cause.pc == found_[i].cause.pc &&
+                                                   f.cause.what == found_[i].cause.what;
+                                        });
         if (again == found_.end()) unique.push_back(found_[i]);
     }
     // What only hands the value on is left out first, then what is furthest away.
@@ -926,7 +933,13 @@ Explanation Slicer::run() {
     const u32 frame = stops()[end()].depth();
     const u32 r = std::min(names_register() ? static_cast<u32>(diagnostic_.args[0]) : subject(), 10U);
     const Reg& value = reg(end(), frame, r);
+    // What is refused of a call as a whole is about no register; the context needs no history.
+    if (form(end()).kind == Kind::call && diagnostic_.argument == 0 && !names_register()) return std::move(out_);
     out_.reg = r;
+    if (what == Finding::out_of_context || what == Finding::context_write || what == Finding::context_write_field) {
+        out_.known = value;
+        return std::move(out_);
+    }
     const auto size_of = [&](const Reg& pointer) -> i64 {
         if (pointer.type == Type::map_value && pointer.object < program_.maps.size())
             return program_.maps[pointer.object].value_size;
@@ -956,11 +969,12 @@ Explanation Slicer::run() {
     else {
         follow({false, frame, static_cast<i32>(r)}, end());
         mend_lost_packet(r);
-        if (what == Finding::wrong_map_type) out_.mend = Mend::map_type, out_.reg.reset();
+        if (what == Finding::wrong_map_type) out_.mend = Mend::map_type;
         if (what == Finding::not_a_pointer &&
             std::any_of(found_.begin(), found_.end(), [](const Found& f) { return f.cause.what == Link::overwritten; }))
             out_.mend = Mend::keep_apart;
     }
+    if (out_.reg == 10U) out_.reg.reset();
     if (out_.reg) out_.known = reg(end(), frame, *out_.reg);
     finish();
     return std::move(out_);

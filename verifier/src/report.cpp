@@ -201,6 +201,19 @@ std::string position(const program::Program& program, u32 pc) {
     return line != nullptr ? fmt::format("line {}", line->line()) : fmt::format("instruction {}", pc);
 }
 
+// "a pointer to a value of 'counts', or null"
+std::string object_of(Type type, u32 map, const program::Program& program, bool sized = false) {
+    const bool value = type == Type::map_value || type == Type::map_value_or_null;
+    if (map >= program.maps.size() || (!value && type != Type::map)) return std::string(describe(type));
+    const auto& info = program.maps[map];
+    if (!value)
+        return fmt::format("the map '{}'{}", info.name,
+                           sized ? fmt::format(", of type {}", abi::to_string(info.type)) : std::string());
+    return fmt::format("a pointer to a value of '{}'{}{}", info.name,
+                       sized ? fmt::format(" ({})", bytes(info.value_size)) : std::string(),
+                       may_be_null(type) ? ", or null" : "");
+}
+
 // One placeholder: its kind, and the arguments from the one it names on.
 std::string placeholder(char kind, std::span<const i64> args, const program::Program& program) {
     const i64 value = args[0];
@@ -224,6 +237,8 @@ std::string placeholder(char kind, std::span<const i64> args, const program::Pro
             return fmt::format("0x{:02x}", value);
         case 's':
             return fmt::format("{:+}", value);
+        case 'w':
+            return object_of(static_cast<Type>(value), args.size() > 1 ? static_cast<u32>(args[1]) : 0, program);
         case 'b':
             return bytes(value);
         case 'k':
@@ -240,7 +255,7 @@ std::string placeholder(char kind, std::span<const i64> args, const program::Pro
             return callers(number);
         case 'z': {
             std::vector<std::string_view> names;
-            for (const auto type : maps_for(static_cast<u32>(args.back()))) names.push_back(abi::to_string(type));
+            for (const auto type : maps_for(number)) names.push_back(abi::to_string(type));
             return list(names);
         }
         case 'c':
@@ -271,22 +286,16 @@ std::string code_of(const program::Program& program, u32 pc) {
 std::string what_is(const Reg& reg, const program::Program& program) {
     const auto [low, high] = bounds(reg.value);
     if (reg.type == Type::uninit) return "without a value";
-    if (reg.is_scalar()) return reg.is_constant() ? fmt::format("the number {}", low) : "a number: " + range(low, high);
-    std::string text(describe(reg.type));
-    if ((reg.type == Type::map || reg.type == Type::map_value || reg.type == Type::map_value_or_null) &&
-        reg.object < program.maps.size()) {
-        const auto& map = program.maps[reg.object];
-        text += fmt::format(" of '{}'", map.name);
-        if (reg.type == Type::map)
-            text += fmt::format(" of type {}", abi::to_string(map.type));
-        else
-            text += fmt::format(", of {}", bytes(map.value_size));
-    } else if (reg.type == Type::record || reg.type == Type::record_or_null) {
-        text += fmt::format(" of {}", bytes(reg.object));
+    if (reg.is_constant()) return fmt::format("the number {}", low);
+    if (reg.is_scalar()) {
+        const std::string values = range(low, high);
+        return values.starts_with("any number") ? values : "a number, " + values;
     }
+    std::string text = object_of(reg.type, reg.object, program, true);
+    if (reg.type == Type::record || reg.type == Type::record_or_null) text += fmt::format(" ({})", bytes(reg.object));
     if (is_packet(reg.type)) {
         if (reg.id != 0) text += fmt::format(", moved by a number: {}", range(low, high));
-        if (reg.off != 0) text += fmt::format(", {} bytes on", reg.off);
+        if (reg.off != 0) text += fmt::format(", {} on", bytes(reg.off));
         return text + (reg.object == 0 ? ", and nothing is known of its length"
                                        : fmt::format(", where {} are known to be there", bytes(reg.object)));
     }
@@ -571,17 +580,18 @@ class Page {
     void causes() {
         text_ += fmt::format("  {}\n", paint(Paint::label, "how it came to that:"));
         std::string last;
+        std::optional<u32> insn;
         for (const Told::Link& link : told_.causes) {
             if (link.source) {
                 std::string where = fmt::format("{}:{}", name(link.source->file), link.source->line);
                 if (where != last) text_ += fmt::format("    {}  {}\n", paint(Paint::label, where), link.source->text);
                 last = std::move(where);
             }
-            if (link.insn)
-                text_ += fmt::format("      {:>4}: {}\n            {}\n", *link.insn, paint(Paint::faint, link.code),
-                                     link.text);
-            else
-                text_ += fmt::format("    {}\n", paint(Paint::bad, link.text));
+            if (link.insn && link.insn != insn)
+                text_ += fmt::format("      {:>4}: {}\n", *link.insn, paint(Paint::faint, link.code));
+            insn = link.insn;
+            text_ += fmt::format("{}{}\n", insn ? "            " : "    ",
+                                 insn ? link.text : paint(Paint::bad, link.text));
         }
     }
     void mend() {
