@@ -187,10 +187,12 @@ void add_verify(CLI::App& app, const Words& words, Action& action) {
                 "  anybpf verify --on kernel my.o              what the machine's own verifier says\n");
     verify_app->add_option("FILE", options->program, "An object or a .bpf.c file")->required();
     verify_app->add_option("--prog", options->only, "This program only")->option_text("NAME");
-    verify_app->add_flag("--log", options->log, "Print the verifier's log (with -v: the state at each instruction)");
+    verify_app->add_flag("--log", options->log,
+                         "Print the verifier's log in the kernel's format (with -v: the state at each instruction)");
     verify_app->add_flag(
         "--json", options->json,
-        "An array of {file,section,program,type,verdict,message,line,insns,processed,states,peak_states,time_us}");
+        "An array of {file,section,program,type,verdict,message,line,insns,processed,states,peak_states,time_us}, with "
+        "refusal:{finding,insn,code,file,line,source,required,known,state,causes,advice,mend} where one is refused");
     verify_app->add_flag("-v,--verbose", options->verbose, "Show what libbpf says");
     add_where(verify_app, options->where);
     verify_app->callback([=, &words, &action] {

@@ -64,9 +64,8 @@ Json to_json(const verifier::Told& told) {
         row["line"] = at ? Json(at->line) : Json();
         row["source"] = at ? Json(at->text) : Json();
     };
-    Json refusal{{"finding", told.finding},   {"insn", told.insn},   {"code", told.code},
-                 {"required", told.required}, {"known", told.known}, {"state", told.state},
-                 {"advice", told.advice},     {"mend", told.mend}};
+    Json refusal{{"finding", told.finding}, {"insn", told.insn},   {"code", told.code},     {"required", told.required},
+                 {"known", told.known},     {"state", told.state}, {"advice", told.advice}, {"mend", told.mend}};
     place(refusal, told.source);
     Json causes = Json::array();
     for (const auto& link : told.causes) {
@@ -112,11 +111,22 @@ verifier::Style style() {
     return style;
 }
 
+// What our verifier said last, and when.
+struct Judged {
+    verifier::Told told;
+    std::optional<std::chrono::steady_clock::time_point> at;
+};
+
 Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, const VerifyOptions& options,
-                       const verifier::Told& told, LibbpfLog& said) {
+                       Judged& judged, LibbpfLog& said) {
     constexpr u32 statistics = 4, walk = 1;
-    Verdict verdict{
-        .section = symbol.section, .program = symbol.name, .type = {}, .message = {}, .line = {}, .log = {}, .told = {}};
+    Verdict verdict{.section = symbol.section,
+                    .program = symbol.name,
+                    .type = {},
+                    .message = {},
+                    .line = {},
+                    .log = {},
+                    .told = {}};
     for (const bool again : {false, true}) {
         const u32 level = statistics | (options.log || again ? walk : 0) | (options.log && options.verbose ? 2U : 0U);
         auto loaded = CLI_TRY(open_object(
@@ -124,8 +134,9 @@ Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, cons
         bpf_program* program = bpf_object__find_program_by_name(loaded.object(), symbol.name.c_str());
         verdict.type = abi::to_string(static_cast<abi::ProgType>(bpf_program__type(program)));
         const auto start = std::chrono::steady_clock::now();
+        judged = {};
         const auto result = load_object(loaded, file, said);
-        const auto time = std::chrono::steady_clock::now() - start;
+        const auto time = judged.at.value_or(std::chrono::steady_clock::now()) - start;
         verdict.log = loaded.log(program);
         // What is no verdict (a map, a permission) is the end.
         if (!result && result.error().exit != Exit::refused) return tl::make_unexpected(result.error());
@@ -143,7 +154,7 @@ Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, cons
         verdict.states = number_after(verdict.log, "total_states ");
         verdict.peak_states = number_after(verdict.log, "peak_states ");
         if (verdict.accepted) break;
-        if (!told.finding.empty()) {
+        if (const verifier::Told& told = judged.told; !told.finding.empty()) {
             verdict.told = told;
             verdict.message = fmt::format("{} ({})", told.message, told.finding);
             verdict.log = kernel_log(verdict.log);
@@ -168,18 +179,18 @@ Outcome<int> verify(const VerifyOptions& options) {
     const auto machine = CLI_TRY(Machine::open(options.where));
     LibbpfLog said(options.verbose);
     const verifier::Style on_screen = style();
-    verifier::Told told;
+    Judged judged;
     if (machine.kernel() != nullptr)
-        machine.kernel()->set_watcher([&told](const program::Program& program, const verifier::Report& report) {
-            told = verifier::tell(report, program);
+        machine.kernel()->set_watcher([&judged](const program::Program& program, const verifier::Report& report) {
+            judged.at = std::chrono::steady_clock::now();
+            judged.told = verifier::tell(report, program);
         });
     bool refused = false, found = false;
     Json list = Json::array();
     for (const ProgramSymbol& symbol : file.programs()) {
         if (!options.only.empty() && symbol.name != options.only) continue;
         found = true;
-        told = {};
-        const Verdict verdict = CLI_TRY(judge(file, symbol, options, told, said));
+        const Verdict verdict = CLI_TRY(judge(file, symbol, options, judged, said));
         refused = refused || !verdict.accepted;
         if (options.json) {
             Json row{{"file", options.program},

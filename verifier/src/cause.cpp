@@ -37,42 +37,49 @@ struct Stop {
     u32 depth() const { return static_cast<u32>(known.regs.size()) - 1; }
 };
 
+// Refused for the length of the walk, not for anything on a path.
+bool is_effort(Finding what) { return what == Finding::too_complex || what == Finding::too_many_branches; }
+
 // The walk once more, for the steps of its last path, and once more for what was known at each of them.
 struct Path {
-    std::vector<Stop> stops;             // the last one is where it was refused
-    std::vector<u32> steps;              // of the whole walk: the instructions
-    std::vector<u32> stack_use;          // by subprogram
-    bool begins = false;                 // at the program's start, not later
-    static Path walk(const Report& report, const program::Program& program, const Structure& structure) {
-        Options options = report.options;
-        options.log_level = 0;
-        Path path;
+    std::vector<Stop> stops;     // the last one is where it was refused
+    std::vector<u32> steps;      // of the whole walk: the instructions
+    std::vector<u32> stack_use;  // by subprogram
+    bool begins = false;         // at the program's start, not later
+    static Path walk(const Report& report, const program::Program& program, const Structure& structure);
+};
+
+Path Path::walk(const Report& report, const program::Program& program, const Structure& structure) {
+    Options options = report.options;
+    options.log_level = 0;
+    Path path;
+    std::vector<u32> way;  // the last path, as numbers of steps
+    {
         std::vector<Walker::Trod> trail;
         Report again;
-        Walker first(program, options, structure, again);
-        first.trail = &trail;
-        first.run();
-        path.stack_use = first.stack_use();
+        Walker walker(program, options, structure, again);
+        walker.trail = &trail;
+        walker.run();
+        path.stack_use = walker.stack_use();
         path.steps.reserve(trail.size());
         for (const auto& step : trail) path.steps.push_back(step.pc);
-        std::vector<u32> way;
-        i32 at = first.trail_end();
+        i32 at = walker.trail_end();
         for (; at >= 0 && way.size() < max_steps; at = trail[static_cast<u32>(at)].before)
             way.push_back(static_cast<u32>(at));
         path.begins = at < 0;
-        std::reverse(way.begin(), way.end());
-        if (way.empty()) return path;
-
-        Walker second(program, options, structure, again = {});
-        std::size_t next = 0;
-        u32 step = 0;
-        second.observe = [&](u32 pc, const State& state) {
-            if (next < way.size() && way[next] == step++) path.stops.push_back({pc, know(state)}), ++next;
-        };
-        second.run();
-        return path;
     }
-};
+    if (way.empty() || is_effort(report.diagnostic.what)) return path;
+    std::reverse(way.begin(), way.end());
+
+    Report again;
+    Walker walker(program, options, structure, again);
+    u32 step = 0;
+    walker.observe = [&, next = std::size_t{0}](u32 pc, const State& state) mutable {
+        if (next < way.size() && way[next] == step++) path.stops.push_back({pc, know(state)}), ++next;
+    };
+    walker.run();
+    return path;
+}
 
 // A register, or the slot of the stack from `at` on, of a frame.
 struct Place {
@@ -109,9 +116,7 @@ class Slicer {
         const std::size_t index = static_cast<std::size_t>((-at - 1) / 8);
         return frame < stacks.size() && index < stacks[frame].size() ? stacks[frame][index] : Slot{};
     }
-    bool calls(std::size_t i) const {
-        return form(i).kind == Kind::call && form(i).call == isa::CallKind::helper;
-    }
+    bool calls(std::size_t i) const { return form(i).kind == Kind::call && form(i).call == isa::CallKind::helper; }
     static i64 type(const Reg& value) { return static_cast<i64>(value.type); }
 
     void add(std::size_t step, Link what, i64 a = 0, i64 b = 0, i64 c = 0, i64 d = 0) {
@@ -267,9 +272,8 @@ bool Slicer::cross_frames(Place& place, std::size_t i, bool& crossed) {
         crossed = true;
         return add(i, Link::cleared_by_function, place.at), false;
     }
-    if (after < before && place.frame == after && place.at <= 5) {
+    if (after < before && place.frame == after && place.at == 0) {
         crossed = true;
-        if (place.at != 0) return add(i, Link::cleared_by_function, place.at), false;
         add(i, Link::given_back, 0);
         place.frame = before;
     }
@@ -537,8 +541,7 @@ void Slicer::find_other_copies(u32 subject) {
         const Reg &before = reg(i, frame, r), &after = reg(i + 1, frame, r);
         if (!before.is_scalar() || !after.is_scalar() || before.value == after.value) continue;
         const bool known = std::any_of(found_.begin(), found_.end(), [&](const Found& f) { return f.step == i; });
-        if (!known && origin({false, frame, static_cast<i32>(r)}, i) == origin_)
-            add(i, Link::other_copy, r, subject);
+        if (!known && origin({false, frame, static_cast<i32>(r)}, i) == origin_) add(i, Link::other_copy, r, subject);
     }
 }
 
@@ -703,8 +706,8 @@ std::optional<std::size_t> Slicer::find_packet_end() {
 
 // An address in the packet that a helper made worthless.
 void Slicer::mend_lost_packet(u32 r) {
-    const auto lost = std::find_if(found_.begin(), found_.end(),
-                                   [](const Found& f) { return f.cause.what == Link::packet_moved; });
+    const auto lost =
+        std::find_if(found_.begin(), found_.end(), [](const Found& f) { return f.cause.what == Link::packet_moved; });
     if (lost == found_.end()) return;
     const Reg& before = reg(lost->step, stops()[lost->step].depth(), r);
     out_.mend = Mend::packet_again;
@@ -763,8 +766,8 @@ void Slicer::explain_stack() {
     }
     for (i64 at = low & ~i64{7}; at < low + size && found_.size() < max_links; at += 8)
         follow({true, frame, static_cast<i32>(at)}, end());
-    const bool destroyed = std::any_of(found_.begin(), found_.end(),
-                                       [](const Found& f) { return f.cause.what == Link::overwritten; });
+    const bool destroyed =
+        std::any_of(found_.begin(), found_.end(), [](const Found& f) { return f.cause.what == Link::overwritten; });
     if (destroyed) {
         out_.mend = Mend::keep_apart;
         return;
@@ -807,7 +810,8 @@ void Slicer::explain_loop() {
     if (stops()[from].pc != head) return;
     bool ends = false;
     u32 low = head, high = head;
-    for (std::size_t i = from; i <= end(); ++i) low = std::min(low, stops()[i].pc), high = std::max(high, stops()[i].pc);
+    for (std::size_t i = from; i <= end(); ++i)
+        low = std::min(low, stops()[i].pc), high = std::max(high, stops()[i].pc);
     for (std::size_t i = from; i <= end(); ++i) {
         if (form(i).kind != Kind::jump) continue;
         const i64 target = program::jump_target(program_.insns, stops()[i].pc).value_or(0);
@@ -853,7 +857,8 @@ void Slicer::explain_effort() {
         if (at.kind != Kind::jump || at.by_register) continue;
         const auto to = program::jump_target(program_.insns, pc).value_or(0);
         const bool leaves = to < target || to > *back || pc == *back;
-        if (leaves && program_.insns[pc].imm > 64) out_.numbers[0] = std::max<i64>(out_.numbers[0], program_.insns[pc].imm);
+        if (leaves && program_.insns[pc].imm > 64)
+            out_.numbers[0] = std::max<i64>(out_.numbers[0], program_.insns[pc].imm);
     }
     out_.mend = Mend::loop_helper;
 }
@@ -888,15 +893,15 @@ void Slicer::explain_stack_chain() {
 }
 
 void Slicer::finish() {
+    // Found backwards, also within one step.
+    std::reverse(found_.begin(), found_.end());
     std::stable_sort(found_.begin(), found_.end(), [](const Found& a, const Found& b) { return a.step < b.step; });
     // Each instruction once, as it was the last time.
     std::vector<Found> unique;
     for (std::size_t i = 0; i < found_.size(); ++i) {
-        const auto again = std::find_if(found_.begin() + static_cast<std::ptrdiff_t>(i) + 1, found_.end(),
-                                        [&](const Found& f) {
-                                            return f.cause.pc == found_[i].cause.pc &&
-                                                   f.cause.what == found_[i].cause.what;
-                                        });
+        const auto again = std::find_if(
+            found_.begin() + static_cast<std::ptrdiff_t>(i) + 1, found_.end(),
+            [&](const Found& f) { return f.cause.pc == found_[i].cause.pc && f.cause.what == found_[i].cause.what; });
         if (again == found_.end()) unique.push_back(found_[i]);
     }
     // What only hands the value on is left out first, then what is furthest away.
@@ -915,7 +920,7 @@ void Slicer::finish() {
 Explanation Slicer::run() {
     out_.argument = diagnostic_.argument;
     const Finding what = diagnostic_.what;
-    if (what == Finding::too_complex || what == Finding::too_many_branches) {
+    if (is_effort(what)) {
         explain_effort();
         return std::move(out_);
     }
@@ -924,6 +929,7 @@ Explanation Slicer::run() {
         return std::move(out_);
     }
     if (stops().empty()) return std::move(out_);
+    out_.in_function = stops()[end()].depth() > 0;
     if (what == Finding::infinite_loop) {
         explain_loop();
         finish();

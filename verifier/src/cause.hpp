@@ -35,7 +35,8 @@ struct Explanation {
     // end.
     std::vector<u32> names;
     std::optional<u32> end_name;
-    u32 argument = 0;  // of the helper that is called where it was refused; 0: none
+    bool in_function = false;  // called by the program's
+    u32 argument = 0;          // of the helper that is called where it was refused; 0: none
 };
 
 Explanation trace(const Report& report, const program::Program& program);

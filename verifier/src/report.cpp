@@ -296,7 +296,7 @@ std::string what_is(const Reg& reg, const program::Program& program) {
     if (is_packet(reg.type)) {
         if (reg.id != 0) text += fmt::format(", moved by a number: {}", range(low, high));
         if (reg.off != 0) text += fmt::format(", {} on", bytes(reg.off));
-        return text + (reg.object == 0 ? ", and nothing is known of its length"
+        return text + (reg.object == 0 ? ", where no byte is known to be there"
                                        : fmt::format(", where {} are known to be there", bytes(reg.object)));
     }
     return reg.value.is_constant(0) ? text : text + fmt::format(", at offset {}", range(low, high));
@@ -304,9 +304,7 @@ std::string what_is(const Reg& reg, const program::Program& program) {
 
 // ------------------------------------------------------------------------------------------------- names of the source
 
-bool in_word(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-}
+bool in_word(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; }
 
 // The last word of a text: "__u64 *value " has "value".
 std::string_view last_word(std::string_view text) {
@@ -388,9 +386,9 @@ Names find_names(const Explanation& why, const Diagnostic& diagnostic, const pro
     if (names.variable.empty()) {
         const bool pointer = why.mend == Mend::null_check || why.mend == Mend::discard;
         names.variable = why.mend == Mend::packet_check || why.mend == Mend::packet_again ? "data"
-                         : pointer                                                       ? "ptr"
-                         : why.mend == Mend::clear                                       ? "object"
-                                                                                         : "value";
+                         : pointer                                                        ? "ptr"
+                         : why.mend == Mend::clear                                        ? "object"
+                                                                                          : "value";
     }
     if (why.end_name) {
         const std::string_view line = line_text(program, *why.end_name);
@@ -401,7 +399,8 @@ Names find_names(const Explanation& why, const Diagnostic& diagnostic, const pro
     return names;
 }
 
-std::string_view leave(abi::ProgType type) {
+std::string_view leave(abi::ProgType type, bool function) {
+    if (function) return "return 0;";
     if (type == abi::ProgType::xdp) return "return XDP_PASS;";
     if (type == abi::ProgType::sched_cls || type == abi::ProgType::sched_act) return "return TC_ACT_OK;";
     if (type == abi::ProgType::cgroup_skb) return "return 1;";
@@ -422,7 +421,7 @@ std::string mend_text(const Explanation& why, const Diagnostic& diagnostic, cons
     replace_all(text, "{N}", names.variable);
     replace_all(text, "{E}", names.end);
     replace_all(text, "{C}", names.context);
-    replace_all(text, "{L}", leave(program.type));
+    replace_all(text, "{L}", leave(program.type, why.in_function));
     replace_all(text, "{0}", std::to_string(why.numbers[0]));
     if (why.mend == Mend::map_type) {
         const auto types = maps_for(static_cast<u32>(diagnostic.args[1]));
@@ -590,8 +589,8 @@ class Page {
             if (link.insn && link.insn != insn)
                 text_ += fmt::format("      {:>4}: {}\n", *link.insn, paint(Paint::faint, link.code));
             insn = link.insn;
-            text_ += fmt::format("{}{}\n", insn ? "            " : "    ",
-                                 insn ? link.text : paint(Paint::bad, link.text));
+            text_ +=
+                fmt::format("{}{}\n", insn ? "            " : "    ", insn ? link.text : paint(Paint::bad, link.text));
         }
     }
     void mend() {

@@ -17,7 +17,7 @@ struct Structure {
     program::Flow flow;
     Liveness live;
     std::vector<bool> tail_calls;  // by subprogram: whether it makes any
-    std::vector<bool> remember;  // states are remembered and compared here
+    std::vector<bool> remember;    // states are remembered and compared here
 };
 
 std::optional<Diagnostic> analyse(const program::Program& program, Structure& out);

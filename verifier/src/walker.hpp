@@ -171,7 +171,7 @@ class Walker {
     std::vector<u32> stack_use_;  // by subprogram
     std::vector<u8> called_back_;
     bool tail_calls_ = false;
-    i32 trod_ = -1;      // the last step of this path in *trail
+    i32 trod_ = -1;     // the last step of this path in *trail
     u32 argument_ = 0;  // of the present helper call, that is looked at; 0: none
 
     // What the arguments of the present helper call have shown so far.
