@@ -813,6 +813,10 @@ void Slicer::explain_loop() {
     for (std::size_t i = from; i <= end(); ++i)
         low = std::min(low, stops()[i].pc), high = std::max(high, stops()[i].pc);
     for (std::size_t i = from; i <= end(); ++i) {
+        const u32 next = i < end() ? stops()[i + 1].pc : head;
+        if (next <= stops()[i].pc && form(i).kind != Kind::exit) add(i, Link::loop_back, next);
+    }
+    for (std::size_t i = from; i <= end(); ++i) {
         if (form(i).kind != Kind::jump) continue;
         const i64 target = program::jump_target(program_.insns, stops()[i].pc).value_or(0);
         if (target >= low && target <= high && stops()[i].pc + 1 <= high) continue;
@@ -822,10 +826,6 @@ void Slicer::explain_loop() {
             add_range(i, Link::loop_end, value.value, insn(i).dst);
         else
             add(i, Link::loop_end_pointer, insn(i).dst, type(value));
-    }
-    for (std::size_t i = from; i <= end(); ++i) {
-        const u32 next = i < end() ? stops()[i + 1].pc : head;
-        if (next <= stops()[i].pc && form(i).kind != Kind::exit) add(i, Link::loop_back, next);
     }
     if (!ends) missing(Link::no_loop_end);
     out_.mend = Mend::count_rounds;
