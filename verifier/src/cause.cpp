@@ -177,6 +177,7 @@ class Slicer {
     std::vector<Cause> missing_;
     // Of the number that is followed: what it was before it was scaled, and the factor; where it comes from.
     std::optional<Number> root_;
+    std::optional<Number> added_;  // what the number was when it moved an address
     i64 scale_ = 1;
     std::optional<std::size_t> origin_;
 };
@@ -391,6 +392,7 @@ bool Slicer::define_by_alu(Place& place, std::size_t i) {
             return true;
         }
         const auto [low, high] = bounds(number.value);
+        if (!added_) added_ = number.value;
         add(i, Link::added, r, type(after), low, high);
         if (!number_is_dst) place.at = static_cast<i32>(src);
         return true;
@@ -583,7 +585,7 @@ u32 Slicer::subject() const {
 
 // What is missing of the bounds of the number that was followed, and the check that would give them.
 void Slicer::judge_bounds(u32 r, Mend low, Mend high, Mend both, i64 limit) {
-    const Number root = root_.value_or(Number::unknown());
+    const Number root = root_.value_or(added_.value_or(Number::unknown()));
     const bool above = limited_above(root);
     const bool below = root.smin >= 0;
     const i64 most = limit < 0 ? 0 : limit / scale_;

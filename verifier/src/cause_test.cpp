@@ -49,6 +49,13 @@ TEST(Cause, tells_of_checks_and_of_scales) {
     EXPECT_EQ(found.numbers[0], 15);  // 64 bytes are 16 of 4
 }
 
+TEST(Cause, tells_of_a_loose_limit) {
+    const auto found =
+        why("r2 = *(u8 *)(r1 + 104)\nr3 = r10\nr3 += -64\nr3 += r2\nr0 = *(u8 *)(r3 + 0)\nexit", Finding::out_of_stack);
+    EXPECT_EQ(steps(found), (Steps{{Link::loaded, 0}, {Link::added, 3}, {Link::loose_bound, -1}}));
+    EXPECT_EQ(found.mend, Mend::none);
+}
+
 TEST(Cause, sees_that_another_copy_was_checked) {
     const auto found =
         why("r2 = *(u64 *)(r1 + 104)\nr3 = r2\nr3 += 1\nif r3 > 10 goto out\nr1 = map[idx:1][0]+0 ll\nr1 += r2\n"
