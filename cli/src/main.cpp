@@ -200,10 +200,12 @@ void add_verify(CLI::App& app, const Words& words, Action& action) {
         ->option_text("FILE");
     verify_app->add_flag("--unprivileged", options->unprivileged,
                          "By the rules for loads without CAP_PERFMON: addresses stay inside of the program");
-    verify_app->add_flag("--log", options->log, "Print the verifier's log (with -v: the state at each instruction)");
+    verify_app->add_flag("--log", options->log,
+                         "Print the verifier's log in the kernel's format (with -v: the state at each instruction)");
     verify_app->add_flag(
         "--json", options->json,
-        "An array of {file,section,program,type,verdict,message,line,insns,processed,states,peak_states,time_us}; "
+        "An array of {file,section,program,type,verdict,message,line,insns,processed,states,peak_states,time_us}, with "
+        "refusal:{finding,insn,code,file,line,source,required,known,state,causes,advice,mend} where one is refused; "
         "with --kernel of {file,section,program,type,kernel,answer,cause,reason,since,insn,line,btf}");
     verify_app
         ->add_option(

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // anybpf verify: each program of an object alone before the verifier, and what it says.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
+#include <map>
 
 #include "anybpf/abi/types.hpp"
+#include "anybpf/kernel/kernel.hpp"
+#include "anybpf/verifier/verifier.hpp"
 #include "commands.hpp"
 #include "compile.hpp"
 #include "loader.hpp"
 #include "machine.hpp"
+#include "object_file.hpp"
 #include "value.hpp"
 
 namespace anybpf::cli {
@@ -19,6 +25,7 @@ namespace {
 
 struct Verdict {
     std::string section, program, type, message, line, log;
+    verifier::Told told;  // of a refusal by our verifier
     bool accepted = false;
     u64 insns = 0, processed = 0, states = 0, peak_states = 0, time_us = 0;
 };
@@ -47,11 +54,85 @@ bool attached_by_btf(const bpf_program* program) {
     return type == BPF_PROG_TYPE_TRACING || type == BPF_PROG_TYPE_LSM || type == BPF_PROG_TYPE_EXT;
 }
 
+// The log as the kernel has it, which the statistics end.
+std::string kernel_log(const std::string& log) {
+    const auto at = log.rfind("\nprocessed ");
+    return log.substr(0, at == log.npos ? at : log.find('\n', at + 1));
+}
+
+std::string_view base_name(std::string_view path) {
+    return path.substr(path.rfind('/') == path.npos ? 0 : path.rfind('/') + 1);
+}
+
+Json to_json(const verifier::Told& told) {
+    const auto place = [](Json& row, const std::optional<verifier::Told::Place>& at) {
+        row["file"] = at ? Json(at->file) : Json();
+        row["line"] = at ? Json(at->line) : Json();
+        row["source"] = at ? Json(at->text) : Json();
+    };
+    Json refusal{{"finding", told.finding}, {"insn", told.insn},   {"code", told.code},     {"required", told.required},
+                 {"known", told.known},     {"state", told.state}, {"advice", told.advice}, {"mend", told.mend}};
+    place(refusal, told.source);
+    Json causes = Json::array();
+    for (const auto& link : told.causes) {
+        Json row{{"insn", link.insn ? Json(*link.insn) : Json()}, {"code", link.code}, {"text", link.text}};
+        place(row, link.source);
+        causes.push_back(std::move(row));
+    }
+    refusal["causes"] = std::move(causes);
+    return refusal;
+}
+
+// Source files, read once.
+class Sources {
+  public:
+    std::optional<std::string> line(const std::string& path, u32 number) {
+        auto [at, fresh] = files_.try_emplace(path);
+        if (fresh)
+            if (const auto bytes = read_file(path)) {
+                std::string_view rest(static_cast<const char*>(static_cast<const void*>(bytes->data())), bytes->size());
+                for (; !rest.empty(); rest.remove_prefix(std::min(rest.find('\n'), rest.size() - 1) + 1))
+                    at->second.emplace_back(rest.substr(0, rest.find('\n')));
+            }
+        if (number == 0 || number > at->second.size()) return std::nullopt;
+        return at->second[number - 1];
+    }
+
+  private:
+    std::map<std::string, std::vector<std::string>> files_;
+};
+
+verifier::Style style() {
+    const char* no_colour = std::getenv("NO_COLOR");
+    const char* terminal = std::getenv("TERM");
+    verifier::Style style;
+    style.colour = ::isatty(STDOUT_FILENO) == 1 && (no_colour == nullptr || *no_colour == '\0') &&
+                   (terminal == nullptr || std::strcmp(terminal, "dumb") != 0);
+    std::error_code none;
+    const std::string here = std::filesystem::current_path(none).string() + '/';
+    style.name = [here](const std::string& file) { return file.starts_with(here) ? file.substr(here.size()) : file; };
+    style.line = [sources = std::make_shared<Sources>()](const std::string& file, u32 number) {
+        return sources->line(file, number);
+    };
+    return style;
+}
+
+// What our verifier said last, and when.
+struct Judged {
+    verifier::Told told;
+    std::optional<std::chrono::steady_clock::time_point> at;
+};
+
 Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, const VerifyOptions& options,
-                       LibbpfLog& said) {
+                       Judged& judged, LibbpfLog& said) {
     constexpr u32 statistics = 4, walk = 1;
-    Verdict verdict{
-        .section = symbol.section, .program = symbol.name, .type = {}, .message = {}, .line = {}, .log = {}};
+    Verdict verdict{.section = symbol.section,
+                    .program = symbol.name,
+                    .type = {},
+                    .message = {},
+                    .line = {},
+                    .log = {},
+                    .told = {}};
     for (const bool again : {false, true}) {
         const u32 level = statistics | (options.log || again ? walk : 0) | (options.log && options.verbose ? 2U : 0U);
         auto loaded = CLI_TRY(open_object(
@@ -61,8 +142,9 @@ Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, cons
         bpf_program* program = bpf_object__find_program_by_name(loaded.object(), symbol.name.c_str());
         verdict.type = abi::to_string(static_cast<abi::ProgType>(bpf_program__type(program)));
         const auto start = std::chrono::steady_clock::now();
+        judged = {};
         const auto result = load_object(loaded, file, said);
-        const auto time = std::chrono::steady_clock::now() - start;
+        const auto time = judged.at.value_or(std::chrono::steady_clock::now()) - start;
         verdict.log = loaded.log(program);
         // What is no verdict (a map, a permission) is the end. That libbpf does not find what the program attaches to
         // or calls is one.
@@ -83,6 +165,15 @@ Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, cons
         verdict.states = number_after(verdict.log, "total_states ");
         verdict.peak_states = number_after(verdict.log, "peak_states ");
         if (verdict.accepted) break;
+        if (const verifier::Told& told = judged.told; !told.finding.empty()) {
+            verdict.told = told;
+            verdict.message = fmt::format("{} ({})", told.message, told.finding);
+            verdict.log = kernel_log(verdict.log);
+            if (told.source)
+                verdict.line =
+                    fmt::format("{}:{}: {}", base_name(told.source->file), told.source->line, told.source->text);
+            break;
+        }
         // A refusal is looked at once more with the walk in the log, for its source line.
         if (loader) {
             verdict.message = result.error().message;
@@ -106,12 +197,19 @@ Outcome<int> verify(const VerifyOptions& options) {
     CLI_TRY(check_sections(file));
     const auto machine = CLI_TRY(Machine::open_to_judge(options.where, options.btf, options.unprivileged));
     LibbpfLog said(options.verbose);
+    const verifier::Style on_screen = style();
+    Judged judged;
+    if (machine.kernel() != nullptr)
+        machine.kernel()->set_watcher([&judged](const program::Program& program, const verifier::Report& report) {
+            judged.at = std::chrono::steady_clock::now();
+            judged.told = verifier::tell(report, program);
+        });
     bool refused = false, found = false;
     Json list = Json::array();
     for (const ProgramSymbol& symbol : file.programs()) {
         if (!options.only.empty() && symbol.name != options.only) continue;
         found = true;
-        const Verdict verdict = CLI_TRY(judge(file, symbol, options, said));
+        const Verdict verdict = CLI_TRY(judge(file, symbol, options, judged, said));
         refused = refused || !verdict.accepted;
         if (options.json) {
             Json row{{"file", name},
@@ -126,6 +224,7 @@ Outcome<int> verify(const VerifyOptions& options) {
                      {"states", verdict.states},
                      {"peak_states", verdict.peak_states},
                      {"time_us", verdict.time_us}};
+            if (!verdict.told.finding.empty()) row["refusal"] = to_json(verdict.told);
             if (options.log) row["log"] = verdict.log;
             list.push_back(std::move(row));
             continue;
@@ -133,10 +232,14 @@ Outcome<int> verify(const VerifyOptions& options) {
         fmt::print("{:<7} {:<24} {:<16} {} insns, {} processed, {} states, {} us\n",
                    verdict.accepted ? "accept" : "REJECT", verdict.program, verdict.type, verdict.insns,
                    verdict.processed, verdict.states, verdict.time_us);
+        if (!verdict.told.finding.empty()) {
+            fmt::print("{}", verifier::show(verdict.told, on_screen));
+            if (options.log) fmt::print("\n{}\n", verdict.log);
+            continue;
+        }
         if (options.log) fmt::print("{}\n", verdict.log);
         if (!options.log && !verdict.message.empty()) fmt::print("{}\n", verdict.message);
-        if (!verdict.accepted && !verdict.line.empty() && verdict.message.find("source: ") == std::string::npos)
-            fmt::print("at {}\n", verdict.line);
+        if (!verdict.accepted && !verdict.line.empty()) fmt::print("at {}\n", verdict.line);
     }
     if (!found) {
         std::vector<std::string> names;

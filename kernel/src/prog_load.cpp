@@ -395,7 +395,7 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
         if (!report.accepted) {
             // Behind the kernel's own text, which tools parse, what a person wants to know.
             loading.log += report.log;
-            loading.log += verifier::explain(report, program);
+            if (log.level != 0) loading.log += verifier::explain(report, program);
             return refuse(errno_of(report.diagnostic.what), verifier::message(report.diagnostic, program));
         }
         loading.log += report.log;

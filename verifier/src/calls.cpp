@@ -63,6 +63,7 @@ bool Walker::call_helper(u32 id) {
     arguments_.in_packet = abi::passes_packets(program_.type, proto->packet == abi::PacketUse::arguments);
     for (u32 i = 0; i < 5; ++i)
         if (!argument(i, *proto)) return false;
+    argument_ = 0;
 
     if (proto->id == HelperId::tail_call) {
         if (!state_.references.empty()) return fail_leak(state_.references.front());
@@ -157,7 +158,7 @@ bool Walker::wrong_argument(u32 index, ArgKind kind) {
 bool Walker::argument(u32 i, const abi::HelperProto& proto) {
     const ArgKind kind = proto.args[i];
     if (kind == ArgKind::none) return true;
-    const u32 index = i + 1;
+    const u32 index = argument_ = i + 1;
     if (kind == ArgKind::variadic && reg(index).type == Type::uninit) return true;
     if (!readable(index)) return false;
     const Reg at = reg(index);
@@ -310,6 +311,7 @@ bool Walker::size_argument(u32 index, ArgKind kind) {
     if (kind == ArgKind::size && size.value.umin == 0) return fail(Finding::zero_size, index);
     arguments_.most = size.value.umax;
 
+    argument_ = arguments_.memory;
     const Reg memory = reg(arguments_.memory);
     if (arguments_.memory_kind == ArgKind::mem_update)
         return memory_argument(arguments_.memory, size.value.umin, size.value.umax, false, ArgKind::mem_update) &&

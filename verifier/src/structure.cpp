@@ -39,10 +39,19 @@ class Analysis {
         if (auto bad = reach()) return bad;
         if (auto bad = recursion()) return bad;
         liveness();
+        find_tail_calls();
         return std::nullopt;
     }
 
   private:
+    void find_tail_calls() {
+        out_.tail_calls.resize(out_.flow.starts.size());
+        for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc]))
+            if (out_.forms[pc].kind == Kind::call && out_.forms[pc].call == isa::CallKind::helper &&
+                insns_[pc].imm == static_cast<i32>(abi::HelperId::tail_call))
+                out_.tail_calls[out_.flow.subprogram_of(pc)] = true;
+    }
+
     std::optional<Diagnostic> decode() {
         out_.forms.resize(insns_.size());
         out_.faulty.resize(insns_.size());

@@ -25,7 +25,8 @@ struct Structure {
     std::vector<u32> targets;      // of jumps; 0 elsewhere
     program::Flow flow;
     Liveness live;
-    std::vector<bool> remember;  // states are remembered and compared here
+    std::vector<bool> tail_calls;  // by subprogram: whether it makes any
+    std::vector<bool> remember;    // states are remembered and compared here
     // What is wrong with instructions by themselves that matters where a path leads to them only, as in Linux 6.18.
     std::vector<Diagnostic> faults;
     std::vector<bool> faulty;  // by instruction

@@ -314,6 +314,18 @@ std::vector<Case> cases() {
     add("512 bytes each in a tracing program", chain(8, 512));
     add("512 bytes over the chain", chain(2, 256), F::none, ProgType::socket_filter);
     add("more over the chain", chain(3, 200), F::stack_too_deep, ProgType::socket_filter);
+    const auto tail = [](unsigned bytes) {
+        return fmt::format(
+            "r6 = r1\n*(u8 *)(r10 - {}) = 0\nr1 = r6\ncall f\nr0 = 0\nexit\n"
+            "f: r2 = map[idx:4] ll\nr3 = 0\ncall tail_call\nr0 = 0\nexit",
+            bytes);
+    };
+    add("tail call under 240 bytes", tail(240), F::none, ProgType::sched_cls);
+    add("tail call under 256 bytes", tail(256), F::tail_call_stack, ProgType::sched_cls);
+    add("tail call of the program itself",
+        "*(u8 *)(r10 - 512) = 0\nr2 = map[idx:4] ll\nr3 = 0\ncall tail_call\nr0 = 0\nexit");
+    add("function that returns nothing", "call f\nr0 = 0\nexit\nf: exit");
+    add("function that returns nothing, and is believed to", "call f\nexit\nf: exit", F::uninitialized_register);
     add("map that is not there", "r1 = map[idx:9] ll\nr0 = 0\nexit", F::bad_map_reference);
     add("value of a hash", "r1 = map[idx:0][0]+0 ll\nr0 = 0\nexit", F::bad_map_reference);
     add("value beyond", "r1 = map[idx:1][0]+64 ll\nr0 = 0\nexit", F::bad_map_reference);

@@ -39,7 +39,7 @@ Walker::Walker(const program::Program& program, const Options& options, const St
 }
 
 bool Walker::fail(Finding what, i64 a, i64 b, i64 c) {
-    report_.diagnostic = {what, Pc{pc_}, {a, b, c}};
+    report_.diagnostic = {what, Pc{pc_}, {a, b, c}, argument_};
     report_.state = print(state_, program_);
     return false;
 }
@@ -228,6 +228,7 @@ bool Walker::resume() {
     constexpr u64 enough = 1000;
     if (item.alone) insns_since_ = jumps_since_ = enough;
     values_.shrink(item.values);
+    trod_ = item.trod;
     pending_.shrink(pending_.size() - 1);
     from_callback_ = false;
     if (options_.log_level & 3) append(fmt::format("\nfrom earlier to {}: {}\n", pc_, print(state_, program_)));
@@ -237,14 +238,14 @@ bool Walker::resume() {
 bool Walker::set_aside(State state, u32 pc) {
     if (pending_.size() >= max_pending) return fail(Finding::too_many_branches, max_pending);
     if (parent_ >= 0) ++seen_[static_cast<u32>(parent_)].open;
-    pending_.push(Pending{std::move(state), pc, parent_, values_.count(), false});
+    pending_.push(Pending{std::move(state), pc, parent_, values_.count(), trod_, false});
     return true;
 }
 
 // The same for a path that does not go on from the present one; its first state is remembered.
 bool Walker::set_aside_alone(State state, u32 pc) {
     if (pending_.size() >= max_pending) return fail(Finding::too_many_branches, max_pending);
-    pending_.push(Pending{std::move(state), pc, -1, values_.count(), true});
+    pending_.push(Pending{std::move(state), pc, -1, values_.count(), -1, true});
     return true;
 }
 
@@ -252,6 +253,11 @@ bool Walker::set_aside_alone(State state, u32 pc) {
 
 Walker::Step Walker::step() {
     report_.proof.insns[pc_].reached = true;
+    argument_ = 0;
+    if (trail != nullptr) {
+        trail->push_back({pc_, trod_});
+        trod_ = static_cast<i32>(trail->size()) - 1;
+    }
     if (observe) observe(pc_, state_);
     ++insns_since_;
     next_ = pc_ + isa::slots(insn());
@@ -372,7 +378,8 @@ bool Walker::call_subprogram(u32 target) {
 }
 
 Walker::Step Walker::leave() {
-    if (!readable(0)) return Step::failed;
+    // A called function may return nothing.
+    if ((state_.depth() == 0 || state_.frame().callback) && !readable(0)) return Step::failed;
     if (state_.frame().callback) return leave_callback();
     const Reg result = reg(0);
     if (state_.depth() == 0) {
@@ -488,6 +495,10 @@ bool Walker::finish_stacks() {
     for (u32 round = 0; round < abi::max_frames; ++round)
         for (const CallEdge& edge : edges_) {
             if (depth[edge.from] == 0) continue;
+            if (depth[edge.from] >= abi::tail_call_stack_size && structure_.tail_calls[edge.to]) {
+                pc_ = edge.insn;
+                return fail(Finding::tail_call_stack, depth[edge.from], abi::tail_call_stack_size);
+            }
             const u32 needed = depth[edge.from] + size(edge.to);
             if (needed <= depth[edge.to]) continue;
             depth[edge.to] = needed;

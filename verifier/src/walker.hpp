@@ -34,6 +34,15 @@ class Walker {
     std::function<void(u32 pc, const State& state)> observe;
     bool remember_all = false;  // wherever states are compared
 
+    // For explanations: each step that is walked, with the one before it on its path.
+    struct Trod {
+        u32 pc = 0;
+        i32 before = -1;
+    };
+    std::vector<Trod>* trail = nullptr;
+    i32 trail_end() const { return trod_; }
+    const std::vector<u32>& stack_use() const { return stack_use_; }  // by subprogram
+
   private:
     using Region = program::Region;
 
@@ -61,7 +70,8 @@ class Walker {
         u32 pc = 0;
         i32 parent = -1;
         std::size_t values = 0;  // how many there were
-        bool alone = false;      // its first state is to be remembered
+        i32 trod = -1;
+        bool alone = false;  // its first state is to be remembered
     };
     enum class Step : u8 { failed, next, path_end };
 
@@ -222,6 +232,8 @@ class Walker {
     std::vector<u8> called_back_, async_;
     std::vector<std::optional<std::vector<ValueField>>> fields_;  // by map, as map_of() counts
     bool tail_calls_ = false;
+    i32 trod_ = -1;     // the last step of this path in *trail
+    u32 argument_ = 0;  // of the present helper call, that is looked at; 0: none
 
     // What the arguments of the present helper call have shown so far.
     struct Arguments {

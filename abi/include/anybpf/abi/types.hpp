@@ -42,8 +42,9 @@ constexpr u64 update_any = 0, update_noexist = 1, update_exist = 2;
 constexpr u64 current_cpu = 0xffffffff;
 constexpr u64 ringbuf_no_wakeup = 1, ringbuf_force_wakeup = 2;
 
-constexpr u32 max_frames = 8;    // frames of bpf-to-bpf calls
-constexpr u32 stack_size = 512;  // bytes
+constexpr u32 max_frames = 8;              // frames of bpf-to-bpf calls
+constexpr u32 stack_size = 512;            // bytes
+constexpr u32 tail_call_stack_size = 256;  // less than that in the callers of a function that makes tail calls
 constexpr u32 max_tail_calls = 33;
 constexpr u32 max_loop_iterations = 1U << 23;  // of bpf_loop
 

@@ -4,7 +4,10 @@
 #pragma once
 
 #include <array>
+#include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "anybpf/program/program.hpp"
 #include "anybpf/program/proof.hpp"
@@ -28,6 +31,7 @@ struct Diagnostic {
     Finding what = Finding::none;
     Pc pc{};
     std::array<i64, 3> args{};
+    u32 argument = 0;  // of the helper called at pc, that was looked at: 1 to 5; 0: none
 };
 
 struct Options {
@@ -45,6 +49,7 @@ struct Options {
 
 struct Report {
     bool accepted = false;
+    Options options;        // under which this was found
     Diagnostic diagnostic;  // of a refused program
     std::string state;      // registers and stack where it was refused, as the log prints them
     program::Proof proof;   // of an accepted program
@@ -56,8 +61,43 @@ struct Report {
 // Never throws and always ends; memory is bounded by the options.
 Report verify(const program::Program& program, const Options& options);
 
-// The diagnostic for a person: what and why, the instruction, the source line where BTF has it, the registers, and what
-// would satisfy the verifier. Several lines; empty for an accepted program.
+// A refusal in words: what is refused and why, what was required and what was known, how it came to that along the path
+// that was walked, and what would satisfy the verifier.
+struct Told {
+    struct Place {
+        std::string file, text;  // text: the line, without what it is indented by
+        u32 line = 0, column = 0;
+    };
+    struct Link {
+        std::optional<u32> insn;  // nothing where something is missing
+        std::string code;         // the instruction
+        std::optional<Place> source;
+        std::string text;
+    };
+    std::string finding, message;
+    u32 insn = 0;
+    std::string code;
+    std::optional<Place> source;
+    std::vector<Place> around;  // other lines that BTF has of the file, near
+    std::string required, known;
+    std::string state;         // registers and stack, as the log prints them
+    std::vector<Link> causes;  // in the order of the path
+    std::string advice, mend;  // mend: C
+};
+// Walks a refused program again for it; of an accepted one nothing is to tell.
+Told tell(const Report& report, const program::Program& program);
+
+struct Style {
+    bool colour = false;
+    bool state = false;  // registers and stack, too
+    // How a file is called, and a line of it as it stands there; as BTF has them where these are empty.
+    std::function<std::string(const std::string& file)> name;
+    std::function<std::optional<std::string>(const std::string& file, u32 line)> line;
+};
+// For a person: a screen of lines; empty where nothing is told.
+std::string show(const Told& told, const Style& style = {});
+
+// Both at once, with the registers.
 std::string explain(const Report& report, const program::Program& program);
 
 // Only the sentence, in one line.
