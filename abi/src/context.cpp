@@ -186,13 +186,6 @@ bool object_load(ObjectKind kind, i64 offset, u32 size) {
     return find(of[static_cast<std::size_t>(kind)], offset, size, &Row::reads) != nullptr;
 }
 
-bool runs_here(ProgType type) {
-    const auto one_of = [&](auto... types) { return ((type == types) || ...); };
-    using P = ProgType;
-    return knows_context(type) && !one_of(P::sock_ops, P::sk_msg, P::lirc_mode2, P::sk_reuseport, P::cgroup_sockopt,
-                                          P::raw_tracepoint_writable, P::sk_lookup, P::syscall, P::netfilter);
-}
-
 bool knows_context(ProgType type) { return families(type, AttachType{}) != 0; }
 
 bool loads_packets(ProgType type) {
@@ -211,8 +204,7 @@ bool passes_packets(ProgType type, bool helper_may) {
 
 std::optional<u32> packet_addresses_at(ProgType type) {
     if (type == ProgType::xdp) return sizeof(XdpMd);
-    if (!runs_here(type) || type == ProgType::flow_dissector ||
-        (families(type, AttachType{}) & all_of(ContextFamily::skb_packet)) == 0)
+    if (type == ProgType::flow_dissector || (families(type, AttachType{}) & all_of(ContextFamily::skb_packet)) == 0)
         return std::nullopt;
     return sizeof(SkBuff);
 }

@@ -495,8 +495,6 @@ Result<LoweredInsn> Lowering::lower(u32 pc, const Form& form) {
 // What the verifier lets pass, and nothing here can do.
 Result<> Lowering::check_means() const {
     if (!contracts_) return {};
-    if (!abi::runs_here(type_))
-        return fail(Errc::unsupported, fmt::format("programs of type {} are not run", abi::to_string(type_)));
     using M = abi::MapType;
     for (const M type : map_types_) {
         const auto is = [&](auto... types) { return ((type == types) || ...); };

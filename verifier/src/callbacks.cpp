@@ -13,8 +13,9 @@ bool Walker::call_back(HelperId helper) {
     Frame& frame = state_.frame();
     const std::array<Reg, 11> given = frame.regs;
     const Reg& count = given[1];
+    if (helper == HelperId::loop && !count.is_scalar()) return wrong_argument(1, abi::ArgKind::anything);
     if (helper == HelperId::loop) mark(count);
-    const bool again = helper != HelperId::loop || !count.is_scalar() || frame.rounds < count.value.umax;
+    const bool again = helper != HelperId::loop || frame.rounds < count.value.umax;
     if (again) {
         State other = state_;
         ++other.frame().rounds;

@@ -213,6 +213,10 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
             return lock_argument(index, proto.id);
         case ArgKind::timer:
             return timer_argument(index);
+        case ArgKind::btf_task_or_null:
+            if (at.is_scalar()) mark(at);
+            if (at.is_zero()) return true;
+            [[fallthrough]];
         case ArgKind::btf_task:
             return (at.type == Type::task && at.value.is_constant(0)) || wrong_argument(index, kind);
         case ArgKind::kernel_object:

@@ -55,9 +55,8 @@ std::optional<Yield> context_load(ProgType type, AttachType attach, i64 offset, 
 bool context_store(ProgType type, AttachType attach, i64 offset, u32 size);
 // Whether anything of the context may be written.
 bool context_writable(ProgType type, AttachType attach);
-// Types whose contexts the table knows; those of them that an engine can be given.
+// Types whose contexts the table knows.
 bool knows_context(ProgType type);
-bool runs_here(ProgType type);
 
 // Sockets that are not described by BTF, and what a program may load of them.
 enum class ObjectKind : u8 { sock_common, socket, tcp_sock, xdp_sock };
