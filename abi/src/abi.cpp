@@ -108,7 +108,7 @@ bool may_call(HelperFor who, ProgType type, AttachType attach) {
     if (type != ProgType::tracing) return true;
     if (who == HelperFor::iterators) return at(A::trace_iter);
     if (who == HelperFor::attach_cookie) return trampoline || at(A::trace_raw_tp);
-    if (who == HelperFor::traced_function) return trampoline;
+    if (who == HelperFor::traced_function || who == HelperFor::probed_function) return trampoline;
     return who != HelperFor::traced_return || at(A::trace_fexit, A::modify_return);
 }
 

@@ -12,8 +12,9 @@ using abi::HelperId;
 bool Walker::call_back(HelperId helper) {
     const std::array<Reg, 11> given = state_.frame().regs;
     const Reg& count = given[1];
+    if (helper == HelperId::loop && !count.is_scalar()) return wrong_argument(1, abi::ArgKind::anything);
     if (helper == HelperId::loop) mark(count);
-    const bool again = helper != HelperId::loop || !count.is_scalar() || state_.frame().rounds < count.value.umax;
+    const bool again = helper != HelperId::loop || state_.frame().rounds < count.value.umax;
     if (again) {
         State other = state_;
         ++other.frame().rounds;

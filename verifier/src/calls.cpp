@@ -221,6 +221,10 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
             return lock_argument(index, proto.id);
         case ArgKind::timer:
             return timer_argument(index);
+        case ArgKind::btf_task_or_null:
+            if (at.is_scalar()) mark(at);
+            if (at.is_zero()) return true;
+            [[fallthrough]];
         case ArgKind::btf_task:
             return (at.type == Type::task && at.value.is_constant(0)) || wrong_argument(index, kind);
         case ArgKind::kernel_object:
@@ -297,6 +301,10 @@ bool Walker::map_argument(u32 index, const abi::HelperProto& proto) {
     arguments_.map = at.object;
     arguments_.lookup = at.off;
     if (!map_fits(proto.id, map_of(at.object).type, program_.type, program_.expected_attach_type))
+        return fail(Finding::wrong_map_type, at.object, static_cast<i64>(proto.id));
+    const program::MapInfo& map = map_of(at.object);
+    const bool of_maps = map.type == MapType::array_of_maps || map.type == MapType::hash_of_maps;
+    if (of_maps && map.inner == nullptr)  // of which nobody knows what its maps are like
         return fail(Finding::wrong_map_type, at.object, static_cast<i64>(proto.id));
     const bool changes = proto.id == HelperId::map_update_elem || proto.id == HelperId::map_delete_elem;
     return !changes || check_map_access(at.object, true);

@@ -522,8 +522,11 @@ bool Walker::write_stack_bytes(u32 frame, i64 low, i64 high, i64 sure_low, i64 s
 
 // The register is the address of least to most bytes that the helper reads or writes.
 bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::ArgKind kind) {
-    const Reg base = reg(index);
+    Reg base = reg(index);
     const i64 size = static_cast<i64>(most);
+    using K = abi::ArgKind;
+    if (kind == K::mem_read_or_null || kind == K::mem_write_or_null || kind == K::map_value_or_null)
+        base.type = without_null(base.type);
     switch (base.type) {
         case Type::stack: {
             i64 low = 0, high = 0;

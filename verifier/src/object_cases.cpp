@@ -185,8 +185,10 @@ void add_sockets(const auto& add) {
                 "if r0 == 0 goto one\none: r1 = r8\ncall sk_release\n" + end,
             F::reference_leak);
     }
-    add("lookup by too few bytes",
-        "r2 = r10\nr2 += -8\n*(u64 *)(r2 + 0) = 0\nr3 = 0\nr4 = 0\nr5 = 0\ncall sk_lookup_tcp\n" + end, F::zero_size);
+    add("lookup by no bytes",
+        "r2 = r10\nr2 += -8\nr3 = 0\nr4 = 0\nr5 = 0\ncall sk_lookup_tcp\nif r0 == 0 goto out\n"
+        "r1 = r0\ncall sk_release\n" +
+            end);
     for (const char* helper : {"sk_fullsock", "tcp_sock"}) {
         const std::string made = std::string("r1 = r6\ncall ") + helper + "\n";
         add("converted, released by the conversion", held("skc_lookup_tcp") + made +
@@ -443,6 +445,8 @@ void add_locks(const auto& add) {
     add("a kernel pointer as memory", found("pointed") + "r1 = r0\nr2 = 16\ncall get_current_comm\n" + end,
         F::kptr_access);
     add("a work queue touched", found("queued") + "r1 = *(u32 *)(r0 + 0)\n" + end, F::field_access);
+    add("a work queue in a tracing program", "r1 = @queued\nr0 = 0\nexit", F::field_program, P::kprobe);
+    add("a map that goes while a program sleeps", "r1 = @trie\nr0 = 0\nexit", F::map_sleepable, P::syscall, {}, true);
     add("beside a work queue", found("queued") + "r1 = *(u32 *)(r0 + 16)\n" + end);
     add("a struct_ops map of another kind", "r1 = @hash\nr0 = 0\nexit");
 }
@@ -564,6 +568,8 @@ void add_callbacks(const auto& add) {
              "r1 = @hash\nr2 = inner ll\nr3 = 0\nr4 = 0\ncall for_each_map_elem\nr0 = 0\nexit\ninner: r0 = 0\nexit"));
     add("a loop in a walk",
         walk("array", "r1 = 4\nr2 = inner ll\nr3 = 0\nr4 = 0\ncall loop\nr0 = 0\nexit\ninner: r0 = 0\nexit"));
+    add("a pointer as the number of rounds",
+        "r2 = each ll\nr3 = 0\nr4 = 0\ncall loop\nr0 = 0\nexit\neach: r0 = 0\nexit", F::wrong_argument);
     add("a walk that calls itself",
         walk("array", "r1 = @hash\nr2 = each ll\nr3 = 0\nr4 = 0\ncall for_each_map_elem\nr0 = 0\nexit"),
         F::too_many_frames);

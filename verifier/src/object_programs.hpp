@@ -128,6 +128,9 @@ inline const std::vector<program::MapInfo>& object_maps() {
         add(typed("queued", MapType::array, 24, 4, types.queued));
         add(of(map("of_locked", MapType::array_of_maps, 4, 4, 4), locked));
         add(of(map("of_timed", MapType::array_of_maps, 4, 4, 4), timed));
+        add(map("text", MapType::array, 4, 8, 1, abi::map_rdonly_prog));
+        static constexpr char text[8] = "abc";
+        out.back().frozen = std::as_bytes(std::span(text));
         return out;
     }();
     return all;

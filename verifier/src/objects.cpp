@@ -38,6 +38,15 @@ bool is_plain_map(MapType type) {
     return is(M::hash, M::array, M::percpu_hash, M::percpu_array, M::lru_hash, M::lru_percpu_hash, M::lpm_trie);
 }
 
+// Maps whose elements stay while a program that uses them sleeps.
+bool may_sleep_over(MapType type) {
+    using M = MapType;
+    const auto is = [&](auto... types) { return ((type == types) || ...); };
+    return (is_plain_map(type) && !is(M::lpm_trie)) ||
+           is(M::array_of_maps, M::hash_of_maps, M::ringbuf, M::user_ringbuf, M::sk_storage, M::inode_storage,
+              M::task_storage, M::cgrp_storage, M::queue, M::stack, M::arena);
+}
+
 }  // namespace
 
 bool map_fits(HelperId helper, MapType type, ProgType program, abi::AttachType attach) {
@@ -92,10 +101,13 @@ bool Walker::check_maps() {
         pc_ = pc;
         for (const ValueField& field : fields_of(static_cast<u32>(index))) {
             const bool lock = field.kind == FieldKind::spin_lock;
-            if ((lock && (tracing || one_of(P::socket_filter))) || (field.kind == FieldKind::timer && tracing))
-                return fail(lock ? Finding::lock_program : Finding::timer_program, index,
-                            static_cast<i64>(program_.type));
+            if (field.kind == FieldKind::kptr || (!tracing && !(lock && one_of(P::socket_filter)))) continue;
+            return fail(lock                             ? Finding::lock_program
+                        : field.kind == FieldKind::timer ? Finding::timer_program
+                                                         : Finding::field_program,
+                        index, static_cast<i64>(program_.type));
         }
+        if (program_.sleepable && !may_sleep_over(type)) return fail(Finding::map_sleepable, index);
         if (type == MapType::struct_ops) return fail(Finding::wrong_map, index);
         if (type != MapType::cgroup_storage && type != MapType::percpu_cgroup_storage) continue;
         i32& mine = storages[type == MapType::cgroup_storage ? 0 : 1];

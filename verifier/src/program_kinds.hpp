@@ -12,6 +12,7 @@ struct Kind {
     abi::ProgType type;
     abi::AttachType attach{};
     int returns = 0;  // what it may
+    bool sleepable = false;
 };
 
 inline std::vector<Kind> kinds() {
@@ -49,7 +50,26 @@ inline std::vector<Kind> kinds() {
             {P::cgroup_sock_addr, A::cgroup_udp6_recvmsg, 1},
             {P::cgroup_sock_addr, A::cgroup_inet4_getpeername, 1},
             {P::flow_dissector, A::flow_dissector},
-            {P::cgroup_sysctl, A::cgroup_sysctl}};
+            {P::cgroup_sysctl, A::cgroup_sysctl},
+            {P::cgroup_sock_addr, A::cgroup_inet6_getpeername, 1},
+            {P::cgroup_sock_addr, A::cgroup_inet4_getsockname, 1},
+            {P::cgroup_sock_addr, A::cgroup_inet6_getsockname, 1},
+            {P::cgroup_sock_addr, A::cgroup_unix_connect},
+            {P::cgroup_sock_addr, A::cgroup_unix_sendmsg},
+            {P::cgroup_sock_addr, A::cgroup_unix_recvmsg, 1},
+            {P::cgroup_sock_addr, A::cgroup_unix_getpeername, 1},
+            {P::cgroup_sock_addr, A::cgroup_unix_getsockname, 1},
+            {P::sk_skb, A::sk_skb_verdict},
+            {P::sock_ops, A::cgroup_sock_ops},
+            {P::sk_msg, A::sk_msg_verdict},
+            {P::sk_lookup, A::sk_lookup},
+            {P::sk_reuseport, A::sk_reuseport_select},
+            {P::sk_reuseport, A::sk_reuseport_select_or_migrate},
+            {P::cgroup_sockopt, A::cgroup_getsockopt},
+            {P::cgroup_sockopt, A::cgroup_setsockopt},
+            {P::netfilter, A::netfilter},
+            {P::raw_tracepoint_writable},
+            {P::syscall, {}, 0, true}};
 }
 
 }  // namespace anybpf::verifier::testing

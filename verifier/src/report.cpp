@@ -133,6 +133,8 @@ std::string_view describe(abi::ArgKind kind) {
             return "the address of a struct bpf_timer in a map's value";
         case abi::ArgKind::btf_task:
             return "a task_struct, as bpf_get_current_task_btf() gives it";
+        case abi::ArgKind::btf_task_or_null:
+            return "a task_struct, as bpf_get_current_task_btf() gives it, or zero";
         case abi::ArgKind::kernel_object:
             return "a kernel structure";
         case abi::ArgKind::kernel_object_or_null:

@@ -53,7 +53,8 @@ enum class ArgKind : u8 {
     spin_lock,       // the lock in a map value
     timer,           // the timer in a map value
     btf_task,        // what get_current_task_btf gives
-    kernel_object,   // a structure of the kernel described by BTF
+    btf_task_or_null,
+    kernel_object,  // a structure of the kernel described by BTF
     kernel_object_or_null,
     percpu_object,  // a per-CPU variable of the kernel
     kptr_slot,      // where a map value keeps a pointer to a kernel object
