@@ -67,13 +67,6 @@ constexpr std::array differences = {
                }},
     Difference{"stack_subtraction", "a constant is subtracted from an address of the stack",
                [](const Disagreement& of) { return has(of.message, "subtraction from stack pointer prohibited"); }},
-    Difference{"fetched_into_address", "an atomic operation fetches into the register that holds its address",
-               [](const Disagreement& of) {
-                   return (has(of.message, "misaligned") || has(of.message, "invalid mem access 'scalar'")) &&
-                          any_insn(of.program, [](const isa::Insn& insn, const isa::Form& form) {
-                              return form.kind == isa::Kind::atomic && insn.dst == insn.src;
-                          });
-               }},
     Difference{"narrow_division", "the kernel forgets that a 32-bit division clears the upper half",
                [](const Disagreement& of) {
                    return any_insn(of.program,
