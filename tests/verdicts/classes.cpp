@@ -65,6 +65,8 @@ constexpr std::array differences = {
                [](const Disagreement& of) {
                    return has(of.message, "BPF program is too large") || has(of.message, "jumps is too complex");
                }},
+    Difference{"unreached_function", "the kernel looks kernel functions up also where no path leads",
+               [](const Disagreement& of) { return !of.pc && has(of.message, "kernel btf_id"); }},
     Difference{"stack_subtraction", "a constant is subtracted from an address of the stack",
                [](const Disagreement& of) { return has(of.message, "subtraction from stack pointer prohibited"); }},
     Difference{"narrow_division", "the kernel forgets that a 32-bit division clears the upper half",
@@ -96,6 +98,7 @@ std::string_view class_of(const Disagreement& disagreement) {
 std::string_view not_verified(int error, std::string_view log) {
     if (error == EPERM) return "not permitted";
     if (error == ENOMEM || error == EAGAIN) return "out of memory";
+    if (has(log, "arena's user address")) return "an arena that nobody has mapped";
     if (has(log, "verifier bug")) return "a bug of the kernel";
     return {};
 }

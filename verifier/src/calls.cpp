@@ -97,7 +97,7 @@ bool Walker::call_helper(u32 id) {
     }
     if (proto->id == HelperId::snprintf && arguments_.has_text) {
         if (arguments_.most % 8 != 0) return fail(Finding::bad_format, static_cast<i64>(arguments_.most / 8));
-        if (!valid_format(arguments_.text, arguments_.most / 8))
+        if (!valid_format(arguments_.text, arguments_.least / 8))
             return fail(Finding::bad_format, static_cast<i64>(arguments_.most / 8));
     }
     if (proto->id == HelperId::loop) return call_back();
@@ -286,7 +286,7 @@ bool Walker::size_argument(u32 index, ArgKind kind) {
     if (size.value.smin < 0 || size.value.umax >= max_size)
         return fail(Finding::unbounded_size, index, size.value.smin, size.value.smax);
     if (kind == ArgKind::size && size.value.umin == 0) return fail(Finding::zero_size, index);
-    arguments_.most = size.value.umax;
+    arguments_.most = size.value.umax, arguments_.least = size.value.umin;
 
     const Reg memory = reg(arguments_.memory);
     if (arguments_.memory_kind == ArgKind::mem_update)
