@@ -32,6 +32,7 @@ bool speaks_of_range(std::string_view message) {
                                   "is not a known constant",
                                   "unbounded",
                                   "invalid zero-sized read",
+                                  "be out of bounds",
                                   "At callback return the register R0 has"};
     return std::ranges::any_of(parts, [&](std::string_view part) { return has(message, part); });
 }
