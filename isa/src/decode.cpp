@@ -50,10 +50,10 @@ Decoded decode_alu(const Insn& insn) {
     for (const AluRow& alu : alu_rows) {
         if (alu.code != code) continue;
         known = true;
+        if (alu.form == AluForm::unary && by_register) return bad(DefectKind::unknown_opcode);
         if (alu.off != insn.off) continue;
         const Form form{.kind = Kind::alu, .is64 = is64, .by_register = by_register, .alu = alu.op};
-        if (alu.form == AluForm::unary)
-            return by_register ? bad(DefectKind::unknown_opcode) : finish(insn, form, {yes, no, no, no});
+        if (alu.form == AluForm::unary) return finish(insn, form, {yes, no, no, no});
         return finish(insn, form, {yes, by_register, yes, !by_register});
     }
     return bad(known ? DefectKind::reserved_off : DefectKind::unknown_opcode);

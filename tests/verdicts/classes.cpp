@@ -32,6 +32,7 @@ bool speaks_of_range(std::string_view message) {
                                   "is not a known constant",
                                   "unbounded",
                                   "invalid zero-sized read",
+                                  "be out of bounds",
                                   "At callback return the register R0 has"};
     return std::ranges::any_of(parts, [&](std::string_view part) { return has(message, part); });
 }
@@ -65,15 +66,10 @@ constexpr std::array differences = {
                [](const Disagreement& of) {
                    return has(of.message, "BPF program is too large") || has(of.message, "jumps is too complex");
                }},
+    Difference{"unreached_function", "the kernel looks kernel functions up also where no path leads",
+               [](const Disagreement& of) { return !of.pc && has(of.message, "kernel btf_id"); }},
     Difference{"stack_subtraction", "a constant is subtracted from an address of the stack",
                [](const Disagreement& of) { return has(of.message, "subtraction from stack pointer prohibited"); }},
-    Difference{"fetched_into_address", "an atomic operation fetches into the register that holds its address",
-               [](const Disagreement& of) {
-                   return (has(of.message, "misaligned") || has(of.message, "invalid mem access 'scalar'")) &&
-                          any_insn(of.program, [](const isa::Insn& insn, const isa::Form& form) {
-                              return form.kind == isa::Kind::atomic && insn.dst == insn.src;
-                          });
-               }},
     Difference{"narrow_division", "the kernel forgets that a 32-bit division clears the upper half",
                [](const Disagreement& of) {
                    return any_insn(of.program,
@@ -103,6 +99,7 @@ std::string_view class_of(const Disagreement& disagreement) {
 std::string_view not_verified(int error, std::string_view log) {
     if (error == EPERM) return "not permitted";
     if (error == ENOMEM || error == EAGAIN) return "out of memory";
+    if (has(log, "arena's user address")) return "an arena that nobody has mapped";
     if (has(log, "verifier bug")) return "a bug of the kernel";
     return {};
 }

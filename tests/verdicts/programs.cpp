@@ -48,7 +48,8 @@ std::vector<KindFacts> all_facts() {
     for (const Kind& kind : verifier::testing::kinds()) {
         KindFacts facts{kind, fields(kind, false), fields(kind, true), {}};
         for (u32 id = 1; id < abi::helper_count; ++id)
-            if (const auto* proto = abi::find_helper(id); proto != nullptr && abi::may_call(proto->who, kind.type))
+            if (const auto* proto = abi::find_helper(id, kind.type, kind.attach);
+                proto != nullptr && abi::may_call(proto->who, kind.type, kind.attach))
                 facts.helpers.push_back(proto);
         out.push_back(std::move(facts));
     }

@@ -81,7 +81,7 @@ bool Walker::call_helper(u32 id) {
     }
     if (proto->id == HelperId::snprintf && arguments_.has_text) {
         if (arguments_.most % 8 != 0) return fail(Finding::bad_format, static_cast<i64>(arguments_.most / 8));
-        if (!valid_format(arguments_.text, arguments_.most / 8))
+        if (!valid_format(arguments_.text, arguments_.least / 8))
             return fail(Finding::bad_format, static_cast<i64>(arguments_.most / 8));
     }
     if (calls_back(proto->id)) return call_back(proto->id);
@@ -317,7 +317,7 @@ bool Walker::size_argument(u32 index, ArgKind kind) {
     if (size.value.smin < 0 || size.value.umax >= max_size)
         return fail(Finding::unbounded_size, index, size.value.smin, size.value.smax);
     if (kind == ArgKind::size && size.value.umin == 0) return fail(Finding::zero_size, index);
-    arguments_.most = size.value.umax;
+    arguments_.most = size.value.umax, arguments_.least = size.value.umin;
 
     argument_ = arguments_.memory;
     const Reg memory = reg(arguments_.memory);

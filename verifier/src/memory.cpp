@@ -370,6 +370,7 @@ bool Walker::atomic() {
     if (!load_from(dst, insn().off, size, false, before)) return false;
     if (is_pointer(before.type) && !options_.allow_ptr_leaks)
         return fail(Finding::partial_pointer, base.value.smin + insn().off);
+    if (how != isa::AtomicForm::modify && (compares ? 0 : src) == dst) return fail(Finding::atomic_over_address, dst);
     if (!store_to(dst, insn().off, size, unknown(Number::of_width(8 * size)), src)) return false;
     switch (how) {
         case isa::AtomicForm::fetch:

@@ -48,6 +48,119 @@ const Options unprivileged{.allow_ptr_leaks = false};
 
 void with_btf(program::Program& program, Options&) { add_btf(program); }
 
+// What loads with CAP_PERFMON may do beside.
+void privileged(const auto& add) {
+    using F = Finding;
+    const auto may = [&](const std::string& name, const std::string& text, F expected = F::none) {
+        add(name + ", privileged", text, expected, ProgType::kprobe,
+            [](program::Program&, Options& options) { options.allow_ptr_leaks = true; });
+    };
+    may("read before written", "r0 = *(u64 *)(r10 - 8)\nexit");
+    may("half written", "*(u32 *)(r10 - 8) = 1\nr0 = *(u64 *)(r10 - 8)\nexit");
+    may("what was not written is unknown", looked_up + "r1 = *(u64 *)(r10 - 16)\nr0 += r1\n" + out, F::pointer_offset);
+    may("key not written", "r2 = r10\nr2 += -4\nr1 = map[idx:0] ll\ncall map_lookup_elem\nr0 = 0\nexit");
+    may("address read byte by byte",
+        "*(u64 *)(r10 - 8) = r1\nr2 = *(u64 *)(r1 + 0)\nr2 &= 7\nr3 = r10\nr3 += r2\nr0 = *(u8 *)(r3 - 8)\nexit");
+    may("half of an address", "*(u64 *)(r10 - 8) = r1\nr0 = *(u32 *)(r10 - 8)\nexit", F::partial_pointer);
+    may("address written somewhere",
+        "*(u64 *)(r10 - 8) = 0\nr2 = *(u64 *)(r1 + 0)\nr2 &= 7\nr3 = r10\nr3 += r2\n*(u8 *)(r3 - 8) = r1\nr0 = "
+        "0\nexit");
+    may("address in an atomic operation", looked_up + "r6 = r0\nlock *(u64 *)(r0 + 0) += r6\n" + out);
+    may("exchange with a saved address",
+        "*(u64 *)(r10 - 8) = r1\nr2 = 0\nr2 = xchg_64(r10 - 8, r2)\nr0 = *(u64 *)(r2 + 0)\nexit");
+    may("fetch over its address", looked_up + "r0 = atomic_fetch_add((u64 *)(r0 + 0), r0)\n" + out,
+        F::atomic_over_address);
+    may("negated address", "r1 = -r1\nr0 = r1\nexit");
+    may("negated address is unknown", looked_up + "r0 = -r0\nr1 = *(u8 *)(r0 + 0)\n" + out, F::not_a_pointer);
+    may("byte order of an address", "r1 = bswap64 r1\nr0 = 0\nexit");
+    may("sign of an address", "w2 = (s16)w1\nr3 = (s8)r1\nr0 = 0\nexit");
+    may("address in the context", "*(u64 *)(r1 + 0) = r10\nr0 = 0\nexit", F::context_write);
+    add("negated address", "r1 = -r1\nr0 = 0\nexit", F::pointer_arithmetic);
+    add("sign of an address", "w2 = (s16)w1\nr0 = 0\nexit", F::pointer_arithmetic);
+}
+
+// Numbers at a known distance from each other, and keys and constants that go through the stack.
+void distances(const auto& add) {
+    using F = Finding;
+    const auto on = [&](const std::string& name, const std::string& text, F expected = F::none) {
+        add("distance: " + name, looked_up + "r6 = r0\n" + text + "\nr6 += r8\nr0 = *(u8 *)(r6 + 0)" + out, expected);
+    };
+    const std::string number = "r7 = *(u64 *)(r6 + 0)\nr8 = r7\n";
+    on("above", number + "r7 += 4\nif r7 > 19 goto out\nif r7 < 4 goto out");
+    on("above, too far", number + "r7 += 4\nif r7 > 20 goto out\nif r7 < 4 goto out", F::out_of_map_value);
+    on("above, lower bound missing", number + "r7 += 4\nif r7 > 19 goto out", F::out_of_map_value);
+    on("below", number + "r7 += -4\nif r7 > 11 goto out");
+    on("below, subtracted", number + "r7 -= 4\nif r7 > 11 goto out");
+    on("below, too far", number + "r7 -= 4\nif r7 > 12 goto out", F::out_of_map_value);
+    on("of the sum", number + "r8 += 4\nif r7 > 11 goto out");
+    on("of the sum, too far", number + "r8 += 4\nif r7 > 12 goto out", F::out_of_map_value);
+    on("twice", number + "r7 += 2\nr7 += 2\nif r7 > 19 goto out\nif r7 < 4 goto out", F::pointer_offset);
+    on("by a register", number + "r9 = 4\nr7 += r9\nif r7 > 19 goto out\nif r7 < 4 goto out");
+    const std::string narrow = "r7 = *(u32 *)(r6 + 0)\nr8 = r7\n";
+    on("32 bits", narrow + "w7 += -4\nif r7 > 11 goto out");
+    on("32 bits, too far", narrow + "w7 += -4\nif r7 > 12 goto out", F::out_of_map_value);
+    on("32 bits of 64", number + "w7 += -4\nif r7 > 11 goto out", F::pointer_offset);
+    on("against a register", number + "r7 += 4\nr9 = 19\nif r7 > r9 goto out\nif r7 < 4 goto out");
+    // On one way they are at that distance, on the other they are not: the second is not cut off.
+    on("on one way", R"(
+        r7 = *(u8 *)(r6 + 0)
+        r9 = *(u8 *)(r6 + 1)
+        r8 = r7
+        r7 += 4
+        if r9 > 7 goto joined
+        r7 = *(u8 *)(r6 + 2)
+        r7 += 4
+    joined:
+        r9 = 0
+        if r7 > 19 goto out
+        if r7 < 4 goto out)",
+       F::out_of_map_value);
+
+    const auto key = [&](const std::string& name, const std::string& text, F expected) {
+        add("key: " + name, text + "\nr1 = map[idx:7] ll\ncall map_lookup_elem\nr0 = *(u64 *)(r0 + 0)\nexit", expected);
+    };
+    const std::string at = "\nr2 = r10\nr2 += -4";
+    key("known", "*(u32 *)(r10 - 4) = 3" + at, F::maybe_null);  // in the upper half
+    key("known, at a slot", "*(u32 *)(r10 - 8) = 3\nr2 = r10\nr2 += -8", F::none);
+    key("known, of no element", "*(u32 *)(r10 - 8) = 4\nr2 = r10\nr2 += -8", F::maybe_null);
+    key("zero", "*(u32 *)(r10 - 4) = 0" + at, F::none);
+    key("half of a zero", "*(u64 *)(r10 - 8) = 0" + at, F::none);
+    key("unknown", "r3 = *(u32 *)(r1 + 0)\n*(u32 *)(r10 - 8) = r3\nr2 = r10\nr2 += -8", F::maybe_null);
+    key("in one of two ways", R"(
+        r3 = *(u32 *)(r1 + 0)
+        *(u32 *)(r10 - 8) = 3
+        if r3 > 5 goto joined
+        *(u32 *)(r10 - 8) = 4
+    joined:
+        r2 = r10
+        r2 += -8)",
+        F::maybe_null);
+    add("part of a saved constant",
+        looked_up + "*(u64 *)(r10 - 16) = 9\nr1 = *(u32 *)(r10 - 16)\nr0 += r1\nr1 = *(u8 *)(r0 + 0)\n" + out);
+    add("part of a saved number", looked_up + R"(
+        r1 = *(u64 *)(r0 + 0)
+        *(u64 *)(r10 - 16) = r1
+        r2 = *(u8 *)(r10 - 16)
+        if r2 > 15 goto out
+        r0 += r1
+        r1 = *(u8 *)(r0 + 0)
+    )" + out,
+        F::pointer_offset);
+}
+
+// What is wrong with an instruction by itself matters where a path leads to it.
+void faults(const auto& add) {
+    using F = Finding;
+    const std::string never = "r6 = 1\nif r6 == 1 goto +1\n";
+    const auto both = [&](const std::string& name, const std::string& text, F expected) {
+        add("fault: " + name, text + "\nr0 = 0\nexit", expected);
+        add("fault where no path leads: " + name, never + text + "\nr0 = 0\nexit");
+    };
+    both("frame pointer written", "r10 = 5", F::frame_pointer_write);
+    both("division by zero", "r6 /= 0", F::bad_immediate);
+    both("wide shift", "w6 <<= 40", F::bad_immediate);
+}
+
 // LD_ABS and LD_IND.
 void packet_loads(const auto& add) {
     using F = Finding;
@@ -281,6 +394,9 @@ std::vector<Case> cases() {
     add("gotox", "r1 = 0\nr0 = 0\ngotox r1\nexit", F::unsupported_insn);
     add("cast", "r0 = 0\nr1 = 0\nr1 = addr_space_cast(r1, 0, 1)\nexit", F::unsupported_insn);
     packet_loads(add);
+    privileged(add);
+    distances(add);
+    faults(add);
     may_gotos(add);
     add("write r10", "r10 = 0\nexit", F::frame_pointer_write);
     add("fetch into r10", "*(u64 *)(r10 - 8) = 0\nr0 = 0\nr1 = 1\nr1 = atomic_fetch_add((u64 *)(r10 - 8), r1)\nexit",

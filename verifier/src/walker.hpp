@@ -240,7 +240,7 @@ class Walker {
         u32 map = 0;
         u32 memory = 0;  // the register before a size
         abi::ArgKind memory_kind{};
-        u64 most = 0;  // bytes at most, of the last size
+        u64 least = 0, most = 0;  // bytes, of the last size
         u64 allocate = 0;
         u32 function = 0;
         u32 released = 0;
