@@ -54,7 +54,7 @@ bool provides_helper(u32 id) {
 }
 
 // After the func_proto functions of Linux 6.18, and what that kernel says to each type (live_kernel_test.cpp).
-bool may_call(HelperFor who, ProgType type) {
+bool may_call(HelperFor who, ProgType type, AttachType attach) {
     using P = ProgType;
     const auto one_of = [&](auto... types) { return ((type == types) || ...); };
     const bool tc = one_of(P::sched_cls, P::sched_act);
@@ -65,7 +65,15 @@ bool may_call(HelperFor who, ProgType type) {
         case HelperFor::sleepable:
             return true;
         case HelperFor::tracing:
-            return is_tracing(type);
+            return is_tracing(type) || type == P::lsm;
+        case HelperFor::typed_tracing:
+            return one_of(P::tracing, P::lsm);
+        case HelperFor::iterators:
+            return type == P::tracing && attach == AttachType::trace_iter;
+        case HelperFor::typed_calls:
+            return type == P::lsm ||
+                   (type == P::tracing && (attach == AttachType::trace_fentry || attach == AttachType::trace_fexit ||
+                                           attach == AttachType::modify_return));
         case HelperFor::outputs:
             return !one_of(P::sk_reuseport, P::flow_dissector, P::netfilter);
         case HelperFor::clocked:

@@ -69,6 +69,9 @@ Root& Kernel::root() { return state_->root; }
 void Kernel::set_tree(u32 tree) { state_->tree.store(tree); }
 void Kernel::set_engine(const engine::AnyEngine& engine) { state_->engine.store(&engine); }
 void Kernel::set_compiler(Compile compile) { state_->compile.store(compile); }
+void Kernel::set_kernel_btf(std::shared_ptr<const btf::Btf> types) {
+    state_->kernel_btf.with([&](auto& held) { held = std::move(types); });
+}
 std::optional<ObjectId> Kernel::owns(int fd) const { return state_->root.identify(fd); }
 std::string Kernel::last_error() const {
     return state_->last_error.with([](const std::string& text) { return text; });
@@ -240,8 +243,7 @@ Result<long> map_map(const maps::Map& map, void* address, std::size_t length, in
     }
     if (spec.type == MapType::ringbuf) return map_ring(spec, address, length, protection, flags, fd, offset);
     if ((spec.flags & abi::map_mmapable) == 0) return refuse(EINVAL, "the map was made without BPF_F_MMAPABLE");
-    const std::size_t values =
-        ((std::size_t{spec.value_size} + 7) / 8 * 8 * spec.max_entries + page - 1) / page * page;
+    const std::size_t values = ((std::size_t{spec.value_size} + 7) / 8 * 8 * spec.max_entries + page - 1) / page * page;
     if (length == 0 || offset % page != 0 || offset > values || length > values - offset)
         return refuse(EINVAL, "the values end before");
     return map_here(address, length, protection, flags, fd, offset);

@@ -303,6 +303,11 @@ bool attach_type_is_good(abi::ProgType type, u32 attach) {
     return true;
 }
 
+bool attaches_by_btf(abi::ProgType type) {
+    using abi::ProgType;
+    return type == ProgType::tracing || type == ProgType::lsm || type == ProgType::struct_ops || type == ProgType::ext;
+}
+
 // What the kernel ends with: EINVAL for what is wrong with the program as such, E2BIG for too much of it, EACCES for
 // what it would do at run time.
 int errno_of(verifier::Finding finding) {
@@ -319,7 +324,12 @@ int errno_of(verifier::Finding finding) {
                                   Finding::falls_off_end,
                                   Finding::unreachable_insn,
                                   Finding::bad_call_target,
-
+                                  Finding::no_kernel_types,
+                                  Finding::bad_attach_target,
+                                  Finding::program_gpl_only,
+                                  Finding::unknown_symbol,
+                                  Finding::typed_gpl_only,
+                                  Finding::helper_attach,
                                   Finding::bad_map_reference,
                                   Finding::bad_callback_target,
                                   Finding::infinite_loop,
@@ -364,7 +374,11 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     if (in.insn_cnt == 0 || in.insn_cnt > max_insns) return refuse(E2BIG, "a program has 1 to 1000000 instructions");
     const auto type = static_cast<abi::ProgType>(in.prog_type);
     if (in.attach_prog_fd != 0) return refuse(EINVAL, "programs cannot be attached to programs here");
-    if (in.attach_btf_id != 0) return refuse(EINVAL, "attaching by BTF (fentry, tp_btf, lsm) is not supported");
+    const auto types = kernel_btf.with([](const auto& held) { return held; });
+    if (in.attach_btf_id != 0 && !attaches_by_btf(type))
+        return refuse(EINVAL, "programs of this type are not attached by BTF");
+    if (in.attach_btf_id != 0 && types == nullptr)
+        return refuse(EINVAL, "attaching by BTF (fentry, tp_btf, lsm) needs the kernel's BTF, and there is none");
     if (!attach_type_is_good(type, in.expected_attach_type))
         return refuse(EINVAL, "the expected attach type does not go with the program type");
 
@@ -383,6 +397,8 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     program.name = std::string(in.prog_name.data(), ::strnlen(in.prog_name.data(), in.prog_name.size()));
     program.type = type;
     program.expected_attach_type = static_cast<abi::AttachType>(in.expected_attach_type);
+    program.kernel_btf = types;
+    program.attach_btf_id = in.attach_btf_id;
     program.sleepable = (in.prog_flags & uapi::prog_sleepable) != 0;
 
     const auto tag = tag_of(program.insns);

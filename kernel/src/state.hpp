@@ -45,6 +45,7 @@ struct Kernel::State {
     Guarded<std::map<u32, std::shared_ptr<const MappedMap>>>
         maps;  // mapped here; memory of the dead goes in forget_dead()
     Guarded<std::map<u32, std::shared_ptr<const btf::Btf>>> btfs;
+    Guarded<std::shared_ptr<const btf::Btf>> kernel_btf;  // null: not known
     Guarded<std::map<u64, Fd>> wakes;  // by kind and id
     Guarded<bool> attaching;           // held while a perf event's file changes
     Guarded<std::string> last_error;

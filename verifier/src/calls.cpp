@@ -24,6 +24,10 @@ bool map_fits(HelperId helper, MapType type) {
     if (calls(H::ringbuf_output, H::ringbuf_reserve, H::ringbuf_query)) return is(M::ringbuf);
     if (calls(H::perf_event_output, H::perf_event_read, H::perf_event_read_value)) return is(M::perf_event_array);
     if (calls(H::tail_call)) return is(M::prog_array);
+    if (calls(H::task_storage_get, H::task_storage_delete)) return is(M::task_storage);
+    if (calls(H::inode_storage_get, H::inode_storage_delete)) return is(M::inode_storage);
+    if (calls(H::cgrp_storage_get, H::cgrp_storage_delete)) return is(M::cgrp_storage);
+    if (calls(H::skb_output, H::xdp_output)) return is(M::perf_event_array);
     if (calls(H::get_stackid)) return is(M::stack_trace);
     if (calls(H::skb_under_cgroup, H::current_task_under_cgroup)) return is(M::cgroup_array);
     if (calls(H::redirect_map)) return is(M::devmap, M::devmap_hash, M::cpumap, M::xskmap);
@@ -40,7 +44,7 @@ bool reads_at(HelperId helper) {
     return helper == HelperId::probe_read || helper == HelperId::probe_read_str ||
            helper == HelperId::probe_read_user || helper == HelperId::probe_read_user_str ||
            helper == HelperId::probe_read_kernel || helper == HelperId::probe_read_kernel_str ||
-           helper == HelperId::copy_from_user;
+           helper == HelperId::copy_from_user || helper == HelperId::copy_from_user_task;
 }
 
 // Gives -EFAULT and the like, or how many bytes of its buffer it has filled.
@@ -69,9 +73,12 @@ bool Walker::call_helper(u32 id) {
         return fail(id > 0 && id < abi::helper_count ? Finding::helper_unavailable : Finding::unknown_helper,
                     insn().imm);
     if (proto->gpl_only && !program_.gpl_compatible) return fail(Finding::helper_gpl_only, id);
-    if (!abi::may_call(proto->who, program_.type))
+    if (!abi::may_call(proto->who, program_.type, program_.expected_attach_type))
         return fail(Finding::helper_program_type, id, static_cast<i64>(program_.type));
-    if (proto->who == abi::HelperFor::sleepable && !program_.sleepable) return fail(Finding::helper_sleepable, id);
+    if (proto->id == HelperId::d_path && !may_ask_for_paths())
+        return fail(Finding::helper_attach, id, program_.attach_btf_id);
+    if ((proto->who == abi::HelperFor::sleepable || proto->id == HelperId::copy_from_user_task) && !program_.sleepable)
+        return fail(Finding::helper_sleepable, id);
 
     arguments_ = {};
     arguments_.in_packet = proto->packet == abi::PacketUse::arguments;
@@ -136,7 +143,13 @@ bool Walker::set_result(const abi::HelperProto& proto) {
             break;
         }
         case abi::RetKind::btf_task:
-            reg(0) = Reg::pointer(Type::task);
+            reg(0) = current_task();
+            break;
+        case abi::RetKind::btf_socket_or_null:
+        case abi::RetKind::btf_pt_regs:
+        case abi::RetKind::cpu_object:
+        case abi::RetKind::cpu_object_or_null:
+            reg(0) = typed_result(proto.returns);
             break;
     }
     return true;
@@ -165,7 +178,8 @@ bool Walker::call_back() {
 // ---------------------------------------------------------------------------------------------------------- arguments
 
 bool Walker::formats(HelperId helper) {
-    return helper == HelperId::trace_printk || helper == HelperId::trace_vprintk || helper == HelperId::snprintf;
+    return helper == HelperId::trace_printk || helper == HelperId::trace_vprintk || helper == HelperId::snprintf ||
+           helper == HelperId::seq_printf || helper == HelperId::snprintf_btf || helper == HelperId::seq_printf_btf;
 }
 
 bool Walker::wrong_argument(u32 index, ArgKind kind) {
@@ -235,6 +249,22 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
             if (at.type != Type::function) return wrong_argument(index, kind);
             arguments_.function = at.object;
             return true;
+        case ArgKind::map_value_or_null: {
+            if (at.is_scalar()) mark(at);
+            const u32 size = program_.maps[arguments_.map].value_size;
+            return at.is_zero() || memory_argument(index, size, size, false, kind);
+        }
+        case ArgKind::btf_task:
+        case ArgKind::btf_task_or_null:
+        case ArgKind::btf_cgroup_or_null:
+        case ArgKind::btf_file:
+        case ArgKind::btf_path:
+        case ArgKind::btf_inode_or_null:
+        case ArgKind::btf_seq_file:
+        case ArgKind::btf_skb:
+        case ArgKind::btf_xdp:
+        case ArgKind::percpu_object:
+            return typed_argument(index, kind);
         case ArgKind::stack_or_null:
             if (at.is_scalar()) mark(at);
             return at.type == Type::stack || at.is_zero() || wrong_argument(index, kind);

@@ -68,6 +68,8 @@ LiveKernel::Verdict LiveKernel::load(const program::Program& program) const {
     attr = {};
     attr.prog_type = static_cast<u32>(program.type);
     attr.expected_attach_type = static_cast<u32>(program.expected_attach_type);
+    attr.attach_btf_id = program.attach_btf_id;
+    attr.prog_flags = program.sleepable ? BPF_F_SLEEPABLE : 0;
     attr.insns = address(insns.data());
     attr.insn_cnt = static_cast<u32>(insns.size());
     attr.license = address(license);
@@ -82,8 +84,9 @@ LiveKernel::Verdict LiveKernel::load(const program::Program& program) const {
     }
     const Fd fd(bpf(BPF_PROG_LOAD, attr));
     verdict.accepted = fd.valid();
-    if (!fd.valid()) verdict.log += std::strerror(errno);
+    const int error = errno;
     verdict.log.resize(std::strlen(verdict.log.c_str()));
+    if (!fd.valid()) verdict.log += std::strerror(error);
     return verdict;
 }
 

@@ -105,7 +105,7 @@ TEST_F(LiveTables, helpers) {
             const auto said = kernel_->load(one);
             const bool refused = said.log.find("cannot use helper") != std::string::npos ||
                                  said.log.find("unknown func") != std::string::npos;
-            EXPECT_EQ(abi::may_call(proto->who, kind.type), !refused) << name(kind) << ' ' << abi::helper_name(id);
+            EXPECT_EQ(abi::may_call(proto->who, kind.type, {}), !refused) << name(kind) << ' ' << abi::helper_name(id);
             if (refused) continue;
             one.gpl_compatible = false;
             const bool gpl = kernel_->load(one).log.find("GPL") != std::string::npos;

@@ -30,7 +30,10 @@ program::Region Walker::region_of(const Reg& base) const {
         case Type::packet:
         case Type::packet_meta:
             return Region::memory;
+        case Type::memory:
+            return base.has(flag::untrusted) ? Region::btf_object : Region::memory;
         case Type::task:
+        case Type::btf:
             return Region::btf_object;
         case Type::uninit:
         case Type::scalar:
@@ -50,7 +53,8 @@ bool Walker::note_region(Region region) {
     if (noted == Region::none) {
         noted = region;
     } else if (noted != region) {
-        if (noted == Region::context || region == Region::context) return fail(Finding::mixed_regions);
+        const auto special = [](Region one) { return one == Region::context || one == Region::btf_object; };
+        if (special(noted) || special(region)) return fail(Finding::mixed_regions);
         noted = Region::memory;
     }
     return true;
@@ -79,6 +83,7 @@ bool Walker::check_map_access(u32 map, bool write) {
 
 bool Walker::load_context(const Reg& base, u32 base_reg, i32 off, u32 size, Reg& out) {
     if (!base.value.is_constant(0)) return fail(Finding::context_offset, base_reg);
+    if (structure_.attach.prototype != 0) return load_typed_context(off, size, out);
     const auto yields = abi::context_load(program_.type, program_.expected_attach_type, off, size);
     if (!yields) return fail(Finding::out_of_context, off, size);
     report_.proof.context_bytes = std::max(report_.proof.context_bytes, static_cast<u32>(off) + size);
@@ -112,6 +117,12 @@ bool Walker::store_context(const Reg& base, u32 base_reg, i32 off, u32 size, con
     return note_region(Region::context);
 }
 
+// What cannot be trusted may be read at any address: faults are caught, and read as zero.
+bool Walker::check_memory(const Reg& base, u32 base_reg, i64 off, i64 size, bool write) {
+    if (write && base.has(flag::read_only)) return fail(Finding::memory_read_only, base_reg);
+    return base.has(flag::untrusted) || check_object(base, off, size, base.object, Finding::out_of_record);
+}
+
 // The bytes off..off+size from base on are in the packet.
 bool Walker::check_packet(const Reg& base, i64 off, i64 size, bool write) {
     if (write && !abi::writes_packets(program_.type))
@@ -133,6 +144,7 @@ bool Walker::load() {
 bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
     if (!readable(base_reg)) return false;
     const Reg& base = reg(base_reg);
+    if (base.has(flag::null)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
     Number number = Number::of_width(8 * size);
     if (sign) number = sign_extend(number, 8 * size, false);
     switch (base.type) {
@@ -153,6 +165,15 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
             break;
         case Type::task:
             return fail(Finding::typed_load_unsupported, base_reg, static_cast<i64>(base.type));
+        case Type::btf: {
+            Reg loaded = unknown(number);
+            if (!load_typed(base, base_reg, off, size, sign, loaded) || !note_region(region_of(base))) return false;
+            out = loaded;
+            return true;
+        }
+        case Type::memory:
+            if (!check_memory(base, base_reg, off, size, false)) return false;
+            break;
         case Type::ctx: {
             Reg loaded = unknown(number);
             if (!load_context(base, base_reg, off, size, loaded) || !note_region(Region::context)) return false;
@@ -220,6 +241,7 @@ bool Walker::store() {
 bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg) {
     if (!readable(base_reg)) return false;
     const Reg& base = reg(base_reg);
+    if (base.has(flag::null)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
     switch (base.type) {
         case Type::uninit:
             return false;
@@ -228,6 +250,12 @@ bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 val
         case Type::map_value_or_null:
         case Type::record_or_null:
             return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
+        case Type::btf:
+            if (!store_typed(base, base_reg)) return false;
+            break;
+        case Type::memory:
+            if (!check_memory(base, base_reg, off, size, true)) return false;
+            break;
         case Type::map:
         case Type::function:
         case Type::task:
@@ -265,8 +293,9 @@ bool Walker::atomic() {
     if (!readable(base_reg)) return false;
     const Reg base = reg(base_reg);
     if (base.type == Type::scalar) return fail(Finding::not_a_pointer, base_reg);
-    if (may_be_null(base.type)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
-    if (base.type != Type::stack && base.type != Type::map_value && base.type != Type::record)
+    if (may_be_null(base)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
+    if (base.type != Type::stack && base.type != Type::map_value && base.type != Type::record &&
+        base.type != Type::memory && (base.type != Type::btf || !plain_load))
         return fail(Finding::atomic_region, base_reg, static_cast<i64>(base.type));
     if (!check_alignment(base, insn().off, size)) return false;
     if (plain_load) {
@@ -443,6 +472,13 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
                    check_map_access(base.object, write);
         case Type::record:
             return check_object(base, 0, size, base.object, Finding::out_of_record);
+        case Type::memory:
+            if (may_be_null(base)) return fail(Finding::maybe_null, index, static_cast<i64>(base.type));
+            if (base.has(flag::untrusted)) break;
+            return check_memory(base, index, 0, size, write);
+        case Type::btf:
+            if (may_be_null(base)) return fail(Finding::maybe_null, index, static_cast<i64>(base.type));
+            break;
         case Type::packet:
         case Type::packet_meta:
             if (arguments_.in_packet) return check_packet(base, 0, size, write);

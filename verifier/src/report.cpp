@@ -72,8 +72,42 @@ std::string_view describe(abi::ArgKind kind) {
             return "a function of the program";
         case abi::ArgKind::stack_or_null:
             return "a pointer to the stack, or zero";
+        case abi::ArgKind::map_value_or_null:
+            return "the address of a value for the map, or zero";
+        case abi::ArgKind::btf_task:
+            return "a pointer to a task_struct";
+        case abi::ArgKind::btf_task_or_null:
+            return "a pointer to a task_struct, or zero";
+        case abi::ArgKind::btf_cgroup_or_null:
+            return "a pointer to a cgroup, or zero";
+        case abi::ArgKind::btf_file:
+            return "a pointer to a file";
+        case abi::ArgKind::btf_path:
+            return "a pointer to a path";
+        case abi::ArgKind::btf_inode_or_null:
+            return "a pointer to an inode, or zero";
+        case abi::ArgKind::btf_seq_file:
+            return "a pointer to a seq_file";
+        case abi::ArgKind::btf_skb:
+            return "a pointer to an sk_buff";
+        case abi::ArgKind::btf_xdp:
+            return "a pointer to an xdp_buff";
+        case abi::ArgKind::percpu_object:
+            return "a variable of each CPU";
     }
     return "something else";
+}
+
+// "struct task_struct", of a type in the kernel's BTF or the program's.
+std::string describe_type(i64 argument, const program::Program& program) {
+    const auto& btf = (argument & own_type_argument) != 0 ? program.btf : program.kernel_btf;
+    const auto id = static_cast<u32>(argument);
+    if (btf == nullptr || !btf->contains(id)) return fmt::format("type {}", id);
+    const btf::Type type = btf->type(id);
+    const std::string_view kind = type.kind == btf::Kind::struct_  ? "struct "
+                                  : type.kind == btf::Kind::union_ ? "union "
+                                                                   : "";
+    return fmt::format("{}{}", kind, type.name.empty() ? "(anonymous)" : type.name);
 }
 
 // Replaces {n0} and the like by the arguments.
@@ -98,6 +132,8 @@ std::string fill(std::string_view sentence, const Diagnostic& diagnostic, const 
             text += fmt::format("'{}'", static_cast<u64>(value) < program.maps.size()
                                             ? program.maps[static_cast<std::size_t>(value)].name
                                             : std::string("?"));
+        else if (kind == 'b')
+            text += describe_type(value, program);
         else if (kind == 'p')
             text += abi::to_string(static_cast<abi::ProgType>(value));
         else if (kind == 'd')

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "anybpf/btf/btf.hpp"
+
 namespace anybpf::verifier {
 
 std::string_view describe(Type type) {
@@ -35,6 +37,10 @@ std::string_view describe(Type type) {
             return "an address in the packet's metadata";
         case Type::packet_end:
             return "the packet's end";
+        case Type::btf:
+            return "a pointer to a struct of BTF";
+        case Type::memory:
+            return "a pointer to memory";
     }
     return "unknown";
 }
@@ -139,6 +145,11 @@ class Comparison {
                 return old.off == now.off && within(old.value, now.value) &&
                        (how_ == Cover::equal ? old.object == now.object : old.object <= now.object) &&
                        (old.id == 0 || same_id(packets_, old.id, now.id));
+            case Type::btf:
+            case Type::memory:
+                return old.object == now.object && old.flags == now.flags && within(old.value, now.value) &&
+                       (old.id == 0 ? now.id == 0
+                                    : same_id(old.has(flag::referenced) ? references_ : nulls_, old.id, now.id));
             case Type::ctx:
             case Type::map:
             case Type::map_value:
@@ -253,6 +264,33 @@ char letter(Byte byte) {
     return '?';
 }
 
+// "trusted_ptr_or_null_task_struct", "rdonly_mem"; the flags in the kernel's order and words.
+std::string typed_name(const Reg& reg, const program::Program& program) {
+    std::string name;
+    const auto prefix = [&](u16 which, std::string_view text) {
+        if (reg.has(which)) name += text;
+    };
+    prefix(flag::read_only, "rdonly_");
+    prefix(flag::user, "user_");
+    prefix(flag::percpu, "percpu_");
+    prefix(flag::untrusted, "untrusted_");
+    prefix(flag::rcu, "rcu_");
+    prefix(flag::trusted, "trusted_");
+    name += reg.type == Type::memory ? "mem" : "ptr_";
+    if (reg.type == Type::memory) return reg.has(flag::null) ? name + "_or_null" : name;
+    prefix(flag::null, "or_null_");
+    const auto& btf = reg.has(flag::own) ? program.btf : program.kernel_btf;
+    return btf != nullptr ? name + std::string(btf->type(reg.object).name) : name;
+}
+
+std::string typed_details(const Reg& reg) {
+    std::string inside;
+    if (reg.has(flag::null)) inside = fmt::format("id={}", reg.id);
+    if (reg.has(flag::referenced)) inside += fmt::format("{}ref_obj_id={}", inside.empty() ? "" : ",", reg.id);
+    if (reg.type == Type::memory) inside += fmt::format("{}sz={}", inside.empty() ? "" : ",", reg.object);
+    return inside;
+}
+
 std::string print(const Slot& slot, const program::Program& program) {
     if (slot.saved_bytes() == 8) return print(slot.saved, program, true);
     std::string text;
@@ -312,6 +350,9 @@ std::string print(const Reg& reg, const program::Program& program, bool with_id)
         }
         case Type::packet_end:
             return "pkt_end()";
+        case Type::btf:
+        case Type::memory:
+            return pointer(typed_name(reg, program), typed_details(reg));
     }
     return "?";
 }

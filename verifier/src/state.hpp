@@ -36,6 +36,10 @@ enum class Type : u8 {
     packet,
     packet_meta,  // the same in the bytes before the packet, which end where it starts
     packet_end,
+    // A struct of BTF: `object` is its type, of the kernel's BTF or, where `flags` has own, of the program's. `id` is
+    // that of a null, or of a reference.
+    btf,
+    memory,  // `object` bytes; `flags` says what may be done with them, `id` as above
 };
 std::string_view describe(Type type);  // "a pointer to a map value"
 
@@ -43,9 +47,23 @@ constexpr bool is_pointer(Type type) { return type != Type::uninit && type != Ty
 constexpr bool is_packet(Type type) { return type == Type::packet || type == Type::packet_meta; }
 constexpr bool may_be_null(Type type) { return type == Type::map_value_or_null || type == Type::record_or_null; }
 
+// Of pointers of type btf and memory.
+namespace flag {
+constexpr u16 null = 1;         // may be null
+constexpr u16 trusted = 2;      // whole while the program runs
+constexpr u16 rcu = 4;          // whole until the RCU section ends
+constexpr u16 untrusted = 8;    // may be anything: reads of it are made safe
+constexpr u16 percpu = 16;      // of each CPU one: no address yet
+constexpr u16 user = 32;        // in user space
+constexpr u16 referenced = 64;  // `id` is of a reference
+constexpr u16 own = 128;        // a type of the program's BTF
+constexpr u16 read_only = 256;  // memory that is not to be written
+}  // namespace flag
+
 struct Reg {
     Type type = Type::uninit;
     u8 frame = 0;
+    u16 flags = 0;
     u32 id = 0;  // of a scalar: its value in Values; see Type for the others
     u32 object = 0;
     i32 off = 0;   // of packet and packet_meta alone
@@ -55,9 +73,14 @@ struct Reg {
     bool is_scalar() const { return type == Type::scalar; }
     bool is_constant() const { return is_scalar() && value.is_constant(); }
     bool is_zero() const { return is_scalar() && value.is_constant(0); }
-    static Reg number(const Number& value, u32 id) { return {Type::scalar, 0, id, 0, 0, value}; }
-    static Reg pointer(Type type, u32 object = 0, u32 id = 0) { return {type, 0, id, object, 0, Number::constant(0)}; }
+    static Reg number(const Number& value, u32 id) { return {.type = Type::scalar, .id = id, .value = value}; }
+    bool has(u16 wanted) const { return (flags & wanted) != 0; }
+    static Reg pointer(Type type, u32 object = 0, u32 id = 0) {
+        return {.type = type, .id = id, .object = object, .value = Number::constant(0)};
+    }
 };
+
+inline bool may_be_null(const Reg& reg) { return may_be_null(reg.type) || reg.has(flag::null); }
 
 enum class Byte : u8 {
     invalid,  // never written

@@ -17,7 +17,7 @@ constexpr std::size_t max_subprograms = 256;
 
 Diagnostic refuse(Finding what, u32 pc, i64 a = 0, i64 b = 0, i64 c = 0) { return {what, Pc{pc}, {a, b, c}}; }
 
-bool supported(abi::ProgType type) { return abi::knows_context(type); }
+bool supported(abi::ProgType type) { return abi::knows_context(type) || has_typed_context(type); }
 
 bool is_packet_load(Kind kind) { return kind == Kind::packet_abs || kind == Kind::packet_ind; }
 
@@ -33,6 +33,7 @@ class Analysis {
             return refuse(Finding::unsupported_program_type, 0, static_cast<i64>(program_.type));
         if (insns_.empty() || insns_.size() > max_program)
             return refuse(Finding::bad_program_size, 0, static_cast<i64>(insns_.size()));
+        if (auto bad = find_attach(program_, out_.attach)) return bad;
         if (auto bad = decode()) return bad;
         out_.flow = program::find_flow(insns_);
         if (auto bad = targets()) return bad;
@@ -135,7 +136,9 @@ class Analysis {
                                                : std::optional(refuse(Finding::bad_callback_target, pc, target));
             }
             case isa::Pseudo::btf_id:
-                return refuse(Finding::unsupported_insn, pc, insn.code);
+                if (!is_symbol(program_, static_cast<u32>(insn.imm)) || insns_[pc + 1].imm != 0)
+                    return refuse(Finding::unknown_symbol, pc, insn.imm);
+                return std::nullopt;
             case isa::Pseudo::map_fd:
             case isa::Pseudo::map_value:
                 break;

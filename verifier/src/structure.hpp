@@ -9,6 +9,7 @@
 #include "anybpf/program/flow.hpp"
 #include "anybpf/verifier/verifier.hpp"
 #include "state.hpp"
+#include "typed.hpp"
 
 namespace anybpf::verifier {
 
@@ -17,6 +18,7 @@ struct Structure {
     program::Flow flow;
     Liveness live;
     std::vector<bool> remember;  // states are remembered and compared here
+    Attach attach;               // of programs that are attached by BTF
 };
 
 std::optional<Diagnostic> analyse(const program::Program& program, Structure& out);

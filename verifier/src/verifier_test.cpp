@@ -5,6 +5,7 @@
 #include <set>
 
 #include "testing.hpp"
+#include "typed_cases.hpp"
 #include "walker.hpp"
 
 namespace anybpf::verifier {
@@ -256,7 +257,8 @@ std::vector<Case> cases() {
 
     // --- the program as a whole
     add("smallest", "r0 = 0\nexit");
-    add("type", "r0 = 0\nexit", F::unsupported_program_type, ProgType::struct_ops);
+    add("type", "r0 = 0\nexit", F::unsupported_program_type, ProgType::ext);
+    add("attached by types that are not known", "r0 = 0\nexit", F::no_kernel_types, ProgType::struct_ops);
     add("empty", "r0 = 0\nexit", F::bad_program_size, ProgType::kprobe, set([](auto& p, auto&) { p.insns.clear(); }));
     add("unknown opcode", "r0 = 0\nexit", F::bad_insn, ProgType::kprobe,
         set([](auto& p, auto&) { p.insns[0].code = 0xff; }));
@@ -953,6 +955,7 @@ TEST(Verdict, does_not_depend_on_the_log) {
 TEST(Findings, are_all_produced_by_a_case) {
     std::set<Finding> produced;
     for (const Case& one : cases()) produced.insert(one.expected);
+    for (const TypedCase& one : typed_cases()) produced.insert(one.expected);
     u16 count = 1;
 #define ANYBPF_FINDING(name, sentence, advice)                                  \
     EXPECT_TRUE(produced.contains(Finding::name)) << "no case produces " #name; \

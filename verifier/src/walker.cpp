@@ -293,9 +293,10 @@ bool Walker::wide(u32 pc) {
         case isa::Pseudo::func:
             dst = Reg::pointer(Type::function, static_cast<u32>(i64{pc} + 1 + first.imm));
             return true;
+        case isa::Pseudo::btf_id:
+            return load_symbol(static_cast<u32>(first.imm));
         case isa::Pseudo::map_fd:
         case isa::Pseudo::map_value:
-        case isa::Pseudo::btf_id:
             break;
     }
     return fail(Finding::bad_map_reference, first.imm);
@@ -329,7 +330,8 @@ bool Walker::call_subprogram(u32 target) {
 }
 
 Walker::Step Walker::leave() {
-    if (!readable(0)) return Step::failed;
+    const bool returns = state_.depth() > 0 || structure_.attach.returns;
+    if (returns && !readable(0)) return Step::failed;
     if (state_.frame().callback) return leave_callback();
     const Reg result = reg(0);
     if (state_.depth() == 0) {
@@ -337,17 +339,15 @@ Walker::Step Walker::leave() {
             fail(Finding::record_leak, state_.references.front().insn);
             return Step::failed;
         }
+        if (!returns) return Step::path_end;
         if (is_pointer(result.type) && !options_.allow_ptr_leaks) {
             fail(Finding::pointer_leak_return, static_cast<i64>(result.type));
             return Step::failed;
         }
-        if (const auto range = abi::return_range(program_.type, program_.expected_attach_type)) {
-            mark(result);
-            if (!result.is_scalar() || result.value.smin < range->least || result.value.smax > range->most) {
-                fail(Finding::return_range, range->least, range->most);
-                return Step::failed;
-            }
-        }
+        const auto range = abi::return_range(program_.type, program_.expected_attach_type);
+        if (range && !returns_within(result, range->least, range->most)) return Step::failed;
+        const auto typed = typed_return_range(program_, structure_.attach);
+        if (typed && !returns_within(result, typed->least, typed->most)) return Step::failed;
         return Step::path_end;
     }
     if (result.type == Type::stack) {
@@ -359,6 +359,12 @@ Walker::Step Walker::leave() {
     for (Reference& reference : state_.references) reference.frame = std::min(reference.frame, state_.depth());
     reg(0) = result;
     return Step::next;
+}
+
+bool Walker::returns_within(const Reg& result, i64 least, i64 most) {
+    mark(result);
+    if (result.is_scalar() && result.value.smin >= least && result.value.smax <= most) return true;
+    return fail(Finding::return_range, least, most);
 }
 
 // Goes back to the call of bpf_loop(), as often as states are new there.

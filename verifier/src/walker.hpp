@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The walk over all paths of a program, depth first, with one abstract state. A branch that can go both ways puts one
 // side aside; a path ends at exit, or where a state that was walked before covers the present one. What follows is one
-// class in four files: walker.cpp (paths, remembered states, calls between subprograms, the log), numbers.cpp
-// (arithmetic and comparisons), memory.cpp (loads, stores, what helpers touch) and calls.cpp (helpers).
+// class in several files: walker.cpp (paths, remembered states, calls between subprograms, the log), numbers.cpp
+// (arithmetic and comparisons), memory.cpp (loads, stores, what helpers touch), calls.cpp (helpers) and typed.cpp
+// (objects of the kernel's BTF).
 //
 // Every check returns false after it has recorded what is wrong with fail().
 #pragma once
@@ -65,6 +66,7 @@ class Walker {
     bool call_subprogram(u32 target);
     bool enter(State& state, u32 target, bool callback);
     Step leave();
+    bool returns_within(const Reg& result, i64 least, i64 most);
     Step leave_callback();
     void widen(State& now, i32 from);
     bool may_goto();
@@ -102,6 +104,7 @@ class Walker {
     bool check_map_access(u32 map, bool write);
     bool load_context(const Reg& base, u32 base_reg, i32 off, u32 size, Reg& out);
     bool store_context(const Reg& base, u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg);
+    bool check_memory(const Reg& base, u32 base_reg, i64 off, i64 size, bool write);
     bool check_packet(const Reg& base, i64 off, i64 size, bool write);
     bool stack_range(const Reg& base, u32 base_reg, i64 off, i64 size, i64& low, i64& high);
     bool load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool sign, Reg& out);
@@ -128,6 +131,22 @@ class Walker {
     bool release_record(u32 reg);
     bool set_result(const abi::HelperProto& proto);
     bool call_back();
+
+    // typed.cpp
+    const btf::Btf& types_of(const Reg& reg) const;
+    static i64 type_argument(const Reg& reg);  // of a diagnostic
+    static bool is_trusted(const Reg& reg);
+    bool in_rcu_section() const;
+    const SafeMembers& safe_members();
+    Reg current_task();
+    bool load_typed_context(i32 off, u32 size, Reg& out);
+    bool load_typed(const Reg& base, u32 base_reg, i32 off, u32 size, bool sign, Reg& out);
+    bool store_typed(const Reg& base, u32 base_reg);
+    bool typed_argument(u32 index, abi::ArgKind kind);
+    Reg typed_result(abi::RetKind kind);
+    bool may_ask_for_paths() const;
+    bool load_symbol(u32 id);
+    u16 pointer_flags(const Reg& base, const Field& field);
 
     Reg& reg(u32 index) { return state_.frame().regs[index]; }
     bool readable(u32 index);  // has a value
@@ -179,7 +198,13 @@ class Walker {
         u32 from, to, insn;
     };
     std::vector<CallEdge> edges_;  // calls that were walked
+    std::optional<SafeMembers> safe_members_;
+    u32 percpu_argument_ = 0;  // the type of the variable that a helper was given
+    u32 task_type_ = 0;        // of task_struct, once it was asked for
 };
+
+// In a diagnostic's argument that is a type: of the program's BTF, not the kernel's.
+constexpr i64 own_type_argument = i64{1} << 32;
 
 // Whether bpf_snprintf() takes the format with that many arguments.
 bool valid_format(std::string_view format, u64 arguments);

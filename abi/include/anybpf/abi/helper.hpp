@@ -39,6 +39,18 @@ enum class ArgKind : u8 {
     mem_update,         // initialized memory that is written, too, size in the next argument
     map_value_out,      // writable memory of the map's value size
     long_out,           // writable memory of 8 bytes, aligned
+    map_value_or_null,  // readable memory of the map's value size, or zero
+    // Pointers to objects of the kernel's BTF that it vouches for.
+    btf_task,
+    btf_task_or_null,
+    btf_cgroup_or_null,
+    btf_file,
+    btf_path,
+    btf_inode_or_null,
+    btf_seq_file,
+    btf_skb,
+    btf_xdp,
+    percpu_object,  // a variable of each CPU
 };
 
 enum class RetKind : u8 {
@@ -47,15 +59,22 @@ enum class RetKind : u8 {
     map_value_or_null,
     ringbuf_record_or_null,
     btf_task,  // a trusted pointer to the BTF struct task_struct
+    btf_socket_or_null,
+    btf_pt_regs,
+    cpu_object,  // one CPU's variable
+    cpu_object_or_null,
 };
 
 // Which programs may call a helper: a row of the function may_call().
 enum class HelperFor : u8 {
     all,
-    sleepable,  // all that may sleep
-    tracing,
-    outputs,  // all but sk_reuseport, flow_dissector and netfilter
-    clocked,  // all but tracing ones and some of cgroups
+    sleepable,      // all that may sleep
+    tracing,        // and lsm, here and in the next three
+    typed_tracing,  // those with typed arguments
+    iterators,      // those that the kernel runs for each of its objects
+    typed_calls,    // fentry, fexit and modify_return
+    outputs,        // all but sk_reuseport, flow_dissector and netfilter
+    clocked,        // all but tracing ones and some of cgroups
     skb_load,
     skb_load_relative,
     skb_change,
@@ -72,7 +91,7 @@ enum class HelperFor : u8 {
     socket_cookie,
     socket_uid,
 };
-bool may_call(HelperFor who, ProgType type);
+bool may_call(HelperFor who, ProgType type, AttachType attach);
 
 enum class PacketUse : u8 {
     kept,

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "anybpf/btf/btf.hpp"
 #include "anybpf/engine/any.hpp"
 #include "anybpf/kernel/root.hpp"
 
@@ -57,6 +58,10 @@ class Kernel {
                                                        std::span<const engine::BoundMap> maps,
                                                        const abi::HelperBodies* helpers);
     void set_compiler(Compile compile);
+
+    // The types of the kernel that programs are for: what attach_btf_id, kernel functions and variables are in. Without
+    // them, as at first, programs that need them are refused.
+    void set_kernel_btf(std::shared_ptr<const btf::Btf> types);
 
     // The lines that /proc/self/fdinfo/<fd> has for such an object ("map_type:\t2\n...").
     std::string fdinfo(int fd);
