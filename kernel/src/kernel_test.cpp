@@ -191,6 +191,34 @@ TEST(Kernel, ProgramsAttachedByBtfAreVerified) {
     EXPECT_NE(log.find("reads an object of the kernel's"), std::string::npos) << log;
 }
 
+// Calls of the kernel's functions are judged, and refused by name where programs would run.
+TEST(Kernel, ProgramsThatCallTheKernelAreVerified) {
+    btf::Builder types;
+    const u32 prototype = types.begin_prototype(0);
+    const u32 lock = types.add_reference(btf::Kind::func, "bpf_rcu_read_lock", prototype);
+    const u32 unlock = types.add_reference(btf::Kind::func, "bpf_rcu_read_unlock", prototype);
+    auto parsed = btf::Btf::parse(types.finish());
+    ASSERT_TRUE(parsed) << parsed.error().message;
+    OurKernel us;
+    us.kernel().set_kernel_btf(*parsed);
+    const auto call = [](u32 id) {
+        return isa::Insn{.code = 0x85, .dst = 0, .src = 2, .off = 0, .imm = static_cast<i32>(id)};
+    };
+    const auto load = [&](const std::vector<isa::Insn>& insns, std::string& log) {
+        log.assign(4096, '\0');
+        auto attr = us.program(insns, ProgType::kprobe);
+        attr.log_level = 1;
+        attr.log_buf = address(log.data());
+        attr.log_size = static_cast<u32>(log.size());
+        return us.call(Command::prog_load, attr);
+    };
+    std::string log;
+    EXPECT_EQ(load({call(lock), call(unlock), code::mov(0, 0), code::exit()}, log), -EOPNOTSUPP) << log;
+    EXPECT_NE(log.find("kernel functions cannot be called"), std::string::npos) << log;
+    EXPECT_EQ(load({call(lock), code::mov(0, 0), code::exit()}, log), -EINVAL) << log;
+    EXPECT_EQ(load({call(prototype), code::mov(0, 0), code::exit()}, log), -EINVAL) << log;
+}
+
 TEST(Kernel, RefusalsFillTheLog) {
     OurKernel us;
     const std::vector<isa::Insn> bad = {code::load64(0, 10, -8), code::exit()};

@@ -21,7 +21,8 @@ bool map_fits(HelperId helper, MapType type) {
     using H = HelperId;
     const auto is = [&](auto... types) { return ((type == types) || ...); };
     const auto calls = [&](auto... helpers) { return ((helper == helpers) || ...); };
-    if (calls(H::ringbuf_output, H::ringbuf_reserve, H::ringbuf_query)) return is(M::ringbuf);
+    if (calls(H::ringbuf_output, H::ringbuf_reserve, H::ringbuf_query, H::ringbuf_reserve_dynptr))
+        return is(M::ringbuf);
     if (calls(H::perf_event_output, H::perf_event_read, H::perf_event_read_value)) return is(M::perf_event_array);
     if (calls(H::tail_call)) return is(M::prog_array);
     if (calls(H::task_storage_get, H::task_storage_delete)) return is(M::task_storage);
@@ -62,7 +63,7 @@ bool Walker::call() {
         case isa::CallKind::subprogram:
             return call_subprogram(static_cast<u32>(i64{pc_} + 1 + insn().imm));
         case isa::CallKind::kfunc:
-            break;
+            return call_kfunc();
     }
     return fail(Finding::unsupported_insn, insn().code);
 }
@@ -77,8 +78,10 @@ bool Walker::call_helper(u32 id) {
         return fail(Finding::helper_program_type, id, static_cast<i64>(program_.type));
     if (proto->id == HelperId::d_path && !may_ask_for_paths())
         return fail(Finding::helper_attach, id, program_.attach_btf_id);
-    if ((proto->who == abi::HelperFor::sleepable || proto->id == HelperId::copy_from_user_task) && !program_.sleepable)
-        return fail(Finding::helper_sleepable, id);
+    const bool sleeps = proto->who == abi::HelperFor::sleepable || proto->id == HelperId::copy_from_user_task;
+    if (sleeps && !program_.sleepable) return fail(Finding::helper_sleepable, id);
+
+    if (sleeps && !may_sleep_here()) return false;
 
     arguments_ = {};
     arguments_.in_packet = proto->packet == abi::PacketUse::arguments;
@@ -86,6 +89,7 @@ bool Walker::call_helper(u32 id) {
         if (!argument(i, *proto)) return false;
 
     if (proto->id == HelperId::tail_call) {
+        if (!sections_ended()) return false;
         if (!state_.references.empty()) return fail(Finding::record_leak, state_.references.front().insn);
         for (const Frame& frame : state_.frames)
             if (frame.callback) return fail(Finding::tail_call_in_frame);
@@ -122,7 +126,9 @@ bool Walker::set_result(const abi::HelperProto& proto) {
         std::erase_if(state_.references, [&](const Reference& reference) { return reference.id == id; });
     }
     for (u32 r = 1; r <= 5; ++r) reg(r) = {};
-    if (proto.packet == abi::PacketUse::moved) lose_packets();
+    if (proto.packet == abi::PacketUse::moved ||
+        (proto.id == HelperId::dynptr_write && dynptr_argument_.has(flag::in_packet)))
+        lose_packets();
     switch (proto.returns) {
         case abi::RetKind::nothing:
             reg(0) = {};
@@ -150,6 +156,9 @@ bool Walker::set_result(const abi::HelperProto& proto) {
         case abi::RetKind::cpu_object:
         case abi::RetKind::cpu_object_or_null:
             reg(0) = typed_result(proto.returns);
+            break;
+        case abi::RetKind::dynptr_memory_or_null:
+            reg(0) = dynptr_memory(static_cast<u32>(arguments_.allocate), false);
             break;
     }
     return true;
@@ -265,6 +274,11 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
         case ArgKind::btf_xdp:
         case ArgKind::percpu_object:
             return typed_argument(index, kind);
+        case ArgKind::dynptr:
+        case ArgKind::dynptr_ring:
+        case ArgKind::dynptr_out:
+        case ArgKind::dynptr_ring_out:
+            return helper_dynptr(index, kind);
         case ArgKind::stack_or_null:
             if (at.is_scalar()) mark(at);
             return at.type == Type::stack || at.is_zero() || wrong_argument(index, kind);

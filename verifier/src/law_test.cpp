@@ -47,6 +47,11 @@ bool holds(const Reg& reg, u64 value, const Machine& machine, const program::Pro
         case Type::packet:  // the machine runs no programs that have them
         case Type::packet_meta:
         case Type::packet_end:
+        case Type::btf:
+        case Type::memory:
+        case Type::dynptr:
+        case Type::iterator:
+        case Type::interrupts:
             return false;
     }
     return false;

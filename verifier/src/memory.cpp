@@ -42,6 +42,9 @@ program::Region Walker::region_of(const Reg& base) const {
         case Type::record_or_null:
         case Type::function:
         case Type::packet_end:
+        case Type::dynptr:
+        case Type::iterator:
+        case Type::interrupts:
             break;
     }
     return Region::none;
@@ -158,6 +161,9 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
         case Type::map:
         case Type::function:
         case Type::packet_end:
+        case Type::dynptr:
+        case Type::iterator:
+        case Type::interrupts:
             return fail(Finding::not_memory, base_reg, static_cast<i64>(base.type));
         case Type::packet:
         case Type::packet_meta:
@@ -260,6 +266,9 @@ bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 val
         case Type::function:
         case Type::task:
         case Type::packet_end:
+        case Type::dynptr:
+        case Type::iterator:
+        case Type::interrupts:
             return fail(Finding::not_memory, base_reg, static_cast<i64>(base.type));
         case Type::packet:
         case Type::packet_meta:
@@ -384,6 +393,7 @@ bool Walker::load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool s
     bool zero = true;
     for (std::size_t i = first; i < first + size; ++i) {
         if (slot.bytes[i] == Byte::invalid) return fail(Finding::uninitialized_stack, low, size);
+        if (slot.bytes[i] == Byte::object) return fail(Finding::object_touched, low & ~i64{7});
         zero &= slot.bytes[i] == Byte::zero || (slot.bytes[i] == Byte::saved && slot.saved.is_zero());
     }
     if (zero && saved > 0) mark(slot.saved);
@@ -404,6 +414,7 @@ bool Walker::store_stack(const Reg& base, u32 base_reg, i32 off, u32 size, const
 }
 
 bool Walker::store_slot(u32 frame, i64 at, u32 size, const Reg& value) {
+    if (!spoil_object(frame, at)) return false;
     Slot& slot = slot_at(frame, at);
     const std::size_t first = static_cast<std::size_t>(at & 7);
     slot.version = size == 8 ? values_.fresh() : values_.fresh(slot.version);
@@ -428,6 +439,7 @@ bool Walker::read_stack_bytes(u32 frame, i64 low, i64 high, bool argument) {
         values_.mark(slot.version);
         const Byte byte = slot.bytes[static_cast<std::size_t>(at & 7)];
         if (byte == Byte::invalid) return fail(Finding::uninitialized_stack, low, high - low);
+        if (byte == Byte::object) return fail(Finding::object_touched, at & ~i64{7});
         if (byte != Byte::saved || !is_pointer(slot.saved.type)) continue;
         if (argument && (options_.allow_ptr_leaks || formats(static_cast<abi::HelperId>(insn().imm)))) continue;
         if (argument) return fail(Finding::pointer_leak_stack, at & ~i64{7}, insn().imm);
@@ -440,6 +452,7 @@ bool Walker::read_stack_bytes(u32 frame, i64 low, i64 high, bool argument) {
 bool Walker::write_stack_bytes(u32 frame, i64 low, i64 high, i64 sure_low, i64 sure_high) {
     const u32 written = values_.fresh();
     for (i64 base = low & ~i64{7}; base < high; base += 8) {
+        if (slot_at(frame, base).bytes[0] == Byte::object) return fail(Finding::object_touched, base);
         Slot& slot = slot_at(frame, base);
         const bool whole = sure_low <= base && base + 8 <= sure_high;
         if (!whole) values_.mark(slot.version);  // some of it stays
@@ -493,6 +506,9 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
         case Type::task:
         case Type::function:
         case Type::packet_end:
+        case Type::dynptr:
+        case Type::iterator:
+        case Type::interrupts:
             break;
     }
     return wrong_argument(index, kind);

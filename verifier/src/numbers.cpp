@@ -352,7 +352,9 @@ Walker::Step Walker::compare_packets(Compare op, const Reg& at, u32 target) {
 
 // The packet may be elsewhere now.
 void Walker::lose_packets() {
-    const auto lost = [](const Reg& reg) { return is_packet(reg.type) || reg.type == Type::packet_end; };
+    const auto lost = [](const Reg& reg) {
+        return is_packet(reg.type) || reg.type == Type::packet_end || reg.has(flag::in_packet);
+    };
     for (Frame& frame : state_.frames) {
         for (Reg& reg : frame.regs)
             if (lost(reg)) reg = options_.allow_ptr_leaks ? unknown() : Reg{};

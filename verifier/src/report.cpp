@@ -94,6 +94,13 @@ std::string_view describe(abi::ArgKind kind) {
             return "a pointer to an xdp_buff";
         case abi::ArgKind::percpu_object:
             return "a variable of each CPU";
+        case abi::ArgKind::dynptr:
+            return "the address of a dynptr";
+        case abi::ArgKind::dynptr_ring:
+            return "the address of a dynptr over a ring buffer record";
+        case abi::ArgKind::dynptr_out:
+        case abi::ArgKind::dynptr_ring_out:
+            return "the address of a local struct bpf_dynptr";
     }
     return "something else";
 }

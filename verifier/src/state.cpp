@@ -41,6 +41,12 @@ std::string_view describe(Type type) {
             return "a pointer to a struct of BTF";
         case Type::memory:
             return "a pointer to memory";
+        case Type::dynptr:
+            return "a dynptr";
+        case Type::iterator:
+            return "an iterator";
+        case Type::interrupts:
+            return "saved interrupt flags";
     }
     return "unknown";
 }
@@ -51,13 +57,14 @@ std::size_t State::bytes() const {
     return total;
 }
 
-void Values::mark(u32 id) {
+void Values::mark(u32 id, bool decides) {
     todo_.push_back(id);
     while (!todo_.empty()) {
         Node& node = nodes_[todo_.back()];
         todo_.pop_back();
-        if (node.marked) continue;
+        if (node.marked && (node.decides || !decides)) continue;
         node.marked = true;
+        node.decides |= decides;
         if (node.parent != 0) todo_.push_back(node.parent);
         if (node.other != 0) todo_.push_back(node.other);
     }
@@ -79,6 +86,8 @@ class Comparison {
     Comparison(const Values& values, Cover how) : values_(values), how_(how) {}
 
     bool states(const State& old, const State& now, u32 pc, const Liveness& live) {
+        if (old.rcu_locked != now.rcu_locked || old.preempt_off != now.preempt_off) return false;
+        if ((old.interrupts_off == 0) != (now.interrupts_off == 0)) return false;
         if (old.frames.size() != now.frames.size() || old.references.size() != now.references.size()) return false;
         for (std::size_t i = 0; i < old.frames.size(); ++i) {
             const Frame &a = old.frames[i], &b = now.frames[i];
@@ -149,7 +158,18 @@ class Comparison {
             case Type::memory:
                 return old.object == now.object && old.flags == now.flags && within(old.value, now.value) &&
                        (old.id == 0 ? now.id == 0
-                                    : same_id(old.has(flag::referenced) ? references_ : nulls_, old.id, now.id));
+                                    : same_id(old.has(flag::referenced) ? references_ : nulls_, old.id, now.id)) &&
+                       (old.off == 0 ? now.off == 0
+                                     : same_id(references_, static_cast<u32>(old.off), static_cast<u32>(now.off)));
+            case Type::dynptr:
+                return old.object == now.object && old.flags == now.flags && old.frame == now.frame &&
+                       same_id(references_, old.id, now.id);
+            case Type::iterator:
+                return old.object == now.object && old.flags == now.flags && old.frame == now.frame &&
+                       (how_ != Cover::equal || old.off == now.off) && same_id(references_, old.id, now.id);
+            case Type::interrupts:
+                return (old.object == 0) == (now.object == 0) && same_id(references_, old.id, now.id) &&
+                       (old.object == 0 || same_id(references_, old.object, now.object));
             case Type::ctx:
             case Type::map:
             case Type::map_value:
@@ -174,6 +194,12 @@ class Comparison {
     bool slots(const Slot& old, const Slot& now) {
         if (how_ == Cover::needed && !values_.marked(old.version)) return true;
         if (how_ == Cover::equal && old.bytes != now.bytes) return false;
+        const bool old_object = old.bytes[0] == Byte::object, now_object = now.bytes[0] == Byte::object;
+        if (old_object || now_object) {
+            if (old_object && now_object) return regs(old.saved, now.saved);
+            // One that holds nothing may stand where nothing was.
+            return !old_object && !now.saved.has(flag::referenced) && old.bytes == std::array<Byte, 8>{};
+        }
         const bool old_saved = old.bytes[0] == Byte::saved, now_saved = now.bytes[0] == Byte::saved;
         if (old_saved && (is_pointer(old.saved.type) || how_ == Cover::equal || needs_value(old.saved))) {
             if (!now_saved || old.saved_bytes() != now.saved_bytes() || !regs(old.saved, now.saved)) return false;
@@ -191,6 +217,8 @@ class Comparison {
                 case Byte::zero:
                     if (now.bytes[i] != Byte::zero) return false;
                     break;
+                case Byte::object:
+                    break;  // seen to
             }
         }
         return true;
@@ -211,7 +239,9 @@ bool covers(const State& old, const State& now, u32 pc, const Liveness& live, co
 
 void inherit_marks(const State& old, const State& now, u32 pc, const Liveness& live, Values& values, bool everything) {
     const auto inherit = [&](const Reg& from, const Reg& to) {
-        if (to.is_scalar() && (everything || (from.is_scalar() && values.marked(from.id)))) values.mark(to.id);
+        if (!to.is_scalar()) return;
+        if (from.is_scalar() && values.decides(from.id)) values.mark(to.id);
+        if (everything || (from.is_scalar() && values.marked(from.id))) values.mark(to.id, false);
     };
     for (std::size_t i = 0; i < old.frames.size(); ++i) {
         const Frame &a = old.frames[i], &b = now.frames[i];
@@ -260,6 +290,8 @@ char letter(Byte byte) {
             return '0';
         case Byte::saved:
             return 'r';
+        case Byte::object:
+            return 'o';
     }
     return '?';
 }
@@ -292,7 +324,7 @@ std::string typed_details(const Reg& reg) {
 }
 
 std::string print(const Slot& slot, const program::Program& program) {
-    if (slot.saved_bytes() == 8) return print(slot.saved, program, true);
+    if (slot.saved_bytes() == 8 || slot.bytes[0] == Byte::object) return print(slot.saved, program, true);
     std::string text;
     for (std::size_t i = 8; i-- > 0;) text += letter(slot.bytes[i]);
     if (slot.bytes[0] == Byte::saved) text += '=' + print(slot.saved, program, true);
@@ -353,6 +385,18 @@ std::string print(const Reg& reg, const program::Program& program, bool with_id)
         case Type::btf:
         case Type::memory:
             return pointer(typed_name(reg, program), typed_details(reg));
+        case Type::dynptr: {
+            constexpr std::array<std::string_view, 6> kinds = {"", "local", "ringbuf", "skb", "xdp", "skb_meta"};
+            return pointer(fmt::format("dynptr_{}", kinds[reg.object % kinds.size()]),
+                           fmt::format("{}={}", reg.has(flag::referenced) ? "ref_id" : "id", reg.id));
+        }
+        case Type::iterator: {
+            const std::string_view name = program.kernel_btf->type(reg.object).name;
+            return fmt::format("{}(ref_id={},state={},depth={})", name.substr(name.starts_with("bpf_") ? 4 : 0), reg.id,
+                               reg.has(flag::null) ? "drained" : "active", reg.off);
+        }
+        case Type::interrupts:
+            return fmt::format("irq_flag(ref_id={})", reg.id);
     }
     return "?";
 }

@@ -39,7 +39,11 @@ enum class Type : u8 {
     // A struct of BTF: `object` is its type, of the kernel's BTF or, where `flags` has own, of the program's. `id` is
     // that of a null, or of a reference.
     btf,
-    memory,  // `object` bytes; `flags` says what may be done with them, `id` as above
+    memory,  // `object` bytes; `flags` says what may be done with them, `id` as above, `off` the dynptr they lie in
+    // What object slots of the stack hold (dynptr.cpp), and a dynptr that a function is given.
+    dynptr,      // `object` is its kind
+    iterator,    // `object` is its type, `off` counts its elements
+    interrupts,  // saved flags; `object` is the id of those that were saved before
 };
 std::string_view describe(Type type);  // "a pointer to a map value"
 
@@ -58,6 +62,7 @@ constexpr u16 user = 32;        // in user space
 constexpr u16 referenced = 64;  // `id` is of a reference
 constexpr u16 own = 128;        // a type of the program's BTF
 constexpr u16 read_only = 256;  // memory that is not to be written
+constexpr u16 in_packet = 512;  // memory that goes when the packet moves
 }  // namespace flag
 
 struct Reg {
@@ -86,7 +91,8 @@ enum class Byte : u8 {
     invalid,  // never written
     misc,     // some data
     zero,
-    saved,  // of the register in `saved`
+    saved,   // of the register in `saved`
+    object,  // of what only the kernel's functions touch, and `saved` describes
 };
 
 struct Slot {
@@ -131,6 +137,9 @@ struct State {
     std::vector<Reference> references;
     u32 rounds = 0;  // callbacks entered and may_goto passed: the same state in another round is no endless loop
     u32 passed = 0;  // of these, may_goto: how much of the run's budget this path has used
+    bool rcu_locked = false;
+    u32 preempt_off = 0;     // how many times
+    u32 interrupts_off = 0;  // the id of the flags that were saved last; 0: they are on
 
     Frame& frame() { return frames.back(); }
     const Frame& frame() const { return frames.back(); }
@@ -150,19 +159,21 @@ struct State {
 class Values {
   public:
     u32 fresh(u32 parent = 0, u32 other = 0) {
-        nodes_.push_back({parent, other, false});
+        nodes_.push_back({parent, other, false, false});
         return static_cast<u32>(nodes_.size()) - 1;
     }
     bool marked(u32 id) const { return nodes_[id].marked; }
-    void mark(u32 id);
+    // Marked for what it decides, and not only because a path was cut off at a loop, where everything has to be kept.
+    bool decides(u32 id) const { return nodes_[id].decides; }
+    void mark(u32 id, bool decides = true);
     std::size_t count() const { return nodes_.size(); }
 
   private:
     struct Node {
         u32 parent, other;
-        bool marked;
+        bool marked, decides;
     };
-    std::vector<Node> nodes_ = {{0, 0, true}};  // 0 is nobody
+    std::vector<Node> nodes_ = {{0, 0, true, true}};  // 0 is nobody
     std::vector<u32> todo_;
 };
 

@@ -5,6 +5,7 @@
 
 #include "anybpf/abi/context.hpp"
 #include "anybpf/abi/helper.hpp"
+#include "anybpf/abi/kfunc.hpp"
 #include "anybpf/btf/btf.hpp"
 
 namespace anybpf::verifier {
@@ -228,7 +229,7 @@ class Analysis {
             if (call || (form.kind == Kind::wide && form.pseudo == isa::Pseudo::func))
                 go(static_cast<u32>(i64{pc} + 1 + insns_[pc].imm));
             if (call) out_.remember[next] = true;
-            if (calls_back(pc)) out_.remember[pc] = out_.remember[next] = true;
+            if (calls_back(pc) || asks_iterator(pc)) out_.remember[pc] = out_.remember[next] = true;
         }
         for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc]))
             if (!reached[pc]) return refuse(Finding::unreachable_insn, pc);
@@ -239,6 +240,16 @@ class Analysis {
         const isa::Form& form = out_.forms[pc];
         return form.kind == Kind::call && form.call == isa::CallKind::helper &&
                insns_[pc].imm == static_cast<i32>(abi::HelperId::loop);
+    }
+
+    bool asks_iterator(u32 pc) const {
+        const isa::Form& form = out_.forms[pc];
+        const auto id = static_cast<u32>(insns_[pc].imm);
+        if (form.kind != Kind::call || form.call != isa::CallKind::kfunc || program_.kernel_btf == nullptr ||
+            !program_.kernel_btf->contains(id))
+            return false;
+        const abi::Kfunc* row = abi::find_kfunc(program_.kernel_btf->type(id).name);
+        return row != nullptr && row->has(abi::kfunc::iter_next);
     }
 
     // Subprograms call each other without a cycle: those without calls are taken away until none is left.

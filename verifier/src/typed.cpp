@@ -316,7 +316,7 @@ bool Walker::is_trusted(const Reg& reg) {
 }
 
 // Objects that RCU keeps stay whole here.
-bool Walker::in_rcu_section() const { return !program_.sleepable; }
+bool Walker::in_rcu_section() const { return !program_.sleepable || state_.rcu_locked; }
 
 const SafeMembers& Walker::safe_members() {
     if (!safe_members_) safe_members_.emplace(*program_.kernel_btf);

@@ -15,6 +15,7 @@ struct TypedCase {
     bool gpl = true;
     bool sleepable = false;
     abi::ProgType type = abi::ProgType::tracing;
+    bool kernel_accepts = false;  // although we do not: see docs/differences.md
 };
 
 inline program::Program program_of(const TypedCase& one, std::shared_ptr<const btf::Btf> types) {
@@ -156,11 +157,242 @@ inline void typed_helpers(const auto& add) {
     add({"a path in a tracepoint", prev + "r1 = r6\nr2 = r10\nr2 += -8\nr3 = 8\ncall d_path" + done, F::helper_attach});
 }
 
+inline std::string kfunc(std::string_view name) { return fmt::format("call kfunc#{{f:{}}}\n", name); }
+
+// Calls of the kernel's functions.
+inline void kfunc_calls(const auto& add) {
+    using F = Finding;
+    const std::string prev = "r6 = *(u64 *)(r1 + 8)\n", done = "r0 = 0\nexit", out = "out: r0 = 0\nexit";
+    const std::string lock = kfunc("bpf_rcu_read_lock"), unlock = kfunc("bpf_rcu_read_unlock");
+    const std::string acquire = "r1 = r6\n" + kfunc("bpf_task_acquire"), release = kfunc("bpf_task_release");
+    add({"no kernel function", "call kfunc#1\n" + done, F::unknown_kfunc});
+    add({"a function that is none for programs", "r2 = 0\nr3 = 0\n" + kfunc("vfs_read") + done, F::unknown_kfunc});
+    add({"another licence calls", lock + unlock + done, F::kfunc_gpl_only, "btf_trace_sched_switch", false});
+    add({"a kernel function in a kprobe", prev + "r1 = 1\n" + kfunc("bpf_task_from_pid") + done, F::kfunc_program_type,
+         "", true, false, abi::ProgType::kprobe});
+    add({"RCU", lock + unlock + done});
+    add({"RCU in RCU", lock + lock + unlock + unlock + done, F::section_nested});
+    add({"RCU to the end", lock + done, F::section_open});
+    add({"RCU on one way", prev + "if r6 == 0 goto +1\n" + lock + done, F::section_open});
+    add({"no RCU to leave", unlock + done, F::section_unmatched});
+    const std::string off = kfunc("bpf_preempt_disable"), on = kfunc("bpf_preempt_enable");
+    add({"preemption off", off + off + on + on + done});
+    add({"preemption off to the end", off + off + on + done, F::section_open});
+    add({"preemption on", on + done, F::section_unmatched});
+    const auto irq = [](int at, const char* what) { return fmt::format("r1 = r10\nr1 += {}\n", at) + kfunc(what); };
+    const auto save = [&](int at) { return irq(at, "bpf_local_irq_save"); };
+    const auto restore = [&](int at) { return irq(at, "bpf_local_irq_restore"); };
+    add({"interrupts off", save(-8) + restore(-8) + done});
+    add({"interrupts off twice", save(-8) + save(-16) + restore(-16) + restore(-8) + done});
+    add({"interrupts on in the wrong order", save(-8) + save(-16) + restore(-8) + restore(-16) + done,
+         F::interrupts_order});
+    add({"interrupts off to the end", save(-8) + done, F::section_open});
+    add({"interrupts saved over themselves", save(-8) + save(-8) + done, F::interrupts_order});
+    add({"interrupt flags read", save(-8) + "r1 = *(u64 *)(r10 - 8)\n" + restore(-8) + done, F::object_touched});
+    add({"interrupt flags overwritten", save(-8) + "*(u64 *)(r10 - 8) = 0\n" + restore(-8) + done,
+         F::interrupts_order});
+    add({"interrupt flags between slots", save(-12) + done, F::object_place});
+    add({"a task", prev + acquire + "if r0 == 0 goto out\nr1 = r0\n" + release + out});
+    add({"a task that is kept", prev + acquire + done, F::record_leak});
+    add({"a task released twice",
+         prev + acquire + "if r0 == 0 goto out\nr7 = r0\nr1 = r0\n" + release + "r1 = r7\n" + release + out,
+         F::uninitialized_register});
+    add({"a task that may be null released", prev + acquire + "r1 = r0\n" + release + out, F::maybe_null});
+    add({"a task that was not acquired", "r1 = *(u64 *)(r1 + 8)\n" + release + done, F::kfunc_release});
+    add({"an acquired task read",
+         prev + acquire + "if r0 == 0 goto out\nr6 = *(u32 *)(r0 + {o:task_struct.pid})\nr1 = r0\n" + release + out});
+    add({"the parent acquired", "r6 = *(u64 *)(r1 + 8)\nr6 = *(u64 *)(r6 + {o:task_struct.real_parent})\n" + acquire +
+                                    "if r0 == 0 goto out\nr1 = r0\n" + release + out});
+    add({"an mm acquired", "r6 = *(u64 *)(r1 + 8)\nr6 = *(u64 *)(r6 + {o:task_struct.mm})\n" + acquire + done,
+         F::typed_untrusted});
+    add({"a number acquired", "r6 = 1\n" + acquire + done, F::kfunc_argument});
+    add({"null acquired", "r6 = 0\n" + acquire + done, F::maybe_null});
+    add({"a task by number",
+         "r1 = 1\n" + kfunc("bpf_task_from_pid") + "if r0 == 0 goto out\nr1 = r0\n" + release + out});
+    add({"a mask", kfunc("bpf_cpumask_create") + "if r0 == 0 goto out\nr6 = r0\nr1 = 1\nr2 = r0\n" +
+                       kfunc("bpf_cpumask_set_cpu") + "r1 = r6\n" + kfunc("bpf_cpumask_first") + "r1 = r6\n" +
+                       kfunc("bpf_cpumask_release") + out});
+    add({"a mask that may be null",
+         kfunc("bpf_cpumask_create") + "r1 = 1\nr2 = r0\n" + kfunc("bpf_cpumask_set_cpu") + done, F::maybe_null});
+    add({"a task's mask", prev + "r1 = *(u64 *)(r6 + {o:task_struct.cpus_ptr})\n" + kfunc("bpf_cpumask_first") + done});
+    add({"a cast", prev + "r1 = r6\nr2 = {s:mm_struct}\n" + kfunc("bpf_rdonly_cast") +
+                       "r1 = *(u64 *)(r0 + {o:mm_struct.exe_file})\n" + done});
+    add({"a cast is not trusted",
+         prev + "r1 = r6\nr2 = {s:task_struct}\n" + kfunc("bpf_rdonly_cast") + "r6 = r0\n" + acquire + done,
+         F::typed_untrusted});
+    add({"a cast to nothing",
+         prev + "r1 = r6\nr2 = 0\n" + kfunc("bpf_rdonly_cast") + "r1 = *(u64 *)(r0 + 9)\n" + done});
+    add({"a cast to a number", prev + "r1 = r6\nr2 = 1\n" + kfunc("bpf_rdonly_cast") + done, F::kfunc_argument});
+    add({"a cast to whatever", "r2 = *(u64 *)(r1 + 0)\n" + kfunc("bpf_rdonly_cast") + done, F::size_not_constant});
+    add({"what the device knows", "r2 = r10\nr2 += -8\n" + kfunc("bpf_xdp_metadata_rx_timestamp") + done,
+         F::kfunc_device, "", true, false, abi::ProgType::xdp});
+    add({"the context inside", kfunc("bpf_cast_to_kern_ctx") + "r1 = *(u64 *)(r0 + 0)\n" + done, F::none, "", true,
+         false, abi::ProgType::xdp});
+    add({"a function that sleeps",
+         "r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\nr4 = 0\n" + kfunc("bpf_copy_from_user_str") + done, F::kfunc_sleepable});
+}
+
+// Loops over what the kernel counts.
+inline void iterators(const auto& add) {
+    using F = Finding;
+    const std::string done = "r0 = 0\nexit", it = "r1 = r10\nr1 += -8\n";
+    const std::string begin = it + "r2 = 1\nr3 = 5\n" + kfunc("bpf_iter_num_new");
+    const std::string next = it + kfunc("bpf_iter_num_next"), end = it + kfunc("bpf_iter_num_destroy");
+    const std::string sum = begin + "r6 = 0\nagain: " + next +
+                            "if r0 == 0 goto last\nr1 = *(u32 *)(r0 + 0)\nr6 += r1\ngoto again\nlast: " + end;
+    add({"a loop of numbers", sum + done});
+    add({"a loop of numbers, begun and ended", begin + end + done});
+    add({"a loop that is not ended", begin + done, F::record_leak});
+    add({"a loop that is not begun", next + done, F::iterator_missing});
+    add({"a loop begun twice", begin + begin + end + done, F::iterator_twice});
+    add({"a loop ended twice", begin + end + end + done, F::iterator_missing});
+    add({"a loop, used up, again", sum + begin + end + done});
+    add({"an element that may be null", begin + next + "r1 = *(u32 *)(r0 + 0)\n" + end + done, F::not_a_pointer});
+    add({"an element, written", begin + next + "if r0 == 0 goto last\n*(u32 *)(r0 + 0) = 1\nlast: " + end + done,
+         F::memory_read_only});
+    add({"a loop's memory read", begin + "r1 = *(u64 *)(r10 - 8)\n" + end + done, F::object_touched});
+    add({"a loop's memory overwritten", begin + "*(u64 *)(r10 - 8) = 0\n" + end + done, F::iterator_missing});
+    add({"loops in loops", begin + "r6 = 0\nouter: " + next +
+                               "if r0 == 0 goto last\nr1 = r10\nr1 += -16\nr2 = 0\nr3 = 9\n" +
+                               kfunc("bpf_iter_num_new") + "inner: r1 = r10\nr1 += -16\n" + kfunc("bpf_iter_num_next") +
+                               "if r0 == 0 goto over\nr6 += 1\ngoto inner\nover: r1 = r10\nr1 += -16\n" +
+                               kfunc("bpf_iter_num_destroy") + "goto outer\nlast: " + end + done});
+    add({"a loop around loops does not end", "again: " + begin + next + end + "goto again\n", F::infinite_loop,
+         "btf_trace_sched_switch", true, false, abi::ProgType::tracing, true});
+    add({"a loop in a loop that does not end",
+         begin + "again: " + next + "if r0 == 0 goto last\ninner: goto inner\nlast: " + end + done, F::infinite_loop});
+    add({"an index from a loop",
+         begin + "again: " + next +
+             "if r0 == 0 goto last\nr1 = *(u32 *)(r0 + 0)\nif r1 > 7 goto again\nr2 = map[idx:1][0]+0 ll\nr2 += r1\n"
+             "*(u8 *)(r2 + 0) = 1\ngoto again\nlast: " +
+             end + done});
+    add({"an index that grows in a loop",
+         begin + "r7 = 0\nagain: " + next +
+             "if r0 == 0 goto last\nr2 = map[idx:1][0]+0 ll\nr2 += r7\n*(u8 *)(r2 + 0) = 1\nr7 += 1\ngoto "
+             "again\nlast: " +
+             end + done,
+         F::out_of_map_value});
+    add({"an index that grows in a loop, checked",
+         begin + "r7 = 0\nagain: " + next +
+             "if r0 == 0 goto last\nif r7 > 63 goto last\nr2 = map[idx:1][0]+0 ll\nr2 += r7\n*(u8 *)(r2 + 0) = 1\nr7 "
+             "+= 1\ngoto again\nlast: " +
+             end + done});
+    add({"a reference in a loop", begin + "again: " + next + "if r0 == 0 goto last\nr1 = 1\n" +
+                                      kfunc("bpf_task_from_pid") + "if r0 == 0 goto again\nr1 = r0\n" +
+                                      kfunc("bpf_task_release") + "goto again\nlast: " + end + done});
+    add({"a reference from each round",
+         begin + "again: " + next + "if r0 == 0 goto last\nr1 = 1\n" + kfunc("bpf_task_from_pid") +
+             "goto again\nlast: " + end + done,
+         F::record_leak});
+    const std::string tasks = "r1 = r10\nr1 += -24\n";
+    const std::string all =
+        tasks + "r2 = 0\nr3 = 0\n" + kfunc("bpf_iter_task_new") + "again: " + tasks + kfunc("bpf_iter_task_next") +
+        "if r0 == 0 goto last\nr1 = *(u32 *)(r0 + {o:task_struct.pid})\ngoto again\nlast: " + tasks +
+        kfunc("bpf_iter_task_destroy");
+    add({"all tasks", all + done});
+    add({"all tasks without room", "r1 = r10\nr1 += -16\nr2 = 0\nr3 = 0\n" + kfunc("bpf_iter_task_new") + done,
+         F::object_place});
+    add({"another loop's end",
+         begin + "r1 = r10\nr1 += -24\n*(u64 *)(r10 - 24) = 0\n*(u64 *)(r10 - 16) = 0\n" +
+             kfunc("bpf_iter_task_destroy") + done,
+         F::iterator_missing});
+    add({"all tasks, RCU left",
+         kfunc("bpf_rcu_read_lock") + tasks + "r2 = 0\nr3 = 0\n" + kfunc("bpf_iter_task_new") +
+             kfunc("bpf_rcu_read_unlock") + tasks + kfunc("bpf_iter_task_next") + tasks +
+             kfunc("bpf_iter_task_destroy") + done,
+         F::kfunc_needs_rcu});
+}
+
+// Dynptrs: over a map's value, a ring buffer's record, a packet.
+inline void dynptrs(const auto& add) {
+    using F = Finding;
+    const std::string done = "r0 = 0\nexit", out = "out: r0 = 0\nexit";
+    const auto at = [](u32 reg, int off) { return fmt::format("r{} = r10\nr{} += {}\n", reg, reg, off); };
+    const std::string value = "r1 = map[idx:1][0]+0 ll\nr2 = 16\nr3 = 0\n" + at(4, -16) + "call dynptr_from_mem\n";
+    const std::string ringed = "r1 = map[idx:2] ll\nr2 = 16\nr3 = 0\n" + at(4, -16) + "call ringbuf_reserve_dynptr\n";
+    const std::string submit = at(1, -16) + "r2 = 0\ncall ringbuf_submit_dynptr\n";
+    const std::string data = at(1, -16) + "r2 = 0\nr3 = 8\ncall dynptr_data\n";
+    const std::string read =
+        "*(u64 *)(r10 - 24) = 0\n" + at(1, -24) + "r2 = 8\n" + at(3, -16) + "r4 = 0\nr5 = 0\ncall dynptr_read\n";
+    const auto kprobe = [&](std::string name, std::string text, F expected = F::none) {
+        add({std::move(name), std::move(text), expected, "", true, false, abi::ProgType::kprobe});
+    };
+    const auto xdp = [&](std::string name, std::string text, F expected = F::none) {
+        add({std::move(name), std::move(text), expected, "", true, false, abi::ProgType::xdp});
+    };
+    kprobe("a dynptr", value + read + done);
+    kprobe("a dynptr that nobody made", read + done, F::dynptr_missing);
+    kprobe("a dynptr over the stack",
+           "*(u64 *)(r10 - 24) = 0\n" + at(1, -24) + "r2 = 8\nr3 = 0\n" + at(4, -16) + "call dynptr_from_mem\n" + done,
+           F::wrong_argument);
+    kprobe("a dynptr over too much",
+           "r1 = map[idx:1][0]+0 ll\nr2 = 65\nr3 = 0\n" + at(4, -16) + "call dynptr_from_mem\n" + done,
+           F::out_of_map_value);
+    kprobe("a dynptr, half of it",
+           value + at(1, -24) + "r2 = 8\n" + at(3, -8) + "r4 = 0\nr5 = 0\ncall dynptr_read\n" + done, F::object_place);
+    kprobe("a dynptr made twice", value + value + read + done);
+    kprobe("a dynptr overwritten", value + "*(u64 *)(r10 - 16) = 0\n" + read + done, F::dynptr_missing);
+    kprobe("a dynptr looked into", value + "r1 = *(u64 *)(r10 - 16)\n" + done, F::object_touched);
+    kprobe("a dynptr's memory", value + data + "if r0 == 0 goto out\n*(u64 *)(r0 + 0) = 1\n" + out);
+    kprobe("a dynptr's memory, perhaps", value + data + "*(u64 *)(r0 + 0) = 1\n" + done, F::maybe_null);
+    kprobe("beyond a dynptr's memory", value + data + "if r0 == 0 goto out\n*(u64 *)(r0 + 1) = 1\n" + out,
+           F::out_of_record);
+    kprobe("a dynptr's memory after it",
+           value + data + "if r0 == 0 goto out\nr6 = r0\n" + value + "*(u64 *)(r6 + 0) = 1\n" + out,
+           F::uninitialized_register);
+    kprobe("a record", ringed + submit + done);
+    kprobe("a record that is kept by a dynptr", ringed + done, F::record_leak);
+    kprobe("a record submitted twice by a dynptr", ringed + submit + submit + done, F::dynptr_missing);
+    kprobe("a record's dynptr overwritten", ringed + "*(u64 *)(r10 - 16) = 0\n" + submit + done, F::dynptr_overwritten);
+    kprobe("a record's memory", ringed + data + "if r0 == 0 goto over\n*(u64 *)(r0 + 0) = 1\nover: " + submit + done);
+    kprobe("a record's memory after it",
+           ringed + data + "if r0 == 0 goto over\nr6 = r0\n" + submit + "*(u64 *)(r6 + 0) = 1\n" + done +
+               "\nover: " + submit + done,
+           F::uninitialized_register);
+    kprobe("a map's value submitted", value + submit + done, F::dynptr_missing);
+    kprobe("a record's size", ringed + at(1, -16) + kfunc("bpf_dynptr_size") + submit + done);
+    const std::string packet = "r6 = r1\nr2 = 0\n" + at(3, -16) + kfunc("bpf_dynptr_from_xdp");
+    const auto slice = [&](const char* how) { return at(1, -16) + "r2 = 0\nr3 = 0\nr4 = 8\n" + kfunc(how); };
+    xdp("a packet", packet + slice("bpf_dynptr_slice") + "if r0 == 0 goto out\nr1 = *(u64 *)(r0 + 0)\n" + out);
+    xdp("a packet, written",
+        packet + slice("bpf_dynptr_slice_rdwr") + "if r0 == 0 goto out\n*(u64 *)(r0 + 0) = 1\n" + out);
+    xdp("a packet to read, written",
+        packet + slice("bpf_dynptr_slice") + "if r0 == 0 goto out\n*(u64 *)(r0 + 0) = 1\n" + out, F::memory_read_only);
+    xdp("beyond a slice", packet + slice("bpf_dynptr_slice") + "if r0 == 0 goto out\nr1 = *(u64 *)(r0 + 8)\n" + out,
+        F::out_of_record);
+    xdp("a slice of any size",
+        packet + at(1, -16) + "r2 = 0\nr3 = 0\nr4 = *(u32 *)(r6 + 0)\nr4 = r0\n" + kfunc("bpf_dynptr_slice") + done,
+        F::size_not_constant);
+    xdp("a slice of a packet that moved",
+        packet + slice("bpf_dynptr_slice") +
+            "if r0 == 0 goto out\nr7 = r0\nr1 = r6\nr2 = 4\ncall xdp_adjust_head\nr1 = *(u64 *)(r7 + 0)\n" + out,
+        F::not_a_pointer);
+    xdp("a clone",
+        packet + at(1, -16) + at(2, -32) + kfunc("bpf_dynptr_clone") + at(1, -32) + kfunc("bpf_dynptr_size") + done);
+    xdp("another packet's", packet + "r1 = r6\nr2 = 0\n" + at(3, -32) + kfunc("bpf_dynptr_from_skb") + done,
+        F::kfunc_program_type);
+    add({"an exception", "r1 = 0\n" + kfunc("bpf_throw") + done, F::kfunc_unsupported, "btf_trace_sched_switch", true,
+         false, abi::ProgType::tracing, true});
+    add({"sleeping in RCU",
+         kfunc("bpf_rcu_read_lock") + at(1, -8) + "r2 = 8\nr3 = 0\ncall copy_from_user\n" +
+             kfunc("bpf_rcu_read_unlock") + done,
+         F::sleeps_in_section, "bpf_iter_task", true, true});
+    add({"what RCU kept, after it",
+         "r6 = *(u64 *)(r1 + 8)\nif r6 == 0 goto out\n" + kfunc("bpf_rcu_read_lock") +
+             "r7 = *(u64 *)(r6 + {o:task_struct.real_parent})\nr1 = r7\n" + kfunc("bpf_task_acquire") +
+             "if r0 == 0 goto over\nr1 = r0\n" + kfunc("bpf_task_release") + "over: " + kfunc("bpf_rcu_read_unlock") +
+             "r1 = r7\n" + kfunc("bpf_task_acquire") + out,
+         F::typed_untrusted, "bpf_iter_task", true, true});
+}
+
 inline std::vector<TypedCase> typed_cases() {
     std::vector<TypedCase> cases;
     const auto add = [&](TypedCase one) { cases.push_back(std::move(one)); };
     typed_pointers(add);
     typed_helpers(add);
+    kfunc_calls(add);
+    iterators(add);
+    dynptrs(add);
     return cases;
 }
 

@@ -272,7 +272,7 @@ std::vector<Case> cases() {
     add("shift too far", "r0 = 1\nr0 <<= 64\nexit", F::bad_immediate);
     add("shift 32 bits too far", "r0 = 1\nw0 <<= 32\nexit", F::bad_immediate);
     add("divide by a register that may be zero", "r0 = 1\nr2 = 0\nr0 /= r2\nexit");
-    add("kfunc", "r0 = 0\nexit", F::unsupported_insn, ProgType::kprobe,
+    add("kfunc", "r0 = 0\nexit", F::unknown_kfunc, ProgType::kprobe,
         set([](auto& p, auto&) { p.insns[0] = {.code = 0x85, .src = 2, .imm = 1}; }));
     add("callx", "r0 = 0\nr1 = 5\ncallx r1\nexit", F::unsupported_insn);
     add("gotox", "r1 = 0\nr0 = 0\ngotox r1\nexit", F::unsupported_insn);

@@ -83,7 +83,10 @@ std::string Walker::statistics() const {
 bool Walker::usable(const Seen& seen) const {
     for (const Seen* at = &seen; at->loop >= 0;) {
         const Seen& loop = seen_[static_cast<u32>(at->loop)];
-        if (loop.open > 0 && loop.may_goto) {
+        if (loop.open > 0 && loop.iterator != 0) {
+            const auto same = [&](const Reference& reference) { return reference.id == loop.iterator; };
+            if (std::ranges::none_of(state_.references, same)) return false;
+        } else if (loop.open > 0 && loop.may_goto) {
             if (state_.passed <= loop.passed) return false;
         } else if (loop.open > 0) {
             if (loop.depth > state_.depth() || state_.frames[loop.depth].activation != loop.activation) return false;
@@ -97,7 +100,8 @@ Walker::Step Walker::visit() {
     const bool loop_call = form().kind == Kind::call && form().call == isa::CallKind::helper &&
                            insn().imm == static_cast<i32>(abi::HelperId::loop);
     const bool may_goto = form().kind == Kind::may_goto;
-    const bool force = loop_call || may_goto;
+    const u32 iterator = iterator_ = iterator_here();
+    const bool force = loop_call || may_goto || iterator != 0;
     bool add = force || remember_all || (jumps_since_ >= 2 && insns_since_ >= 8);
     const bool back = std::exchange(from_callback_, false);
     if (loop_call && !back) state_.frame().activation = next_id_++, state_.frame().rounds = 0;
@@ -110,8 +114,9 @@ Walker::Step Walker::visit() {
             // A state of the present path. Within one bpf_loop(), and after a may_goto has been passed, both of which
             // are bounded at run time, coming back into what it covers ends the path; elsewhere coming back unchanged
             // means that the loop need not end.
-            const bool bounded = loop_call && back ? seen.state->frame().activation == state_.frame().activation
-                                                   : may_goto && seen.passed < state_.passed;
+            const bool bounded = iterator != 0       ? seen.iterator == iterator
+                                 : loop_call && back ? seen.state->frame().activation == state_.frame().activation
+                                                     : may_goto && seen.passed < state_.passed;
             if (bounded && covers(*seen.state, state_, pc_, structure_.live, values_, Cover::exact)) {
                 ++seen.hits;
                 return cut(index, true) ? Step::path_end : Step::failed;
@@ -169,6 +174,7 @@ void Walker::remember() {
                      .pc = pc_,
                      .parent = parent_,
                      .open = 1,
+                     .iterator = iterator_,
                      .depth = state_.depth(),
                      .activation = state_.frame().activation,
                      .passed = state_.passed,
@@ -335,6 +341,7 @@ Walker::Step Walker::leave() {
     if (state_.frame().callback) return leave_callback();
     const Reg result = reg(0);
     if (state_.depth() == 0) {
+        if (!sections_ended()) return Step::failed;
         if (!state_.references.empty()) {
             fail(Finding::record_leak, state_.references.front().insn);
             return Step::failed;
@@ -408,11 +415,11 @@ void Walker::widen(State& now, i32 from) {
     for (i32 at = from; at >= 0; at = seen_[static_cast<u32>(at)].parent) {
         const Seen& seen = seen_[static_cast<u32>(at)];
         if (seen.pc != pc_ || seen.state == nullptr || seen.state->depth() != now.depth() ||
-            seen.state->frame().activation != now.frame().activation)
+            seen.state->frame().activation != now.frame().activation || seen.iterator != iterator_)
             continue;
         const auto loosen = [&](const Reg& then, Reg& reg) {
             if (!then.is_scalar() || !reg.is_scalar() || then.value == reg.value) return;
-            if (values_.marked(then.id) || values_.marked(reg.id)) return;
+            if (values_.decides(then.id) || values_.decides(reg.id)) return;
             reg = unknown();
         };
         for (std::size_t f = 0; f < now.frames.size(); ++f) {

@@ -12,6 +12,8 @@
 #include <memory>
 
 #include "anybpf/abi/helper.hpp"
+#include "anybpf/abi/kfunc.hpp"
+#include "anybpf/btf/btf.hpp"
 #include "structure.hpp"
 
 namespace anybpf::verifier {
@@ -40,6 +42,7 @@ class Walker {
         // `loop` is of the same activation, or at a may_goto. Until `loop` is walked to its end, this state says
         // nothing outside of that activation, or to a path that has passed no may_goto since `loop`.
         i32 loop = -1;
+        u32 iterator = 0;               // whose next element is asked for here
         u32 depth = 0, activation = 0;  // of the running frame; outlives the state
         u32 passed = 0;                 // State::passed
         bool may_goto = false;          // stands at one
@@ -147,6 +150,39 @@ class Walker {
     bool may_ask_for_paths() const;
     bool load_symbol(u32 id);
     u16 pointer_flags(const Reg& base, const Field& field);
+    // kfuncs.cpp
+    const abi::Kfunc* kfunc_at(u32 pc) const;  // null: no call of one that is known
+    bool call_kfunc();
+    bool kfunc_argument(u32 i);
+    bool kfunc_number(u32 index, const btf::Parameter& parameter);
+    bool kfunc_object(u32 index, u32 wanted);
+    bool kfunc_effect();
+    bool kfunc_result();
+    bool kfunc_pointer(u32 target);
+    bool is_context(std::string_view name) const;
+    bool cast_context(const Reg& context);
+    bool cast_read_only();
+    static bool signed_number(const btf::Btf& btf, const btf::Type& type);
+    void leave_rcu_section();
+    bool may_sleep_here();
+    bool sections_ended();
+    void drop_reference(u32 id);
+    // dynptr.cpp
+    bool object_slots(u32 index, u32 count, u32& frame, i64& at);
+    bool make_object(u32 frame, i64 at, u32 count, Reg what);
+    const Reg* find_object(u32 frame, i64 at, u32 count, Type type);
+    void unmake_object(u32 frame, i64 at, u32 count);
+    bool spoil_object(u32 frame, i64 at);
+    void lose_slices(u32 id);
+    const Reg* dynptr_at(u32 index);
+    bool make_dynptr(u32 index, u32 kind, u16 flags, u32 id);
+    Reg dynptr_memory(u32 size, bool read_only);
+    bool dynptr_argument(u32 index, const btf::Parameter& parameter);
+    u32 iterator_here();
+    bool iterator_argument(u32 index, u32 type);
+    bool next_element();
+    bool interrupt_argument(u32 index);
+    bool helper_dynptr(u32 index, abi::ArgKind kind);
 
     Reg& reg(u32 index) { return state_.frame().regs[index]; }
     bool readable(u32 index);  // has a value
@@ -171,6 +207,7 @@ class Walker {
     bool from_callback_ = false;  // arrived at a bpf_loop() from the end of its callback
     i32 parent_ = -1;             // the last remembered state of this path
     i32 before_ = -1;             // the one before the state that was remembered at the present instruction
+    u32 iterator_ = 0;            // whose next element is asked for at the present instruction
     u64 insns_since_ = 0, jumps_since_ = 0;
     std::vector<Pending> pending_;
     std::vector<Seen> seen_;
@@ -199,6 +236,16 @@ class Walker {
     };
     std::vector<CallEdge> edges_;  // calls that were walked
     std::optional<SafeMembers> safe_members_;
+    // What the arguments of the present call of a kernel function have shown so far.
+    struct KfuncArguments {
+        const abi::Kfunc* row = nullptr;
+        btf::Type prototype;
+        u32 released = 0;
+        u64 constant = 0;  // of an argument that has to be one
+        u32 frame = 0, slots = 0;
+        i64 at = 0;  // of an iterator
+    } kfunc_;
+    Reg dynptr_argument_;
     u32 percpu_argument_ = 0;  // the type of the variable that a helper was given
     u32 task_type_ = 0;        // of task_struct, once it was asked for
 };

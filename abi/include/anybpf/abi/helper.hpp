@@ -51,6 +51,11 @@ enum class ArgKind : u8 {
     btf_skb,
     btf_xdp,
     percpu_object,  // a variable of each CPU
+    // Dynptrs, in two slots of the stack.
+    dynptr,           // one that was initialized
+    dynptr_ring,      // one over a ring buffer record, which is gone afterwards
+    dynptr_out,       // a place for one, over the memory that is the first argument
+    dynptr_ring_out,  // a place for one, over a ring buffer record
 };
 
 enum class RetKind : u8 {
@@ -63,6 +68,7 @@ enum class RetKind : u8 {
     btf_pt_regs,
     cpu_object,  // one CPU's variable
     cpu_object_or_null,
+    dynptr_memory_or_null,
 };
 
 // Which programs may call a helper: a row of the function may_call().
