@@ -15,14 +15,57 @@ struct TypedCase {
     bool gpl = true;
     bool sleepable = false;
     abi::ProgType type = abi::ProgType::tracing;
+    // Of the function that the text has behind its label `f`: the arguments by letters (i: int, c: struct xdp_md *, s:
+    // struct of 8 bytes *, n: the same, not null, x: void * with arg:ctx, v: void *), and whether it is global. Empty:
+    // it has none.
+    std::string function = {};
     bool kernel_accepts = false;  // although we do not: see docs/differences.md
 };
+
+// BTF for a program of two functions, of which the second takes such arguments; a capital letter first: it returns
+// nothing.
+inline void describe_function(program::Program& program, std::string_view arguments) {
+    btf::Builder builder;
+    const u32 number = builder.add_int("int", 4, btf::IntEncoding::signed_);
+    const u32 pair = builder.begin_composite(btf::Kind::struct_, "pair", 8);
+    builder.add_member("a", number, 0);
+    builder.add_member("b", number, 32);
+    const u32 context = builder.begin_composite(btf::Kind::struct_, "xdp_md", 4);
+    builder.add_member("data", number, 0);
+    const u32 to_pair = builder.add_pointer(pair), to_context = builder.add_pointer(context),
+              to_void = builder.add_pointer(0);
+    const u32 entry = builder.begin_prototype(number);
+    builder.add_parameter("ctx", to_context);
+    const bool nothing = arguments.starts_with('V');
+    if (nothing) arguments.remove_prefix(1);
+    const u32 prototype = builder.begin_prototype(nothing ? 0 : number);
+    for (const char letter : arguments)
+        builder.add_parameter("a", letter == 'i'                    ? number
+                                   : letter == 'c'                  ? to_context
+                                   : letter == 's' || letter == 'n' ? to_pair
+                                                                    : to_void);
+    const u32 main = builder.add_reference(btf::Kind::func, "main", entry, 1);
+    const u32 function = builder.add_reference(btf::Kind::func, "f", prototype, 1);
+    for (u32 i = 0; i < arguments.size(); ++i)
+        if (arguments[i] == 'n' || arguments[i] == 'x')
+            builder.add_tag(arguments[i] == 'n' ? "arg:nonnull" : "arg:ctx", function, i);
+    auto parsed = btf::Btf::parse(builder.finish());
+    EXPECT_TRUE(parsed.has_value()) << (parsed ? "" : parsed.error().message);
+    if (!parsed) return;
+    program.btf = *parsed;
+    u32 start = 0;
+    for (u32 pc = 0; pc < program.insns.size(); pc += isa::slots(program.insns[pc]))
+        if (program.insns[pc].code == 0x85 && program.insns[pc].src == 1)
+            start = static_cast<u32>(i64{pc} + 1 + program.insns[pc].imm);
+    program.funcs = {{0, main}, {start, function}};
+}
 
 inline program::Program program_of(const TypedCase& one, std::shared_ptr<const btf::Btf> types) {
     program::Program program = program_of(with_types(one.text, *types), one.type);
     program.gpl_compatible = one.gpl;
     program.sleepable = one.sleepable;
     program.kernel_btf = types;
+    if (!one.function.empty()) describe_function(program, one.function);
     if (one.attach.empty()) return program;
     using abi::AttachType;
     if (one.type == abi::ProgType::lsm) {
@@ -257,8 +300,15 @@ inline void iterators(const auto& add) {
                                kfunc("bpf_iter_num_new") + "inner: r1 = r10\nr1 += -16\n" + kfunc("bpf_iter_num_next") +
                                "if r0 == 0 goto over\nr6 += 1\ngoto inner\nover: r1 = r10\nr1 += -16\n" +
                                kfunc("bpf_iter_num_destroy") + "goto outer\nlast: " + end + done});
-    add({"a loop around loops does not end", "again: " + begin + next + end + "goto again\n", F::infinite_loop,
-         "btf_trace_sched_switch", true, false, abi::ProgType::tracing, true});
+    add({"a loop around loops does not end",
+         "again: " + begin + next + end + "goto again\n",
+         F::infinite_loop,
+         "btf_trace_sched_switch",
+         true,
+         false,
+         abi::ProgType::tracing,
+         {},
+         true});
     add({"a loop in a loop that does not end",
          begin + "again: " + next + "if r0 == 0 goto last\ninner: goto inner\nlast: " + end + done, F::infinite_loop});
     add({"an index from a loop",
@@ -371,8 +421,15 @@ inline void dynptrs(const auto& add) {
         packet + at(1, -16) + at(2, -32) + kfunc("bpf_dynptr_clone") + at(1, -32) + kfunc("bpf_dynptr_size") + done);
     xdp("another packet's", packet + "r1 = r6\nr2 = 0\n" + at(3, -32) + kfunc("bpf_dynptr_from_skb") + done,
         F::kfunc_program_type);
-    add({"an exception", "r1 = 0\n" + kfunc("bpf_throw") + done, F::kfunc_unsupported, "btf_trace_sched_switch", true,
-         false, abi::ProgType::tracing, true});
+    add({"an exception",
+         "r1 = 0\n" + kfunc("bpf_throw") + done,
+         F::kfunc_unsupported,
+         "btf_trace_sched_switch",
+         true,
+         false,
+         abi::ProgType::tracing,
+         {},
+         true});
     add({"sleeping in RCU",
          kfunc("bpf_rcu_read_lock") + at(1, -8) + "r2 = 8\nr3 = 0\ncall copy_from_user\n" +
              kfunc("bpf_rcu_read_unlock") + done,
@@ -385,6 +442,52 @@ inline void dynptrs(const auto& add) {
          F::typed_untrusted, "bpf_iter_task", true, true});
 }
 
+// Functions that are judged by what BTF says of their arguments.
+inline void global_functions(const auto& add) {
+    using F = Finding;
+    const auto xdp = [&](std::string name, std::string arguments, std::string text, F expected = F::none) {
+        add({std::move(name), std::move(text), expected, "", true, false, abi::ProgType::xdp, std::move(arguments)});
+    };
+    const std::string pair = "*(u64 *)(r10 - 8) = 1\nr1 = r10\nr1 += -8\n", done = "r0 = 0\nexit\n";
+    xdp("a function of numbers", "ii", "r1 = 1\nr2 = 2\ncall f\n" + done + "f: r0 = r1\nr0 += r2\nexit");
+    xdp("a function's result is any number", "i",
+        "r1 = 1\nr6 = r10\nr6 += -64\ncall f\nr6 += r0\n*(u8 *)(r6 + 0) = 1\n" + done + "f: r0 = 8\nexit",
+        F::pointer_offset);
+    xdp("a function is judged for any number", "i",
+        "r1 = 1\ncall f\n" + done + "f: r2 = r10\nr2 += r1\n*(u8 *)(r2 - 100) = 1\n" + done, F::pointer_offset);
+    xdp("a pointer as a number", "i", "call f\n" + done + "f: " + done, F::global_argument);
+    xdp("a function of a struct", "s",
+        pair + "call f\n" + done + "f: if r1 == 0 goto +1\n*(u32 *)(r1 + 4) = 1\n" + done);
+    xdp("a function of a struct, perhaps", "s", pair + "call f\n" + done + "f: *(u32 *)(r1 + 4) = 1\n" + done,
+        F::maybe_null);
+    xdp("a function of null", "s", "r1 = 0\ncall f\n" + done + "f: if r1 == 0 goto +1\n*(u32 *)(r1 + 4) = 1\n" + done);
+    xdp("a function of a struct that is there", "n", pair + "call f\n" + done + "f: *(u32 *)(r1 + 4) = 1\n" + done);
+    add({"a function of a struct that is not there", "r1 = 0\ncall f\n" + done + "f: *(u32 *)(r1 + 4) = 1\n" + done,
+         F::maybe_null, "", true, false, abi::ProgType::xdp, "n", true});
+    xdp("beyond a function's struct", "n", pair + "call f\n" + done + "f: *(u64 *)(r1 + 4) = 1\n" + done,
+        F::out_of_record);
+    xdp("a function of less than a struct", "n",
+        "*(u32 *)(r10 - 4) = 1\nr1 = r10\nr1 += -4\ncall f\n" + done + "f: " + done, F::out_of_stack);
+    xdp("a function of the context", "c", "call f\n" + done + "f: r0 = *(u32 *)(r1 + 12)\nexit");
+    xdp("a function of another context", "c", pair + "call f\n" + done + "f: r0 = *(u32 *)(r1 + 12)\nexit",
+        F::global_argument);
+    xdp("a function of a tagged context", "x", "call f\n" + done + "f: r0 = *(u32 *)(r1 + 12)\nexit");
+    xdp("a function of anything", "v", "call f\n" + done + "f: " + done, F::global_argument_type);
+    xdp("a function that returns nothing", "Vi", "r1 = 0\ncall f\n" + done + "f: " + done, F::global_result);
+    xdp("a function that returns a pointer", "c", "call f\n" + done + "f: r0 = r1\nexit", F::returns_pointer);
+    xdp("a function that moves the packet", "c",
+        "r6 = *(u32 *)(r1 + 0)\nr7 = *(u32 *)(r1 + 4)\nr8 = r6\nr8 += 4\nif r8 > r7 goto out\ncall f\nr0 = *(u8 *)(r6 "
+        "+ 0)\nout: " +
+            done + "f: r2 = 0\ncall xdp_adjust_head\n" + done,
+        F::not_a_pointer);
+    xdp("a function that leaves the packet", "c",
+        "r6 = *(u32 *)(r1 + 0)\nr7 = *(u32 *)(r1 + 4)\nr8 = r6\nr8 += 4\nif r8 > r7 goto out\ncall f\nr0 = *(u8 *)(r6 "
+        "+ 0)\nout: " +
+            done + "f: " + done);
+    xdp("a function in a loop", "i",
+        "r6 = 0\nagain: r1 = r6\ncall f\nr6 += 1\nif r6 < 5 goto again\n" + done + "f: " + done);
+}
+
 inline std::vector<TypedCase> typed_cases() {
     std::vector<TypedCase> cases;
     const auto add = [&](TypedCase one) { cases.push_back(std::move(one)); };
@@ -393,6 +496,7 @@ inline std::vector<TypedCase> typed_cases() {
     kfunc_calls(add);
     iterators(add);
     dynptrs(add);
+    global_functions(add);
     return cases;
 }
 

@@ -41,7 +41,19 @@ bool Walker::readable(u32 index) {
 }
 
 void Walker::run() {
-    bool accepted = true;
+    bool accepted = walk();
+    for (std::size_t i = 0; accepted && i < globals_.size(); ++i) accepted = begin_global(globals_[i]) && walk();
+    report_.accepted = accepted && finish_stacks();
+    report_.states = report_.peak_states = seen_.size();
+    if (!report_.accepted) {
+        append(message(report_.diagnostic, program_) + '\n');
+        report_.proof = {};
+    }
+    append(statistics());
+}
+
+// All paths from the present state.
+bool Walker::walk() {
     while (true) {
         Step result = report_.processed >= options_.max_insns || values_.count() > max_values
                           ? (fail(Finding::too_complex, static_cast<i64>(options_.max_insns)), Step::failed)
@@ -51,24 +63,14 @@ void Walker::run() {
             if (structure_.remember[pc_]) result = visit();
         }
         if (result == Step::next) result = step();
-        if (result == Step::failed) {
-            accepted = false;
-            break;
-        }
+        if (result == Step::failed) return false;
         if (result == Step::next) {
             pc_ = next_;
             continue;
         }
         close_path();
-        if (!resume()) break;
+        if (!resume()) return true;
     }
-    report_.accepted = accepted && finish_stacks();
-    report_.states = report_.peak_states = seen_.size();
-    if (!report_.accepted) {
-        append(message(report_.diagnostic, program_) + '\n');
-        report_.proof = {};
-    }
-    append(statistics());
 }
 
 std::string Walker::statistics() const {
@@ -326,6 +328,9 @@ bool Walker::enter(State& state, u32 target, bool callback) {
 }
 
 bool Walker::call_subprogram(u32 target) {
+    const u32 subprogram = *structure_.flow.starting_at(target);
+    if (const btf::Type function = global_function(subprogram); function.id != 0)
+        return call_global(subprogram, function);
     const std::array<Reg, 11> arguments = state_.frame().regs;
     if (!enter(state_, target, false)) return false;
     for (u32 r = 1; r <= 5; ++r) reg(r) = arguments[r];
@@ -336,7 +341,7 @@ bool Walker::call_subprogram(u32 target) {
 }
 
 Walker::Step Walker::leave() {
-    const bool returns = state_.depth() > 0 || structure_.attach.returns;
+    const bool returns = state_.depth() > 0 || state_.frame().subprogram != 0 || structure_.attach.returns;
     if (returns && !readable(0)) return Step::failed;
     if (state_.frame().callback) return leave_callback();
     const Reg result = reg(0);
@@ -344,6 +349,11 @@ Walker::Step Walker::leave() {
         if (!sections_ended()) return Step::failed;
         if (!state_.references.empty()) {
             fail(Finding::record_leak, state_.references.front().insn);
+            return Step::failed;
+        }
+        if (state_.frame().subprogram != 0) {
+            if (result.is_scalar()) return Step::path_end;
+            fail(Finding::returns_pointer, static_cast<i64>(result.type));
             return Step::failed;
         }
         if (!returns) return Step::path_end;

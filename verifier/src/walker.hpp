@@ -167,6 +167,15 @@ class Walker {
     bool may_sleep_here();
     bool sections_ended();
     void drop_reference(u32 id);
+    // globals.cpp
+    btf::Type global_function(u32 subprogram) const;
+    bool has_tag(const btf::Type& function, u32 argument, std::string_view wanted) const;
+    bool global_prototype(const btf::Type& function, btf::Type& prototype);
+    bool global_argument(const btf::Type& function, u32 i, Reg& out);
+    bool call_global(u32 subprogram, const btf::Type& function);
+    bool moves_packets(u32 subprogram) const;
+    bool begin_global(u32 subprogram);
+    bool walk();
     // dynptr.cpp
     bool object_slots(u32 index, u32 count, u32& frame, i64& at);
     bool make_object(u32 frame, i64 at, u32 count, Reg what);
@@ -217,6 +226,7 @@ class Walker {
     std::vector<u32> stack_use_;  // by subprogram
     std::vector<u8> called_back_;
     bool tail_calls_ = false;
+    std::vector<u32> globals_;  // global functions that are called, in the order in which they are judged
 
     // What the arguments of the present helper call have shown so far.
     struct Arguments {
