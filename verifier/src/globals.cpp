@@ -54,10 +54,9 @@ btf::Type Walker::global_function(u32 subprogram) const {
 // Whether the function's argument is tagged so.
 bool Walker::has_tag(const btf::Type& function, u32 argument, std::string_view wanted) const {
     const btf::Btf& btf = *program_.btf;
-    for (u32 id = 1; id < btf.count(); ++id) {
+    for (const u32 id : argument_tags_) {
         const btf::Type tag = btf.type(id);
-        if (tag.kind == Kind::decl_tag && tag.target() == function.id &&
-            btf.component(tag) == static_cast<i32>(argument) && tag.name == wanted)
+        if (tag.target() == function.id && btf.component(tag) == static_cast<i32>(argument) && tag.name == wanted)
             return true;
     }
     return false;
@@ -88,10 +87,9 @@ bool Walker::global_argument(const btf::Type& function, u32 i, Reg& out) {
     }
     const bool nonnull = has_tag(function, i, "arg:nonnull");
     if (has_tag(function, i, "arg:trusted")) {
-        const auto kernel =
-            program_.kernel_btf != nullptr ? program_.kernel_btf->find(object.name, Kind::struct_) : std::nullopt;
-        if (!kernel || object.kind != Kind::struct_) return fail(Finding::global_argument_type, i + 1);
-        out = Reg::pointer(Type::btf, *kernel);
+        const u32 kernel = program_.kernel_btf != nullptr ? kernel_struct(object.name) : 0;
+        if (kernel == 0 || object.kind != Kind::struct_) return fail(Finding::global_argument_type, i + 1);
+        out = Reg::pointer(Type::btf, kernel);
         out.flags = flag::trusted;
         if (has_tag(function, i, "arg:nullable")) out.flags |= flag::null, out.id = next_id_++;
         return true;
@@ -163,7 +161,13 @@ bool Walker::call_global(u32 subprogram, const btf::Type& function) {
 }
 
 // Whether the function, or one that it calls, may move the packet.
-bool Walker::moves_packets(u32 subprogram) const {
+bool Walker::moves_packets(u32 subprogram) {
+    moves_packets_.resize(structure_.flow.starts.size(), -1);
+    if (moves_packets_[subprogram] < 0) moves_packets_[subprogram] = find_packet_moves(subprogram) ? 1 : 0;
+    return moves_packets_[subprogram] != 0;
+}
+
+bool Walker::find_packet_moves(u32 subprogram) const {
     const auto& starts = structure_.flow.starts;
     std::vector<u32> todo = {subprogram};
     for (std::size_t i = 0; i < todo.size(); ++i) {

@@ -329,9 +329,9 @@ bool Walker::kfunc_pointer(u32 target) {
 bool Walker::cast_context(const Reg& context) {
     if (context.type != Type::ctx) return fail(Finding::kfunc_argument, 1, insn().imm);
     const std::string_view name = kernel_context(program_.type);
-    const auto type = name.empty() ? std::nullopt : program_.kernel_btf->find(name, Kind::struct_);
-    if (!type) return fail(Finding::kfunc_unsupported, insn().imm);
-    reg(0) = Reg::pointer(Type::btf, *type);
+    const u32 type = name.empty() ? 0 : kernel_struct(name);
+    if (type == 0) return fail(Finding::kfunc_unsupported, insn().imm);
+    reg(0) = Reg::pointer(Type::btf, type);
     reg(0).flags = flag::trusted;
     return true;
 }

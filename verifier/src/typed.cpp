@@ -323,11 +323,18 @@ const SafeMembers& Walker::safe_members() {
     return *safe_members_;
 }
 
+u32 Walker::kernel_struct(std::string_view name) {
+    for (const auto& [known, type] : kernel_structs_)
+        if (known == name) return type;
+    kernel_structs_.emplace_back(name, program_.kernel_btf->find(name, Kind::struct_).value_or(0));
+    return kernel_structs_.back().second;
+}
+
 Reg Walker::current_task() {
     if (program_.kernel_btf == nullptr) return Reg::pointer(Type::task);
-    if (task_type_ == 0) task_type_ = program_.kernel_btf->find("task_struct", Kind::struct_).value_or(0);
-    if (task_type_ == 0) return Reg::pointer(Type::task);
-    Reg task = Reg::pointer(Type::btf, task_type_);
+    const u32 type = kernel_struct("task_struct");
+    if (type == 0) return Reg::pointer(Type::task);
+    Reg task = Reg::pointer(Type::btf, type);
     task.flags = flag::trusted;
     return task;
 }
@@ -419,10 +426,14 @@ bool Walker::load_symbol(u32 id) {
         return true;
     }
     const u32 target = btf.skip_modifiers(symbol.target());
-    bool percpu = false;
-    if (const auto section = btf.find(".data..percpu", Kind::datasec)) {
-        const btf::Type variables = btf.type(*section);
-        for (u32 i = 0; i < variables.vlen && !percpu; ++i) percpu = btf.section_variable(variables, i).type == id;
+    const auto known = std::ranges::find(percpu_symbols_, id, &std::pair<u32, bool>::first);
+    bool percpu = known != percpu_symbols_.end() && known->second;
+    if (known == percpu_symbols_.end()) {
+        if (const auto section = btf.find(".data..percpu", Kind::datasec)) {
+            const btf::Type variables = btf.type(*section);
+            for (u32 i = 0; i < variables.vlen && !percpu; ++i) percpu = btf.section_variable(variables, i).type == id;
+        }
+        percpu_symbols_.emplace_back(id, percpu);
     }
     if (percpu || btf.type(target).is_composite()) {
         out = Reg::pointer(Type::btf, target);
@@ -468,10 +479,10 @@ bool Walker::typed_argument(u32 index, abi::ArgKind kind) {
     if (at.has(flag::untrusted | flag::percpu | flag::user))
         return fail(Finding::typed_untrusted, index, type_argument(at));
     const std::string_view wanted = struct_of(kind);
-    const auto type = program_.kernel_btf->find(wanted, Kind::struct_);
-    if (!type || !at.value.is_constant() || at.value.smin < 0 ||
-        !lies_within(*program_.kernel_btf, at.object, at.value.umin, *type))
-        return fail(Finding::typed_argument, index, type_argument(at), type.value_or(0));
+    const u32 type = kernel_struct(wanted);
+    if (type == 0 || !at.value.is_constant() || at.value.smin < 0 ||
+        !lies_within(*program_.kernel_btf, at.object, at.value.umin, type))
+        return fail(Finding::typed_argument, index, type_argument(at), type);
     return true;
 }
 
@@ -486,8 +497,7 @@ Reg Walker::typed_result(abi::RetKind kind) {
                      : Reg::pointer(Type::memory, btf.size(percpu_argument_).value_or(0));
         if (!object) out.flags = flag::read_only;
     } else {
-        const auto type = btf.find(kind == R::btf_socket_or_null ? "socket" : "pt_regs", Kind::struct_);
-        out = Reg::pointer(Type::btf, type.value_or(0));
+        out = Reg::pointer(Type::btf, kernel_struct(kind == R::btf_socket_or_null ? "socket" : "pt_regs"));
     }
     if (nullable) out.flags |= flag::null, out.id = next_id_++;
     return out;

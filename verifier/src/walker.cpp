@@ -25,6 +25,10 @@ Walker::Walker(const program::Program& program, const Options& options, const St
     stack_use_.resize(structure.flow.starts.size());
     called_back_.resize(structure.flow.starts.size());
     report_.proof.insns.resize(program.insns.size());
+    for (u32 id = 1; program.btf != nullptr && program.funcs.size() > 1 && id < program.btf->count(); ++id)
+        if (const btf::Type tag = program.btf->type(id);
+            tag.kind == btf::Kind::decl_tag && tag.name.starts_with("arg:"))
+            argument_tags_.push_back(id);
     state_.frames.emplace_back();
     reg(1) = Reg::pointer(Type::ctx);
     reg(10) = Reg::pointer(Type::stack);

@@ -141,6 +141,7 @@ class Walker {
     static bool is_trusted(const Reg& reg);
     bool in_rcu_section() const;
     const SafeMembers& safe_members();
+    u32 kernel_struct(std::string_view name);  // 0: the kernel has none of that name
     Reg current_task();
     bool load_typed_context(i32 off, u32 size, Reg& out);
     bool load_typed(const Reg& base, u32 base_reg, i32 off, u32 size, bool sign, Reg& out);
@@ -173,7 +174,8 @@ class Walker {
     bool global_prototype(const btf::Type& function, btf::Type& prototype);
     bool global_argument(const btf::Type& function, u32 i, Reg& out);
     bool call_global(u32 subprogram, const btf::Type& function);
-    bool moves_packets(u32 subprogram) const;
+    bool moves_packets(u32 subprogram);
+    bool find_packet_moves(u32 subprogram) const;
     bool begin_global(u32 subprogram);
     bool walk();
     // dynptr.cpp
@@ -257,7 +259,11 @@ class Walker {
     } kfunc_;
     Reg dynptr_argument_;
     u32 percpu_argument_ = 0;  // the type of the variable that a helper was given
-    u32 task_type_ = 0;        // of task_struct, once it was asked for
+    // What was looked for in BTF already: a kernel's has more than 100,000 types.
+    std::vector<std::pair<std::string_view, u32>> kernel_structs_;
+    std::vector<std::pair<u32, bool>> percpu_symbols_;
+    std::vector<u32> argument_tags_;  // of the program's functions
+    std::vector<i8> moves_packets_;   // by subprogram; -1: not known yet
 };
 
 // In a diagnostic's argument that is a type: of the program's BTF, not the kernel's.
