@@ -14,7 +14,7 @@ struct KfuncRow {
 };
 constexpr KfuncRow kfuncs[] = {
 #define ANYBPF_KFUNC(name, major, minor) {#name, {major, minor}},
-#include "anybpf/abi/kfuncs.def"
+#include "anybpf/abi/kfunc_since.def"
 };
 static_assert(std::ranges::is_sorted(kfuncs, {}, &KfuncRow::name));
 

@@ -51,6 +51,12 @@ u32 Builder::add_variable(std::string_view name, u32 type, bool is_global) {
     return id;
 }
 
+u32 Builder::add_tag(std::string_view name, u32 target, u32 component) {
+    const u32 id = begin(Kind::decl_tag, name, target);
+    types_.push_back(component);
+    return id;
+}
+
 u32 Builder::begin_composite(Kind kind, std::string_view name, u32 bytes) { return begin(kind, name, bytes); }
 
 void Builder::add_member(std::string_view name, u32 type, u32 bit_offset) { part({text(name), type, bit_offset}); }

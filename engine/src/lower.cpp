@@ -333,8 +333,9 @@ Result<LoweredInsn> Lowering::lower_wide(u32 pc, const Form& form, LoweredInsn o
         }
         case isa::Pseudo::map_fd:
         case isa::Pseudo::map_value:
-        case isa::Pseudo::btf_id:
             break;
+        case isa::Pseudo::btf_id:
+            return refuse(pc, "there are no variables of the kernel's here");
     }
     return refuse(pc, "a map or variable reference is not resolved");
 }
@@ -429,6 +430,8 @@ i16 Lowering::kept_offset(u32 pc, const Form& form) const {
 
 Result<LoweredInsn> Lowering::lower(u32 pc, const Form& form) {
     const Insn& insn = insns_[pc];
+    if (proof_.insns[pc].region == program::Region::btf_object)
+        return refuse(pc, "it reads an object of the kernel's, and there is none here");
     LoweredInsn out{.op = 0, .dst = insn.dst, .src = insn.src, .off = insn.off, .imm = insn.imm};
     const auto with = [&](Op op) {
         out.op = static_cast<u16>(op);

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "anybpf/abi/syscalls.hpp"
+#include "anybpf/btf/builder.hpp"
 #include "anybpf/verifier/verifier.hpp"
 #include "caller.hpp"
 
@@ -139,6 +140,84 @@ TEST(Kernel, TheFileHoldsWhatWasLoaded) {
     EXPECT_EQ(program->map_ids, std::vector<u32>{1});
     EXPECT_EQ(program->insns.size(), insns.size());
     EXPECT_GT(program->verified_insns, 0U);
+}
+
+// A tracepoint's program is judged by the kernel's types, and then does not run here.
+TEST(Kernel, ProgramsAttachedByBtfAreVerified) {
+    btf::Builder types;
+    const u32 number = types.add_int("int", 4, btf::IntEncoding::signed_);
+    const u32 task = types.begin_composite(btf::Kind::struct_, "task_struct", 8);
+    types.add_member("pid", number, 0);
+    const u32 pointer = types.add_pointer(task), data = types.add_pointer(0);
+    const u32 prototype = types.begin_prototype(0);
+    types.add_parameter("data", data);
+    types.add_parameter("task", pointer);
+    const u32 attach = types.add_reference(btf::Kind::typedef_, "btf_trace_x", types.add_pointer(prototype));
+    auto parsed = btf::Btf::parse(types.finish());
+    ASSERT_TRUE(parsed) << parsed.error().message;
+
+    OurKernel us;
+    const auto load = [&](i16 off, ProgType type, u32 id, std::string& log) {
+        const std::vector<isa::Insn> insns = {
+            code::load64(1, 1, 0), {.code = 0x61, .dst = 0, .src = 1, .off = off, .imm = 0}, code::exit()};
+        log.assign(4096, '\0');
+        auto attr = us.program(insns, type);
+        attr.expected_attach_type = static_cast<u32>(abi::AttachType::trace_raw_tp);
+        attr.attach_btf_id = id;
+        attr.log_level = 1;
+        attr.log_buf = address(log.data());
+        attr.log_size = static_cast<u32>(log.size());
+        return us.call(Command::prog_load, attr);
+    };
+    std::string log;
+    EXPECT_EQ(load(0, ProgType::tracing, attach, log), -EINVAL) << "no types are known";
+    us.kernel().judge_for(*parsed, false);
+    EXPECT_EQ(load(0, ProgType::tracing, attach, log), -EOPNOTSUPP) << log;
+    EXPECT_NE(log.find(abi::cannot_run_here), std::string::npos) << log;
+    EXPECT_EQ(load(8, ProgType::tracing, attach, log), -EACCES) << log;
+    EXPECT_NE(log.find("not within one member of struct task_struct"), std::string::npos) << log;
+    EXPECT_EQ(load(0, ProgType::kprobe, attach, log), -EINVAL);
+    EXPECT_EQ(load(0, ProgType::tracing, 1, log), -EINVAL) << log;
+
+    // Where the type runs here, what reads the kernel's objects still does not.
+    const std::vector<isa::Insn> current = {{.code = 0x85, .dst = 0, .src = 0, .off = 0, .imm = 158},
+                                            {.code = 0x61, .dst = 0, .src = 0, .off = 0, .imm = 0},
+                                            code::exit()};
+    log.assign(4096, '\0');
+    auto attr = us.program(current, ProgType::kprobe);
+    attr.log_level = 1;
+    attr.log_buf = address(log.data());
+    attr.log_size = static_cast<u32>(log.size());
+    EXPECT_EQ(us.call(Command::prog_load, attr), -EOPNOTSUPP) << log;
+    EXPECT_NE(log.find("reads an object of the kernel's"), std::string::npos) << log;
+}
+
+// Calls of the kernel's functions are judged, and refused by name where programs would run.
+TEST(Kernel, ProgramsThatCallTheKernelAreVerified) {
+    btf::Builder types;
+    const u32 prototype = types.begin_prototype(0);
+    const u32 lock = types.add_reference(btf::Kind::func, "bpf_rcu_read_lock", prototype);
+    const u32 unlock = types.add_reference(btf::Kind::func, "bpf_rcu_read_unlock", prototype);
+    auto parsed = btf::Btf::parse(types.finish());
+    ASSERT_TRUE(parsed) << parsed.error().message;
+    OurKernel us;
+    us.kernel().judge_for(*parsed, false);
+    const auto call = [](u32 id) {
+        return isa::Insn{.code = 0x85, .dst = 0, .src = 2, .off = 0, .imm = static_cast<i32>(id)};
+    };
+    const auto load = [&](const std::vector<isa::Insn>& insns, std::string& log) {
+        log.assign(4096, '\0');
+        auto attr = us.program(insns, ProgType::kprobe);
+        attr.log_level = 1;
+        attr.log_buf = address(log.data());
+        attr.log_size = static_cast<u32>(log.size());
+        return us.call(Command::prog_load, attr);
+    };
+    std::string log;
+    EXPECT_EQ(load({call(lock), call(unlock), code::mov(0, 0), code::exit()}, log), -EOPNOTSUPP) << log;
+    EXPECT_NE(log.find("kernel functions cannot be called"), std::string::npos) << log;
+    EXPECT_EQ(load({call(lock), code::mov(0, 0), code::exit()}, log), -EINVAL) << log;
+    EXPECT_EQ(load({call(prototype), code::mov(0, 0), code::exit()}, log), -EINVAL) << log;
 }
 
 TEST(Kernel, RefusalsFillTheLog) {

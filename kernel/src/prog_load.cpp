@@ -292,6 +292,11 @@ bool attach_type_is_good(abi::ProgType type, u32 attach) {
     return true;
 }
 
+bool attaches_by_btf(abi::ProgType type) {
+    using abi::ProgType;
+    return type == ProgType::tracing || type == ProgType::lsm || type == ProgType::struct_ops || type == ProgType::ext;
+}
+
 // What the kernel ends with: EINVAL for what is wrong with the program as such, E2BIG for too much of it, EACCES for
 // what it would do at run time.
 int errno_of(verifier::Finding finding) {
@@ -308,7 +313,35 @@ int errno_of(verifier::Finding finding) {
                                   Finding::falls_off_end,
                                   Finding::unreachable_insn,
                                   Finding::bad_call_target,
-
+                                  Finding::no_kernel_types,
+                                  Finding::bad_attach_target,
+                                  Finding::program_gpl_only,
+                                  Finding::unknown_symbol,
+                                  Finding::typed_gpl_only,
+                                  Finding::helper_attach,
+                                  Finding::typed_untrusted,
+                                  Finding::unknown_kfunc,
+                                  Finding::kfunc_device,
+                                  Finding::kfunc_gpl_only,
+                                  Finding::kfunc_program_type,
+                                  Finding::kfunc_sleepable,
+                                  Finding::kfunc_needs_rcu,
+                                  Finding::kfunc_release,
+                                  Finding::kfunc_argument,
+                                  Finding::kfunc_unsupported,
+                                  Finding::section_nested,
+                                  Finding::section_unmatched,
+                                  Finding::section_open,
+                                  Finding::sleeps_in_section,
+                                  Finding::object_place,
+                                  Finding::dynptr_missing,
+                                  Finding::dynptr_overwritten,
+                                  Finding::iterator_missing,
+                                  Finding::iterator_twice,
+                                  Finding::interrupts_order,
+                                  Finding::global_argument_type,
+                                  Finding::global_result,
+                                  Finding::global_argument,
                                   Finding::bad_map_reference,
                                   Finding::bad_callback_target,
                                   Finding::infinite_loop,
@@ -352,8 +385,10 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     if (in.insn_cnt == 0 || in.insn_cnt > max_insns) return refuse(E2BIG, "a program has 1 to 1000000 instructions");
     const auto type = static_cast<abi::ProgType>(in.prog_type);
     if (in.attach_prog_fd != 0) return refuse(EINVAL, "programs cannot be attached to programs here");
+    if (in.attach_btf_id != 0 && !attaches_by_btf(type))
+        return refuse(EINVAL, "programs of this type are not attached by BTF");
     if (in.attach_btf_id != 0 && kernel_btf == nullptr)
-        return refuse(EINVAL, "attaching by BTF (fentry, tp_btf, lsm) is not supported");
+        return refuse(EINVAL, "attaching by BTF (fentry, tp_btf, lsm) needs the kernel's BTF, and there is none");
     if (!attach_type_is_good(type, in.expected_attach_type))
         return refuse(EINVAL, "the expected attach type does not go with the program type");
 

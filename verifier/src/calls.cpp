@@ -20,7 +20,7 @@ bool reads_at(HelperId helper) {
     return helper == HelperId::probe_read || helper == HelperId::probe_read_str ||
            helper == HelperId::probe_read_user || helper == HelperId::probe_read_user_str ||
            helper == HelperId::probe_read_kernel || helper == HelperId::probe_read_kernel_str ||
-           helper == HelperId::copy_from_user;
+           helper == HelperId::copy_from_user || helper == HelperId::copy_from_user_task;
 }
 
 // Gives -EFAULT and the like, or how many bytes of its buffer it has filled.
@@ -38,7 +38,7 @@ bool Walker::call() {
         case isa::CallKind::subprogram:
             return call_subprogram(static_cast<u32>(i64{pc_} + 1 + insn().imm));
         case isa::CallKind::kfunc:
-            break;
+            return call_kfunc();
     }
     return fail(Finding::unsupported_insn, insn().code);
 }
@@ -58,6 +58,9 @@ bool Walker::call_helper(u32 id) {
     if (abi::sleeps(proto->id) && !program_.sleepable) return fail(Finding::helper_sleepable, id);
     if (state_.lock.held && proto->id != HelperId::spin_unlock)
         return fail(Finding::lock_held_call, id, state_.lock.insn);
+    if (proto->id == HelperId::d_path && !may_ask_for_paths())
+        return fail(Finding::helper_attach, id, program_.attach_btf_id);
+    if (abi::sleeps(proto->id) && !may_sleep_here()) return false;
 
     arguments_ = {};
     arguments_.in_packet = abi::passes_packets(program_.type, proto->packet == abi::PacketUse::arguments);
@@ -66,6 +69,7 @@ bool Walker::call_helper(u32 id) {
     argument_ = 0;
 
     if (proto->id == HelperId::tail_call) {
+        if (!sections_ended()) return false;
         if (!state_.references.empty()) return fail_leak(state_.references.front());
         for (const Frame& frame : state_.frames)
             if (frame.callback) return fail(Finding::tail_call_in_frame);
@@ -92,7 +96,9 @@ bool Walker::call_helper(u32 id) {
 bool Walker::set_result(const abi::HelperProto& proto) {
     if (arguments_.released != 0) release(arguments_.released);
     for (u32 r = 1; r <= 5; ++r) reg(r) = {};
-    if (proto.packet == abi::PacketUse::moved) lose_packets();
+    if (proto.packet == abi::PacketUse::moved ||
+        (proto.id == HelperId::dynptr_write && dynptr_argument_.has(flag::in_packet)))
+        lose_packets();
     switch (proto.returns) {
         case abi::RetKind::nothing:
             reg(0) = {};
@@ -139,7 +145,16 @@ bool Walker::set_result(const abi::HelperProto& proto) {
             break;
         }
         case abi::RetKind::btf_task:
-            reg(0) = Reg::pointer(Type::task);
+            reg(0) = current_task();
+            break;
+        case abi::RetKind::btf_socket_or_null:
+        case abi::RetKind::btf_pt_regs:
+        case abi::RetKind::cpu_object:
+        case abi::RetKind::cpu_object_or_null:
+            reg(0) = typed_result(proto.returns);
+            break;
+        case abi::RetKind::dynptr_memory_or_null:
+            reg(0) = dynptr_memory(static_cast<u32>(arguments_.allocate), false);
             break;
     }
     return true;
@@ -148,7 +163,8 @@ bool Walker::set_result(const abi::HelperProto& proto) {
 // ---------------------------------------------------------------------------------------------------------- arguments
 
 bool Walker::formats(HelperId helper) {
-    return helper == HelperId::trace_printk || helper == HelperId::trace_vprintk || helper == HelperId::snprintf;
+    return helper == HelperId::trace_printk || helper == HelperId::trace_vprintk || helper == HelperId::snprintf ||
+           helper == HelperId::seq_printf || helper == HelperId::snprintf_btf || helper == HelperId::seq_printf_btf;
 }
 
 bool Walker::wrong_argument(u32 index, ArgKind kind) {
@@ -221,17 +237,9 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
             return lock_argument(index, proto.id);
         case ArgKind::timer:
             return timer_argument(index);
-        case ArgKind::btf_task_or_null:
-            if (at.is_scalar()) mark(at);
-            if (at.is_zero()) return true;
-            [[fallthrough]];
-        case ArgKind::btf_task:
-            return (at.type == Type::task && at.value.is_constant(0)) || wrong_argument(index, kind);
         case ArgKind::kernel_object:
         case ArgKind::kernel_object_or_null:
-        case ArgKind::percpu_object:
         case ArgKind::kptr_slot:
-        case ArgKind::dynptr:
             return fail(Finding::helper_unavailable, static_cast<i64>(proto.id));
         case ArgKind::context_or_null:
             if (at.is_scalar()) mark(at);
@@ -266,6 +274,22 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
             if (at.type != Type::function) return wrong_argument(index, kind);
             arguments_.function = at.object;
             return true;
+        case ArgKind::btf_task:
+        case ArgKind::btf_task_or_null:
+        case ArgKind::btf_cgroup_or_null:
+        case ArgKind::btf_file:
+        case ArgKind::btf_path:
+        case ArgKind::btf_inode_or_null:
+        case ArgKind::btf_seq_file:
+        case ArgKind::btf_skb:
+        case ArgKind::btf_xdp:
+        case ArgKind::percpu_object:
+            return typed_argument(index, kind);
+        case ArgKind::dynptr:
+        case ArgKind::dynptr_ring:
+        case ArgKind::dynptr_out:
+        case ArgKind::dynptr_ring_out:
+            return helper_dynptr(index, kind);
         case ArgKind::stack_or_null:
             if (at.is_scalar()) mark(at);
             return at.type == Type::stack || at.is_zero() || wrong_argument(index, kind);

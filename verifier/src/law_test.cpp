@@ -62,6 +62,11 @@ bool holds(const Reg& reg, u64 value, const Machine& machine, const program::Pro
         case Type::flow_keys:
         case Type::trace_buffer:
         case Type::kernel_object:
+        case Type::btf:
+        case Type::memory:
+        case Type::dynptr:
+        case Type::iterator:
+        case Type::interrupts:
             return false;
     }
     return false;

@@ -33,12 +33,15 @@ program::Region Walker::region_of(const Reg& base) const {
         case Type::flow_keys:
         case Type::trace_buffer:
             return Region::memory;
+        case Type::memory:
+            return base.has(flag::untrusted) ? Region::btf_object : Region::memory;
         case Type::task:
         case Type::sock_common:
         case Type::socket:
         case Type::tcp_sock:
         case Type::xdp_sock:
         case Type::cast_socket:
+        case Type::btf:
             return Region::btf_object;
         case Type::uninit:
         case Type::scalar:
@@ -54,6 +57,9 @@ program::Region Walker::region_of(const Reg& base) const {
         case Type::xdp_sock_or_null:
         case Type::cast_socket_or_null:
         case Type::kernel_object:
+        case Type::dynptr:
+        case Type::iterator:
+        case Type::interrupts:
             break;
     }
     return Region::none;
@@ -65,7 +71,8 @@ bool Walker::note_region(Region region) {
     if (noted == Region::none) {
         noted = region;
     } else if (noted != region) {
-        if (noted == Region::context || region == Region::context) return fail(Finding::mixed_regions);
+        const auto special = [](Region one) { return one == Region::context || one == Region::btf_object; };
+        if (special(noted) || special(region)) return fail(Finding::mixed_regions);
         noted = Region::memory;
     }
     return true;
@@ -97,6 +104,7 @@ bool Walker::check_map_access(u32 map, bool write) {
 
 bool Walker::load_context(const Reg& base, u32 base_reg, i32 off, u32 size, Reg& out) {
     if (!base.value.is_constant(0)) return fail(Finding::context_offset, base_reg);
+    if (structure_.attach.prototype != 0) return load_typed_context(off, size, out);
     const auto yields = abi::context_load(program_.type, program_.expected_attach_type, off, size);
     if (!yields) return fail(Finding::out_of_context, off, size);
     report_.proof.context_bytes = std::max(report_.proof.context_bytes, static_cast<u32>(off) + size);
@@ -145,6 +153,12 @@ bool Walker::store_context(const Reg& base, u32 base_reg, i32 off, u32 size, con
     return note_region(Region::context);
 }
 
+// What cannot be trusted may be read at any address: faults are caught, and read as zero.
+bool Walker::check_memory(const Reg& base, u32 base_reg, i64 off, i64 size, bool write) {
+    if (write && base.has(flag::read_only)) return fail(Finding::memory_read_only, base_reg);
+    return base.has(flag::untrusted) || check_object(base, off, size, base.object, Finding::out_of_record);
+}
+
 // The bytes off..off+size from base on are in the packet.
 bool Walker::check_packet(const Reg& base, i64 off, i64 size, bool write) {
     if (write && !abi::writes_packets(program_.type))
@@ -172,6 +186,7 @@ bool Walker::load() {
 bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
     if (!readable(base_reg)) return false;
     const Reg& base = reg(base_reg);
+    if (base.has(flag::null)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
     Number number = Number::of_width(8 * size);
     if (sign) number = sign_extend(number, 8 * size, false);
     switch (base.type) {
@@ -191,6 +206,9 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
         case Type::map:
         case Type::function:
         case Type::packet_end:
+        case Type::dynptr:
+        case Type::iterator:
+        case Type::interrupts:
             return fail(Finding::not_memory, base_reg, static_cast<i64>(base.type));
         case Type::packet:
         case Type::packet_meta:
@@ -215,6 +233,15 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
         case Type::kernel_object:
         case Type::task:
             return fail(Finding::typed_load_unsupported, base_reg, static_cast<i64>(base.type));
+        case Type::btf: {
+            Reg loaded = unknown(number);
+            if (!load_typed(base, base_reg, off, size, sign, loaded) || !note_region(region_of(base))) return false;
+            out = loaded;
+            return true;
+        }
+        case Type::memory:
+            if (!check_memory(base, base_reg, off, size, false)) return false;
+            break;
         case Type::ctx: {
             Reg loaded = unknown(number);
             if (!load_context(base, base_reg, off, size, loaded) || !note_region(Region::context)) return false;
@@ -282,6 +309,7 @@ bool Walker::store() {
 bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg) {
     if (!readable(base_reg)) return false;
     const Reg& base = reg(base_reg);
+    if (base.has(flag::null)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
     switch (base.type) {
         case Type::uninit:
             return false;
@@ -296,10 +324,19 @@ bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 val
         case Type::xdp_sock_or_null:
         case Type::cast_socket_or_null:
             return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
+        case Type::btf:
+            if (!store_typed(base, base_reg)) return false;
+            break;
+        case Type::memory:
+            if (!check_memory(base, base_reg, off, size, true)) return false;
+            break;
         case Type::map:
         case Type::function:
         case Type::task:
         case Type::packet_end:
+        case Type::dynptr:
+        case Type::iterator:
+        case Type::interrupts:
             return fail(Finding::not_memory, base_reg, static_cast<i64>(base.type));
         case Type::map_key:
         case Type::sock_common:
@@ -347,8 +384,9 @@ bool Walker::atomic() {
     if (!readable(base_reg)) return false;
     const Reg base = reg(base_reg);
     if (base.type == Type::scalar) return fail(Finding::not_a_pointer, base_reg);
-    if (may_be_null(base.type)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
-    if (base.type != Type::stack && base.type != Type::map_value && base.type != Type::record)
+    if (may_be_null(base)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
+    if (base.type != Type::stack && base.type != Type::map_value && base.type != Type::record &&
+        base.type != Type::memory && (base.type != Type::btf || !plain_load))
         return fail(Finding::atomic_region, base_reg, static_cast<i64>(base.type));
     if (!check_alignment(base, insn().off, size)) return false;
     if (plain_load) {
@@ -443,6 +481,7 @@ bool Walker::load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool s
     }
     bool zero = true;
     for (std::size_t i = first; i < first + size; ++i) {
+        if (slot.bytes[i] == Byte::object) return fail(Finding::object_touched, low & ~i64{7});
         if (slot.bytes[i] == Byte::invalid && !options_.allow_ptr_leaks)
             return fail(Finding::uninitialized_stack, low, size);
         zero &= slot.bytes[i] == Byte::zero || (slot.bytes[i] == Byte::saved && slot.saved.is_zero());
@@ -467,6 +506,7 @@ bool Walker::store_stack(const Reg& base, u32 base_reg, i32 off, u32 size, const
 }
 
 bool Walker::store_slot(u32 frame, i64 at, u32 size, const Reg& value) {
+    if (!spoil_object(frame, at)) return false;
     Slot& slot = slot_at(frame, at);
     const std::size_t first = static_cast<std::size_t>(at & 7);
     slot.version = size == 8 ? values_.fresh() : values_.fresh(slot.version);
@@ -492,6 +532,7 @@ bool Walker::read_stack_bytes(u32 frame, i64 low, i64 high, bool argument) {
         Slot& slot = slot_at(frame, at);
         values_.mark(slot.version);
         const Byte byte = slot.bytes[static_cast<std::size_t>(at & 7)];
+        if (byte == Byte::object) return fail(Finding::object_touched, at & ~i64{7});
         if (options_.allow_ptr_leaks) continue;
         if (byte == Byte::invalid) return fail(Finding::uninitialized_stack, low, high - low);
         if (byte != Byte::saved || !is_pointer(slot.saved.type)) continue;
@@ -506,6 +547,7 @@ bool Walker::read_stack_bytes(u32 frame, i64 low, i64 high, bool argument) {
 bool Walker::write_stack_bytes(u32 frame, i64 low, i64 high, i64 sure_low, i64 sure_high) {
     const u32 written = values_.fresh();
     for (i64 base = low & ~i64{7}; base < high; base += 8) {
+        if (slot_at(frame, base).bytes[0] == Byte::object) return fail(Finding::object_touched, base);
         Slot& slot = slot_at(frame, base);
         const bool whole = sure_low <= base && base + 8 <= sure_high;
         if (!whole) values_.mark(slot.version);  // some of it stays
@@ -544,6 +586,13 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
             return check_object(base, 0, size, map_of(base.object).key_size, Finding::out_of_record);
         case Type::record:
             return check_object(base, 0, size, base.object, Finding::out_of_record);
+        case Type::memory:
+            if (may_be_null(base)) return fail(Finding::maybe_null, index, static_cast<i64>(base.type));
+            if (base.has(flag::untrusted)) break;
+            return check_memory(base, index, 0, size, write);
+        case Type::btf:
+            if (may_be_null(base)) return fail(Finding::maybe_null, index, static_cast<i64>(base.type));
+            break;
         case Type::packet:
         case Type::packet_meta:
             if (arguments_.in_packet) return check_packet(base, 0, size, write);
@@ -572,6 +621,9 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
         case Type::flow_keys:
         case Type::trace_buffer:
         case Type::kernel_object:
+        case Type::dynptr:
+        case Type::iterator:
+        case Type::interrupts:
             break;
     }
     return wrong_argument(index, kind);

@@ -78,7 +78,7 @@ u64 immediate(const isa::Insn& insn) { return static_cast<u64>(i64{insn.imm}); }
 bool movable(Type type) {
     return type == Type::ctx || type == Type::stack || type == Type::map_value || type == Type::record ||
            type == Type::task || type == Type::map_key || type == Type::trace_buffer || type == Type::cast_socket ||
-           type == Type::kernel_object || is_packet(type);
+           type == Type::kernel_object || type == Type::btf || type == Type::memory || is_packet(type);
 }
 
 Compare mirror(Compare op) {
@@ -106,6 +106,13 @@ Compare mirror(Compare op) {
             break;
     }
     return op;
+}
+
+// Objects that nobody vouches for may turn out to be null, too.
+bool certainly_not_null(const Reg& pointer) {
+    if (pointer.type == Type::btf)
+        return !pointer.has(flag::untrusted) && pointer.has(flag::trusted | flag::referenced);
+    return pointer.type != Type::memory || !pointer.has(flag::untrusted);
 }
 
 bool orders(Compare op) { return op == Compare::lt || op == Compare::le || op == Compare::gt || op == Compare::ge; }
@@ -247,10 +254,11 @@ bool Walker::pointer_arithmetic(AluOp op, bool is64, Reg& dst, const Reg& operan
         dst = unknown(zero_extend<64>(Value<32>::unknown()));
         return true;
     }
-    if (may_be_null(dst.type)) return fail(Finding::arithmetic_maybe_null, insn().dst, static_cast<i64>(dst.type));
+    if (may_be_null(dst)) return fail(Finding::arithmetic_maybe_null, insn().dst, static_cast<i64>(dst.type));
     mark(operand);
     if (!movable(dst.type) && !(dst.type == Type::flow_keys && operand.value.is_constant()))
         return (operand.is_zero() && (dst.type == Type::map || dst.type == Type::function)) || refused();
+    if (dst.type == Type::memory && dst.has(flag::untrusted)) return true;
     const auto sane = [](const Number& value) {
         return value.smin > -max_offset && (!value.is_constant() || value.smax < max_offset);
     };
@@ -351,9 +359,11 @@ Walker::Step Walker::compare_numbers(Compare op, const Reg& a, const Reg& b, u32
 void Walker::settle_null(State& state, u32 id, bool null) {
     const Reg zero = constant(0);
     state.each([&](Reg& copy) {
-        if (!may_be_null(copy.type) || copy.id != id) return;
+        if (!may_be_null(copy) || copy.id != id) return;
         if (null)
             copy = zero;
+        else if (copy.has(flag::null))
+            copy.flags ^= flag::null, copy.id = copy.has(flag::referenced) ? id : 0;
         else
             settle(copy);
     });
@@ -384,7 +394,8 @@ Walker::Step Walker::compare_packets(Compare op, const Reg& at, u32 target) {
 
 // The packet may be elsewhere now.
 void Walker::lose_packets() {
-    lose([](const Reg& reg) { return is_packet(reg.type) || reg.type == Type::packet_end; });
+    lose(
+        [](const Reg& reg) { return is_packet(reg.type) || reg.type == Type::packet_end || reg.has(flag::in_packet); });
 }
 
 Walker::Step Walker::compare_pointers(Compare op, bool is64, const Reg& a, const Reg& b, u32 target) {
@@ -394,7 +405,8 @@ Walker::Step Walker::compare_pointers(Compare op, bool is64, const Reg& a, const
     if (is64 && equality && with_zero) {
         mark(a);
         mark(b);
-        if (!may_be_null(pointer.type)) {
+        if (!may_be_null(pointer)) {
+            if (!certainly_not_null(pointer)) return set_aside(state_, target) ? Step::next : Step::failed;
             if (op == Compare::ne) next_ = target;
             return Step::next;
         }

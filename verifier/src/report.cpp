@@ -114,8 +114,6 @@ std::string_view describe(abi::ArgKind kind) {
             return "the address of an IPv6 header";
         case abi::ArgKind::tcp_header:
             return "the address of a TCP header";
-        case abi::ArgKind::map_value_or_null:
-            return "the address of a value for the map, or zero";
         case abi::ArgKind::context_or_null:
             return "the program's context, or zero";
         case abi::ArgKind::sock_common:
@@ -131,22 +129,55 @@ std::string_view describe(abi::ArgKind kind) {
             return "the address of a struct bpf_spin_lock in a map's value";
         case abi::ArgKind::timer:
             return "the address of a struct bpf_timer in a map's value";
-        case abi::ArgKind::btf_task:
-            return "a task_struct, as bpf_get_current_task_btf() gives it";
-        case abi::ArgKind::btf_task_or_null:
-            return "a task_struct, as bpf_get_current_task_btf() gives it, or zero";
         case abi::ArgKind::kernel_object:
             return "a kernel structure";
         case abi::ArgKind::kernel_object_or_null:
             return "a kernel structure, or zero";
-        case abi::ArgKind::percpu_object:
-            return "a per-CPU variable of the kernel";
         case abi::ArgKind::kptr_slot:
             return "the address of a kernel pointer in a map's value";
+        case abi::ArgKind::map_value_or_null:
+            return "the address of a value for the map, or zero";
+        case abi::ArgKind::btf_task:
+            return "a pointer to a task_struct";
+        case abi::ArgKind::btf_task_or_null:
+            return "a pointer to a task_struct, or zero";
+        case abi::ArgKind::btf_cgroup_or_null:
+            return "a pointer to a cgroup, or zero";
+        case abi::ArgKind::btf_file:
+            return "a pointer to a file";
+        case abi::ArgKind::btf_path:
+            return "a pointer to a path";
+        case abi::ArgKind::btf_inode_or_null:
+            return "a pointer to an inode, or zero";
+        case abi::ArgKind::btf_seq_file:
+            return "a pointer to a seq_file";
+        case abi::ArgKind::btf_skb:
+            return "a pointer to an sk_buff";
+        case abi::ArgKind::btf_xdp:
+            return "a pointer to an xdp_buff";
+        case abi::ArgKind::percpu_object:
+            return "a variable of each CPU";
         case abi::ArgKind::dynptr:
-            return "a dynptr on the stack";
+            return "the address of a dynptr";
+        case abi::ArgKind::dynptr_ring:
+            return "the address of a dynptr over a ring buffer record";
+        case abi::ArgKind::dynptr_out:
+        case abi::ArgKind::dynptr_ring_out:
+            return "the address of a local struct bpf_dynptr";
     }
     return "something else";
+}
+
+// "struct task_struct", of a type in the kernel's BTF or the program's.
+std::string describe_type(i64 argument, const program::Program& program) {
+    const auto& btf = (argument & own_type_argument) != 0 ? program.btf : program.kernel_btf;
+    const auto id = static_cast<u32>(argument);
+    if (btf == nullptr || !btf->contains(id)) return fmt::format("type {}", id);
+    const btf::Type type = btf->type(id);
+    const std::string_view kind = type.kind == btf::Kind::struct_  ? "struct "
+                                  : type.kind == btf::Kind::union_ ? "union "
+                                                                   : "";
+    return fmt::format("{}{}", kind, type.name.empty() ? "(anonymous)" : type.name);
 }
 
 std::string bytes(i64 count) { return fmt::format("{} byte{}", count, count == 1 ? "" : "s"); }
@@ -270,6 +301,8 @@ std::string placeholder(char kind, std::span<const i64> args, const program::Pro
         case 'm':
             return fmt::format("{}'{}'", number < program.maps.size() ? "" : "in ",
                                map_of(program, static_cast<u32>(number)).name);
+        case 'T':
+            return describe_type(value, program);
         case 'p':
             return std::string(abi::to_string(static_cast<abi::ProgType>(value)));
         case 'd':

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "anybpf/btf/btf.hpp"
+
 namespace anybpf::verifier {
 
 std::string_view describe(Type type) {
@@ -68,6 +70,16 @@ std::string_view describe(Type type) {
             return "a tracepoint's buffer";
         case Type::kernel_object:
             return "a pointer to a kernel structure";
+        case Type::btf:
+            return "a pointer to a struct of BTF";
+        case Type::memory:
+            return "a pointer to memory";
+        case Type::dynptr:
+            return "a dynptr";
+        case Type::iterator:
+            return "an iterator";
+        case Type::interrupts:
+            return "saved interrupt flags";
     }
     return "unknown";
 }
@@ -92,8 +104,9 @@ void Values::mark_origins(u32 id) {
         for (const u32 origin : {node.parent, node.other}) {
             if (origin == 0) continue;
             Node& from = nodes_[origin];
-            if (from.used == 0) todo_.push_back(origin);
-            from.used = std::max(from.used, node.created);
+            if (from.used == 0 || (node.decides && !from.decides)) todo_.push_back(origin);
+            from.used = std::max<u32>(from.used, node.created);
+            from.decides |= node.decides;
         }
     }
 }
@@ -111,6 +124,7 @@ u16 live_registers(const State& state, std::size_t index, u32 pc, const Liveness
 Kept::Drafted Kept::write(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values,
                           Draft& draft) {
     draft.frames.clear(), draft.contents.clear(), draft.bytes.clear();
+    const auto decides = [&](const Reg& reg) { return reg.is_scalar() && values.decides(reg.id); };
     const auto any_number = [&](const Reg& reg) { return reg.is_scalar() && !values.used_since(reg.id, time); };
     for (std::size_t f = state.frames.size(); f-- > 0;) {
         const Frame& frame = state.frames[f];
@@ -123,7 +137,7 @@ Kept::Drafted Kept::write(const State& state, u32 pc, u32 time, const Liveness& 
             if (any_number(reg))
                 of.numbers |= static_cast<u16>(1U << r);
             else
-                draft.contents.push_back({static_cast<u8>(r), static_cast<u8>(f), 0, reg});
+                draft.contents.push_back({static_cast<u8>(r), static_cast<u8>(f), 0, decides(reg), reg});
         }
         for (std::size_t s = 0; s < frame.stack.size(); ++s) {
             const Slot& slot = frame.stack[s];
@@ -131,8 +145,8 @@ Kept::Drafted Kept::write(const State& state, u32 pc, u32 time, const Liveness& 
             Bytes bytes{static_cast<u16>(f), static_cast<u16>(s), slot.bytes};
             if (slot.bytes[0] == Byte::saved && any_number(slot.saved))
                 std::replace(bytes.bytes.begin(), bytes.bytes.end(), Byte::saved, Byte::misc);
-            else if (slot.bytes[0] == Byte::saved)
-                draft.contents.push_back({in_slot, static_cast<u8>(f), bytes.slot, slot.saved});
+            else if (slot.bytes[0] == Byte::saved || slot.bytes[0] == Byte::object)
+                draft.contents.push_back({in_slot, static_cast<u8>(f), bytes.slot, decides(slot.saved), slot.saved});
             draft.bytes.push_back(bytes);
         }
         of.contents = static_cast<u32>(draft.contents.size() - first);
@@ -148,7 +162,8 @@ Kept::Kept(Drafted, const State& state, Arena& arena, const Draft& draft)
       contents(arena, draft.contents),
       slots(arena, draft.bytes),
       references(arena, state.references),
-      lock(state.lock) {}
+      lock(state.lock),
+      sections(state.sections) {}
 
 std::size_t Kept::bytes() const {
     return sizeof(Kept) + frames.size() * sizeof(OfFrame) + contents.size() * sizeof(Contents) +
@@ -197,7 +212,7 @@ const Reg* Comparison::find(const Kept::Contents& what, const State& now) {
     if (what.reg != Kept::in_slot) return &frame.regs[what.reg];
     if (what.slot >= frame.stack.size()) return nullptr;
     const Slot& slot = frame.stack[what.slot];
-    return slot.bytes[0] == Byte::saved ? &slot.saved : nullptr;
+    return slot.bytes[0] == Byte::saved || slot.bytes[0] == Byte::object ? &slot.saved : nullptr;
 }
 
 bool Comparison::covers(const Kept& old, const State& now) {
@@ -208,7 +223,7 @@ bool Comparison::covers(const Kept& old, const State& now) {
         return reg == nullptr || !regs(what.value, *reg);
     };
     begin(false);
-    if (!locks(old.lock, now.lock)) return false;
+    if (!locks(old.lock, now.lock) || !old.sections.alike(now.sections)) return false;
     if (old.suspect < old.contents.size() && differs(old.contents[old.suspect])) return false;
     begin(false);
     if (!locks(old.lock, now.lock)) return false;
@@ -232,6 +247,12 @@ bool Comparison::covers(const Kept& old, const State& now) {
         const Frame& frame = now.frames[a.frame];
         const Slot& b = a.slot < frame.stack.size() ? frame.stack[a.slot] : none;
         const bool pointer = b.has_pointer();
+        if (a.bytes[0] == Byte::object || b.bytes[0] == Byte::object) {
+            if (a.bytes[0] == b.bytes[0]) continue;  // compared above
+            // One that holds nothing may stand where nothing was.
+            if (a.bytes != none.bytes || b.saved.has(flag::referenced)) return false;
+            continue;
+        }
         if (a.bytes[0] == Byte::saved) {
             for (std::size_t i = 0; i < 8; ++i)
                 if ((a.bytes[i] == Byte::saved) != (b.bytes[i] == Byte::saved)) return false;
@@ -256,7 +277,7 @@ bool Comparison::covers(const State& old, const State& now, u32 pc, const Livene
         if (a.rounds > b.rounds) return false;  // old had more of them before it
     }
     begin(how == How::equal);
-    if (!locks(old.lock, now.lock)) return false;
+    if (!locks(old.lock, now.lock) || !old.sections.alike(now.sections)) return false;
     // The running frame first: it differs most often.
     for (std::size_t i = old.frames.size(); i-- > 0;) {
         const u16 mask = live_registers(old, i, pc, live);
@@ -321,6 +342,22 @@ bool Comparison::regs(const Reg& old, const Reg& now) {
             return old.off == now.off && within(old.value, now.value) &&
                    (equal_ ? old.object == now.object : old.object <= now.object) &&
                    (old.id == 0 || same_id(packets_, old.id, now.id));
+        case Type::btf:
+        case Type::memory:
+            return old.object == now.object && old.flags == now.flags && within(old.value, now.value) &&
+                   (old.id == 0 ? now.id == 0
+                                : same_id(old.has(flag::referenced) ? references_ : nulls_, old.id, now.id)) &&
+                   (old.off == 0 ? now.off == 0
+                                 : same_id(references_, static_cast<u32>(old.off), static_cast<u32>(now.off)));
+        case Type::dynptr:
+            return old.object == now.object && old.flags == now.flags && old.frame == now.frame &&
+                   same_id(references_, old.id, now.id);
+        case Type::iterator:
+            return old.object == now.object && old.flags == now.flags && old.frame == now.frame &&
+                   (!equal_ || old.off == now.off) && same_id(references_, old.id, now.id);
+        case Type::interrupts:
+            return (old.object == 0) == (now.object == 0) && same_id(references_, old.id, now.id) &&
+                   (old.object == 0 || same_id(references_, old.object, now.object));
         case Type::ctx:
         case Type::task:
         case Type::function:
@@ -345,6 +382,12 @@ bool Comparison::stacks(const Frame& old, const Frame& now) {
 
 bool Comparison::slots(const Slot& old, const Slot& now) {
     if (equal_ && old.bytes != now.bytes) return false;
+    const bool old_object = old.bytes[0] == Byte::object, now_object = now.bytes[0] == Byte::object;
+    if (old_object || now_object) {
+        if (old_object && now_object) return regs(old.saved, now.saved);
+        // One that holds nothing may stand where nothing was.
+        return !old_object && !now.saved.has(flag::referenced) && old.bytes == std::array<Byte, 8>{};
+    }
     if (old.bytes[0] == Byte::saved) {
         if (now.bytes[0] != Byte::saved || old.saved_bytes() != now.saved_bytes() || !regs(old.saved, now.saved))
             return false;
@@ -362,6 +405,8 @@ bool Comparison::slots(const Slot& old, const Slot& now) {
             case Byte::zero:
                 if (now.bytes[i] != Byte::zero) return false;
                 break;
+            case Byte::object:
+                break;  // seen to
         }
     }
     return true;
@@ -371,7 +416,7 @@ void inherit_marks(const Kept& old, const State& now, Values& values) {
     for (const Kept::Contents& what : old.contents) {
         const Frame& frame = now.frames[what.frame];
         const Reg& to = what.reg != Kept::in_slot ? frame.regs[what.reg] : frame.stack[what.slot].saved;
-        if (to.is_scalar()) values.mark(to.id);
+        if (to.is_scalar()) values.mark(to.id, what.decides);
     }
     for (const Kept::Bytes& bytes : old.slots) {
         const Frame& frame = now.frames[bytes.frame];
@@ -381,7 +426,7 @@ void inherit_marks(const Kept& old, const State& now, Values& values) {
 
 void inherit_marks(const State& now, u32 pc, const Liveness& live, Values& values) {
     const auto mark = [&](const Reg& reg) {
-        if (reg.is_scalar()) values.mark(reg.id);
+        if (reg.is_scalar()) values.mark(reg.id, false);
     };
     for (std::size_t i = 0; i < now.frames.size(); ++i) {
         const Frame& frame = now.frames[i];
@@ -427,12 +472,41 @@ char letter(Byte byte) {
             return '0';
         case Byte::saved:
             return 'r';
+        case Byte::object:
+            return 'o';
     }
     return '?';
 }
 
+// "trusted_ptr_or_null_task_struct", "rdonly_mem"; the flags in the kernel's order and words.
+std::string typed_name(const Reg& reg, const program::Program& program) {
+    std::string name;
+    const auto prefix = [&](u16 which, std::string_view text) {
+        if (reg.has(which)) name += text;
+    };
+    prefix(flag::read_only, "rdonly_");
+    prefix(flag::user, "user_");
+    prefix(flag::percpu, "percpu_");
+    prefix(flag::untrusted, "untrusted_");
+    prefix(flag::rcu, "rcu_");
+    prefix(flag::trusted, "trusted_");
+    name += reg.type == Type::memory ? "mem" : "ptr_";
+    if (reg.type == Type::memory) return reg.has(flag::null) ? name + "_or_null" : name;
+    prefix(flag::null, "or_null_");
+    const auto& btf = reg.has(flag::own) ? program.btf : program.kernel_btf;
+    return btf != nullptr ? name + std::string(btf->type(reg.object).name) : name;
+}
+
+std::string typed_details(const Reg& reg) {
+    std::string inside;
+    if (reg.has(flag::null)) inside = fmt::format("id={}", reg.id);
+    if (reg.has(flag::referenced)) inside += fmt::format("{}ref_obj_id={}", inside.empty() ? "" : ",", reg.id);
+    if (reg.type == Type::memory) inside += fmt::format("{}sz={}", inside.empty() ? "" : ",", reg.object);
+    return inside;
+}
+
 std::string print(const Slot& slot, const program::Program& program) {
-    if (slot.saved_bytes() == 8) return print(slot.saved, program, true);
+    if (slot.saved_bytes() == 8 || slot.bytes[0] == Byte::object) return print(slot.saved, program, true);
     std::string text;
     for (std::size_t i = 8; i-- > 0;) text += letter(slot.bytes[i]);
     if (slot.bytes[0] == Byte::saved) text += '=' + print(slot.saved, program, true);
@@ -520,6 +594,21 @@ std::string print(const Reg& reg, const program::Program& program, bool with_id)
             return pointer("tp_buffer", "");
         case Type::kernel_object:
             return pointer("trusted_ptr_", "");
+        case Type::btf:
+        case Type::memory:
+            return pointer(typed_name(reg, program), typed_details(reg));
+        case Type::dynptr: {
+            constexpr std::array<std::string_view, 6> kinds = {"", "local", "ringbuf", "skb", "xdp", "skb_meta"};
+            return pointer(fmt::format("dynptr_{}", kinds[reg.object % kinds.size()]),
+                           fmt::format("{}={}", reg.has(flag::referenced) ? "ref_id" : "id", reg.id));
+        }
+        case Type::iterator: {
+            const std::string_view name = program.kernel_btf->type(reg.object).name;
+            return fmt::format("{}(ref_id={},state={},depth={})", name.substr(name.starts_with("bpf_") ? 4 : 0), reg.id,
+                               reg.has(flag::null) ? "drained" : "active", reg.off);
+        }
+        case Type::interrupts:
+            return fmt::format("irq_flag(ref_id={})", reg.id);
     }
     return "?";
 }

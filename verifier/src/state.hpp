@@ -60,6 +60,14 @@ enum class Type : u8 {
     flow_keys,
     trace_buffer,   // of a writable tracepoint
     kernel_object,  // a structure that only its BTF describes
+    // A struct of BTF: `object` is its type, of the kernel's BTF or, where `flags` has own, of the program's. `id` is
+    // that of a null, or of a reference.
+    btf,
+    memory,  // `object` bytes; `flags` says what may be done with them, `id` as above, `off` the dynptr they lie in
+    // What object slots of the stack hold (dynptr.cpp), and a dynptr that a function is given.
+    dynptr,      // `object` is its kind
+    iterator,    // `object` is its type, `off` counts its elements
+    interrupts,  // saved flags; `object` is the id of those that were saved before
 };
 std::string_view describe(Type type);  // "a pointer to a map value"
 
@@ -105,6 +113,11 @@ constexpr Type without_null(Type type) {
         case Type::flow_keys:
         case Type::trace_buffer:
         case Type::kernel_object:
+        case Type::btf:
+        case Type::memory:
+        case Type::dynptr:
+        case Type::iterator:
+        case Type::interrupts:
             break;
     }
     return type;
@@ -117,9 +130,24 @@ constexpr bool is_plain_socket(Type type) {
 }
 constexpr bool is_socket(Type type) { return is_plain_socket(type) || without_null(type) == Type::cast_socket; }
 
+// Of pointers of type btf and memory.
+namespace flag {
+constexpr u16 null = 1;         // may be null
+constexpr u16 trusted = 2;      // whole while the program runs
+constexpr u16 rcu = 4;          // whole until the RCU section ends
+constexpr u16 untrusted = 8;    // may be anything: reads of it are made safe
+constexpr u16 percpu = 16;      // of each CPU one: no address yet
+constexpr u16 user = 32;        // in user space
+constexpr u16 referenced = 64;  // `id` is of a reference
+constexpr u16 own = 128;        // a type of the program's BTF
+constexpr u16 read_only = 256;  // memory that is not to be written
+constexpr u16 in_packet = 512;  // memory that goes when the packet moves
+}  // namespace flag
+
 struct Reg {
     Type type = Type::uninit;
     u8 frame = 0;
+    u16 flags = 0;
     u32 id = 0;  // of a scalar: its value in Values; see Type for the others
     u32 object = 0;
     // Of packet and packet_meta: see there. Of an inner map and what was found in it: which of the lookups it is of. A
@@ -135,21 +163,28 @@ struct Reg {
     // The reference by which it lives; 0: none.
     u32 reference() const {
         if (is_socket(type)) return object;
+        if (has(flag::referenced)) return id;
         return type == Type::record || type == Type::record_or_null ? id : 0;
     }
     u32 base() const { return object != 0 ? object : id; }  // of a scalar
     void unlink() {
         if (is_scalar() && off != 0) object = 0, off = 0, frame = 0;
     }
-    static Reg number(const Number& value, u32 id) { return {Type::scalar, 0, id, 0, 0, value}; }
-    static Reg pointer(Type type, u32 object = 0, u32 id = 0) { return {type, 0, id, object, 0, Number::constant(0)}; }
+    static Reg number(const Number& value, u32 id) { return {.type = Type::scalar, .id = id, .value = value}; }
+    bool has(u16 wanted) const { return (flags & wanted) != 0; }
+    static Reg pointer(Type type, u32 object = 0, u32 id = 0) {
+        return {.type = type, .id = id, .object = object, .value = Number::constant(0)};
+    }
 };
+
+inline bool may_be_null(const Reg& reg) { return may_be_null(reg.type) || reg.has(flag::null); }
 
 enum class Byte : u8 {
     invalid,  // never written
     misc,     // some data
     zero,
-    saved,  // of the register in `saved`
+    saved,   // of the register in `saved`
+    object,  // of what only the kernel's functions touch, and `saved` describes
 };
 
 struct Slot {
@@ -421,12 +456,24 @@ struct Lock {
     u32 insn = 0;         // that took it
 };
 
+// The sections that the path is in.
+struct Sections {
+    bool rcu_locked = false;
+    u32 preempt_off = 0;     // how many times
+    u32 interrupts_off = 0;  // the id of the flags that were saved last; 0: they are on
+    bool alike(const Sections& other) const {
+        return rcu_locked == other.rcu_locked && preempt_off == other.preempt_off &&
+               (interrupts_off == 0) == (other.interrupts_off == 0);
+    }
+};
+
 struct State {
     Frames frames;
     std::vector<Reference> references;
     Lock lock;
     u32 rounds = 0;  // callbacks entered and may_goto passed: the same state in another round is no endless loop
     u32 passed = 0;  // of these, may_goto: how much of the run's budget this path has used
+    Sections sections;
 
     Frame& frame() { return frames.back(); }
     const Frame& frame() const { return frames.back(); }
@@ -457,9 +504,9 @@ struct State {
 // remembered states (plus one): a value matters to a state where it was used after the state was remembered.
 class Values {
   public:
-    explicit Values(Arena& arena) : nodes_(arena) { nodes_.push(Node{0, 0, 0, 0, ~0U}); }  // 0 is nobody
+    explicit Values(Arena& arena) : nodes_(arena) { nodes_.push(Node{0, 0, 0, 1, 0, ~0U}); }  // 0 is nobody
     u32 fresh(u32 parent = 0, u32 other = 0) {
-        nodes_.push(Node{parent, other, 0, now_ & 0x7fffffffU, 0});
+        nodes_.push(Node{parent, other, 0, 0, now_ & 0x3fffffffU, 0});
         return static_cast<u32>(nodes_.size()) - 1;
     }
     // Whether a number with that id may lie in a stack.
@@ -467,11 +514,14 @@ class Values {
     void note_stored(u32 id) { nodes_[id].stored = 1; }
     bool ever_used(u32 id) const { return nodes_[id].used != 0; }
     bool used_since(u32 id, u32 time) const { return nodes_[id].used >= time; }
-    // It decides something here: it and all that it was computed from, at the time when that was.
-    void mark(u32 id) {
+    // Used for what it decides, and not only because a path was cut off at a loop, where everything has to be kept.
+    bool decides(u32 id) const { return nodes_[id].decides != 0; }
+    // It is used here: it and all that it was computed from, at the time when that was.
+    void mark(u32 id, bool decides = true) {
         Node& node = nodes_[id];
-        const bool first = node.used == 0;
+        const bool first = node.used == 0 || (decides && node.decides == 0);
         node.used = now_;
+        if (decides) node.decides = 1;
         if (first && (node.parent != 0 || node.other != 0)) mark_origins(id);
     }
     u32 now() const { return now_; }
@@ -483,7 +533,7 @@ class Values {
   private:
     struct Node {
         u32 parent, other;
-        u32 stored : 1, created : 31;
+        u32 stored : 1, decides : 1, created : 30;
         u32 used;  // 0: never
     };
     void mark_origins(u32 id);
@@ -512,6 +562,7 @@ struct Kept {
         u8 reg;    // or in_slot: saved in that slot
         u8 frame;  // as states count them
         u16 slot;
+        bool decides;  // Values::decides
         Reg value;
     };
     struct Bytes {
@@ -533,6 +584,7 @@ struct Kept {
     Fixed<Bytes> slots;
     Fixed<Reference> references;
     Lock lock;
+    Sections sections;
     mutable u32 suspect = 0;  // which of contents differed last: it will probably differ again
 
   private:

@@ -5,6 +5,7 @@
 
 #include "anybpf/abi/context.hpp"
 #include "anybpf/abi/helper.hpp"
+#include "anybpf/abi/kfunc.hpp"
 #include "anybpf/btf/btf.hpp"
 
 namespace anybpf::verifier {
@@ -17,7 +18,7 @@ constexpr std::size_t max_subprograms = 256;
 
 Diagnostic refuse(Finding what, u32 pc, i64 a = 0, i64 b = 0, i64 c = 0) { return {what, Pc{pc}, {a, b, c}}; }
 
-bool supported(abi::ProgType type) { return abi::knows_context(type); }
+bool supported(abi::ProgType type) { return abi::knows_context(type) || has_typed_context(type); }
 
 bool is_packet_load(Kind kind) { return kind == Kind::packet_abs || kind == Kind::packet_ind; }
 
@@ -33,6 +34,7 @@ class Analysis {
             return refuse(Finding::unsupported_program_type, 0, static_cast<i64>(program_.type));
         if (insns_.empty() || insns_.size() > max_program)
             return refuse(Finding::bad_program_size, 0, static_cast<i64>(insns_.size()));
+        if (auto bad = find_attach(program_, out_.attach)) return bad;
         if (auto bad = decode()) return bad;
         out_.flow = program::find_flow(insns_);
         if (auto bad = targets()) return bad;
@@ -174,7 +176,9 @@ class Analysis {
                                                : std::optional(refuse(Finding::bad_callback_target, pc, target));
             }
             case isa::Pseudo::btf_id:
-                return refuse(Finding::unsupported_insn, pc, insn.code);
+                if (!is_symbol(program_, static_cast<u32>(insn.imm)) || insns_[pc + 1].imm != 0)
+                    return refuse(Finding::unknown_symbol, pc, insn.imm);
+                return std::nullopt;
             case isa::Pseudo::map_fd:
             case isa::Pseudo::map_value:
                 break;
@@ -269,7 +273,7 @@ class Analysis {
             if (call)
                 out_.remember[pc] = out_.remember[next] =
                     out_.remember[static_cast<u32>(i64{pc} + 1 + insns_[pc].imm)] = true;
-            if (calls_back(pc)) out_.remember[pc] = out_.remember[next] = true;
+            if (calls_back(pc) || asks_iterator(pc)) out_.remember[pc] = out_.remember[next] = true;
         }
         for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc]))
             if (!reached[pc]) return refuse(Finding::unreachable_insn, pc);
@@ -280,6 +284,16 @@ class Analysis {
         const isa::Form& form = out_.forms[pc];
         return form.kind == Kind::call && form.call == isa::CallKind::helper &&
                verifier::calls_back(static_cast<abi::HelperId>(insns_[pc].imm));
+    }
+
+    bool asks_iterator(u32 pc) const {
+        const isa::Form& form = out_.forms[pc];
+        const auto id = static_cast<u32>(insns_[pc].imm);
+        if (form.kind != Kind::call || form.call != isa::CallKind::kfunc || program_.kernel_btf == nullptr ||
+            !program_.kernel_btf->contains(id))
+            return false;
+        const abi::Kfunc* row = abi::find_kfunc(program_.kernel_btf->type(id).name);
+        return row != nullptr && row->has(abi::kfunc::iter_next);
     }
 
     // Subprograms call each other without a cycle: those without calls are taken away until none is left.

@@ -10,6 +10,7 @@
 #include "anybpf/program/flow.hpp"
 #include "anybpf/verifier/verifier.hpp"
 #include "state.hpp"
+#include "typed.hpp"
 
 namespace anybpf::verifier {
 
@@ -30,6 +31,7 @@ struct Structure {
     // What is wrong with instructions by themselves that matters where a path leads to them only, as in Linux 6.18.
     std::vector<Diagnostic> faults;
     std::vector<bool> faulty;  // by instruction
+    Attach attach;             // of programs that are attached by BTF
 };
 
 std::optional<Diagnostic> analyse(const program::Program& program, Structure& out);

@@ -6,6 +6,7 @@
 
 #include "object_programs.hpp"
 #include "testing.hpp"
+#include "typed_cases.hpp"
 #include "walker.hpp"
 
 namespace anybpf::verifier {
@@ -374,7 +375,8 @@ std::vector<Case> cases() {
 
     // --- the program as a whole
     add("smallest", "r0 = 0\nexit");
-    add("type", "r0 = 0\nexit", F::unsupported_program_type, ProgType::struct_ops);
+    add("type", "r0 = 0\nexit", F::unsupported_program_type, ProgType::ext);
+    add("attached by types that are not known", "r0 = 0\nexit", F::no_kernel_types, ProgType::struct_ops);
     add("empty", "r0 = 0\nexit", F::bad_program_size, ProgType::kprobe, set([](auto& p, auto&) { p.insns.clear(); }));
     add("unknown opcode", "r0 = 0\nexit", F::bad_insn, ProgType::kprobe,
         set([](auto& p, auto&) { p.insns[0].code = 0xff; }));
@@ -388,7 +390,7 @@ std::vector<Case> cases() {
     add("shift too far", "r0 = 1\nr0 <<= 64\nexit", F::bad_immediate);
     add("shift 32 bits too far", "r0 = 1\nw0 <<= 32\nexit", F::bad_immediate);
     add("divide by a register that may be zero", "r0 = 1\nr2 = 0\nr0 /= r2\nexit");
-    add("kfunc", "r0 = 0\nexit", F::unsupported_insn, ProgType::kprobe,
+    add("kfunc", "r0 = 0\nexit", F::unknown_kfunc, ProgType::kprobe,
         set([](auto& p, auto&) { p.insns[0] = {.code = 0x85, .src = 2, .imm = 1}; }));
     add("callx", "r0 = 0\nr1 = 5\ncallx r1\nexit", F::unsupported_insn);
     add("gotox", "r1 = 0\nr0 = 0\ngotox r1\nexit", F::unsupported_insn);
@@ -1093,6 +1095,7 @@ TEST(Verdict, does_not_depend_on_the_log) {
 TEST(Findings, are_all_produced_by_a_case) {
     std::set<Finding> produced;
     for (const Case& one : cases()) produced.insert(one.expected);
+    for (const TypedCase& one : typed_cases()) produced.insert(one.expected);
     u16 count = 1;
 #define ANYBPF_FINDING(name, sentence, advice)                                  \
     EXPECT_TRUE(produced.contains(Finding::name)) << "no case produces " #name; \

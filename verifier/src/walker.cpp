@@ -33,6 +33,10 @@ Walker::Walker(const program::Program& program, const Options& options, const St
     stack_use_.resize(structure.flow.starts.size());
     called_back_.resize(structure.flow.starts.size());
     report_.proof.insns.resize(program.insns.size());
+    for (u32 id = 1; program.btf != nullptr && program.funcs.size() > 1 && id < program.btf->count(); ++id)
+        if (const btf::Type tag = program.btf->type(id);
+            tag.kind == btf::Kind::decl_tag && tag.name.starts_with("arg:"))
+            argument_tags_.push_back(id);
     state_.frames.push(arena_);
     reg(1) = Reg::pointer(Type::ctx);
     reg(10) = Reg::pointer(Type::stack);
@@ -49,8 +53,20 @@ bool Walker::readable(u32 index) {
 }
 
 void Walker::run() {
-    bool accepted = check_maps();
-    while (accepted) {
+    bool accepted = check_maps() && walk();
+    for (std::size_t i = 0; accepted && i < globals_.size(); ++i) accepted = begin_global(globals_[i]) && walk();
+    report_.accepted = accepted && finish_stacks();
+    report_.states = report_.peak_states = seen_.size();
+    if (!report_.accepted) {
+        append(message(report_.diagnostic, program_) + '\n');
+        report_.proof = {};
+    }
+    append(statistics());
+}
+
+// All paths from the present state.
+bool Walker::walk() {
+    while (true) {
         Step result = report_.processed >= options_.max_insns || values_.count() > max_values
                           ? (fail(Finding::too_complex, static_cast<i64>(options_.max_insns)), Step::failed)
                           : Step::next;
@@ -59,24 +75,14 @@ void Walker::run() {
             if (structure_.remember[pc_]) result = visit();
         }
         if (result == Step::next) result = step();
-        if (result == Step::failed) {
-            accepted = false;
-            break;
-        }
+        if (result == Step::failed) return false;
         if (result == Step::next) {
             pc_ = next_;
             continue;
         }
         close_path();
-        if (!resume()) break;
+        if (!resume()) return true;
     }
-    report_.accepted = accepted && finish_stacks();
-    report_.states = report_.peak_states = seen_.size();
-    if (!report_.accepted) {
-        append(message(report_.diagnostic, program_) + '\n');
-        report_.proof = {};
-    }
-    append(statistics());
 }
 
 std::string Walker::statistics() const {
@@ -91,7 +97,10 @@ std::string Walker::statistics() const {
 bool Walker::usable(const Seen& seen) const {
     for (const Seen* at = &seen; at->loop >= 0;) {
         const Seen& loop = seen_[static_cast<u32>(at->loop)];
-        if (loop.open > 0 && loop.may_goto) {
+        if (loop.open > 0 && loop.iterator != 0) {
+            const auto same = [&](const Reference& reference) { return reference.id == loop.iterator; };
+            if (std::ranges::none_of(state_.references, same)) return false;
+        } else if (loop.open > 0 && loop.may_goto) {
             if (state_.passed <= loop.passed) return false;
         } else if (loop.open > 0) {
             if (loop.depth > state_.depth() || state_.frames[loop.depth].activation != loop.activation) return false;
@@ -105,7 +114,8 @@ Walker::Step Walker::visit() {
     const bool loop_call = form().kind == Kind::call && form().call == isa::CallKind::helper &&
                            calls_back(static_cast<abi::HelperId>(insn().imm));
     const bool may_goto = form().kind == Kind::may_goto;
-    const bool force = loop_call || may_goto;
+    const u32 iterator = iterator_ = iterator_here();
+    const bool force = loop_call || may_goto || iterator != 0;
     bool add = force || remember_all || (jumps_since_ >= 2 && insns_since_ >= 8);
     const bool back = std::exchange(from_callback_, false);
     if (loop_call && !back) state_.frame().activation = next_id_++, state_.frame().rounds = 0;
@@ -118,7 +128,8 @@ Walker::Step Walker::visit() {
             // A state of the present path. Within one bpf_loop(), and after a may_goto has been passed, both of which
             // are bounded at run time, coming back into what it covers ends the path; elsewhere coming back unchanged
             // means that the loop need not end.
-            const bool bounded = loop_call && back
+            const bool bounded = iterator != 0 ? seen.iterator == iterator
+                                 : loop_call && back
                                      ? std::get<State>(seen.what).frame().activation == state_.frame().activation
                                      : may_goto && seen.passed < state_.passed;
             if (bounded &&
@@ -186,6 +197,7 @@ void Walker::remember() {
     seen.pc = pc_;
     seen.parent = parent_;
     seen.open = 1;
+    seen.iterator = iterator_;
     seen.depth = state_.depth();
     seen.activation = std::as_const(state_).frame().activation;
     seen.passed = state_.passed;
@@ -342,9 +354,10 @@ bool Walker::wide(u32 pc) {
         case isa::Pseudo::func:
             dst = Reg::pointer(Type::function, static_cast<u32>(i64{pc} + 1 + first.imm));
             return true;
+        case isa::Pseudo::btf_id:
+            return load_symbol(static_cast<u32>(first.imm));
         case isa::Pseudo::map_fd:
         case isa::Pseudo::map_value:
-        case isa::Pseudo::btf_id:
             break;
     }
     return fail(Finding::bad_map_reference, first.imm);
@@ -368,6 +381,9 @@ bool Walker::enter(State& state, u32 target, bool callback) {
 }
 
 bool Walker::call_subprogram(u32 target) {
+    const u32 subprogram = *structure_.flow.starting_at(target);
+    if (const btf::Type function = global_function(subprogram); function.id != 0)
+        return call_global(subprogram, function);
     const std::array<Reg, 11> arguments = state_.frame().regs;
     if (!enter(state_, target, false)) return false;
     for (u32 r = 1; r <= 5; ++r) reg(r) = arguments[r];
@@ -379,28 +395,34 @@ bool Walker::call_subprogram(u32 target) {
 
 Walker::Step Walker::leave() {
     // A called function may return nothing.
-    if ((state_.depth() == 0 || state_.frame().callback) && !readable(0)) return Step::failed;
+    const bool outermost = state_.depth() == 0;
+    const bool returns =
+        outermost ? state_.frame().subprogram != 0 || structure_.attach.returns : state_.frame().callback;
+    if (returns && !readable(0)) return Step::failed;
     if (state_.frame().callback) return leave_callback();
     const Reg result = reg(0);
-    if (state_.depth() == 0) {
-        if (!check_released()) return Step::failed;
+    if (outermost) {
+        if (!sections_ended() || !check_released()) return Step::failed;
         if (state_.frame().async) {
             mark(result);
             if (result.is_zero()) return Step::path_end;
             fail(Finding::timer_return, result.value.smin, result.value.smax);
             return Step::failed;
         }
+        if (state_.frame().subprogram != 0) {
+            if (result.is_scalar()) return Step::path_end;
+            fail(Finding::returns_pointer, static_cast<i64>(result.type));
+            return Step::failed;
+        }
+        if (!returns) return Step::path_end;
         if (is_pointer(result.type) && !options_.allow_ptr_leaks) {
             fail(Finding::pointer_leak_return, static_cast<i64>(result.type));
             return Step::failed;
         }
-        if (const auto range = abi::return_range(program_.type, program_.expected_attach_type)) {
-            mark(result);
-            if (!result.is_scalar() || result.value.smin < range->least || result.value.smax > range->most) {
-                fail(Finding::return_range, range->least, range->most);
-                return Step::failed;
-            }
-        }
+        const auto range = abi::return_range(program_.type, program_.expected_attach_type);
+        if (range && !returns_within(result, range->least, range->most)) return Step::failed;
+        const auto typed = typed_return_range(program_, structure_.attach);
+        if (typed && !returns_within(result, typed->least, typed->most)) return Step::failed;
         return Step::path_end;
     }
     if (result.type == Type::stack) {
@@ -411,6 +433,12 @@ Walker::Step Walker::leave() {
     state_.frames.pop_back();
     reg(0) = result;
     return Step::next;
+}
+
+bool Walker::returns_within(const Reg& result, i64 least, i64 most) {
+    mark(result);
+    if (result.is_scalar() && result.value.smin >= least && result.value.smax <= most) return true;
+    return fail(Finding::return_range, least, most);
 }
 
 // Goes back to the call of bpf_loop(), as often as states are new there.
@@ -450,11 +478,11 @@ void Walker::widen(State& now, i32 from) {
         const Seen& seen = seen_[static_cast<u32>(at)];
         const State* state = std::get_if<State>(&seen.what);
         if (seen.pc != pc_ || state == nullptr || state->depth() != now.depth() ||
-            state->frame().activation != std::as_const(now).frame().activation)
+            state->frame().activation != std::as_const(now).frame().activation || seen.iterator != iterator_)
             continue;
         const auto loosen = [&](const Reg& then, Reg& reg) {
             if (!then.is_scalar() || !reg.is_scalar() || then.value == reg.value) return;
-            if (values_.ever_used(then.id) || values_.ever_used(reg.id)) return;
+            if (values_.decides(then.id) || values_.decides(reg.id)) return;
             reg = unknown();
         };
         for (std::size_t f = 0; f < now.frames.size(); ++f) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The walk over all paths of a program, depth first, with one abstract state. A branch that can go both ways puts one
 // side aside; a path ends at exit, or where a state that was walked before covers the present one. What follows is one
-// class in six files: walker.cpp (paths, remembered states, calls between subprograms, the log), numbers.cpp
+// class in several files: walker.cpp (paths, remembered states, calls between subprograms, the log), numbers.cpp
 // (arithmetic and comparisons), memory.cpp (loads, stores, what helpers touch), calls.cpp (helpers), objects.cpp (maps,
-// sockets, locks, timers) and callbacks.cpp.
+// sockets, locks, timers), callbacks.cpp, typed.cpp (objects of the kernel's BTF), kfuncs.cpp, dynptr.cpp (dynptrs and
+// iterators) and globals.cpp (functions that are judged by their types).
 //
 // Every check returns false after it has recorded what is wrong with fail().
 #pragma once
@@ -12,6 +13,8 @@
 #include <variant>
 
 #include "anybpf/abi/helper.hpp"
+#include "anybpf/abi/kfunc.hpp"
+#include "anybpf/btf/btf.hpp"
 #include "structure.hpp"
 
 namespace anybpf::verifier {
@@ -61,6 +64,7 @@ class Walker {
         // `loop` is of the same activation, or at a may_goto. Until `loop` is walked to its end, this state says
         // nothing outside of that activation, or to a path that has passed no may_goto since `loop`.
         i32 loop = -1;
+        u32 iterator = 0;               // whose next element is asked for here
         u32 depth = 0, activation = 0;  // of the running frame; outlives the state
         u32 passed = 0;                 // State::passed
         bool may_goto = false;          // stands at one
@@ -91,6 +95,7 @@ class Walker {
     bool call_subprogram(u32 target);
     bool enter(State& state, u32 target, bool callback);
     Step leave();
+    bool returns_within(const Reg& result, i64 least, i64 most);
     Step leave_callback();
     void widen(State& now, i32 from);
     bool may_goto();
@@ -143,6 +148,7 @@ class Walker {
     bool check_map_access(u32 map, bool write);
     bool load_context(const Reg& base, u32 base_reg, i32 off, u32 size, Reg& out);
     bool store_context(const Reg& base, u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg);
+    bool check_memory(const Reg& base, u32 base_reg, i64 off, i64 size, bool write);
     bool check_packet(const Reg& base, i64 off, i64 size, bool write);
     bool check_trace_buffer(const Reg& base, u32 base_reg, i64 off);
     bool stack_range(const Reg& base, u32 base_reg, i64 off, i64 size, i64& low, i64& high);
@@ -196,6 +202,66 @@ class Walker {
     void give_entry(u32 map, i32 lookup, Frame& frame);
     bool call_later(u32 function);
 
+    // typed.cpp
+    const btf::Btf& types_of(const Reg& reg) const;
+    static i64 type_argument(const Reg& reg);  // of a diagnostic
+    static bool is_trusted(const Reg& reg);
+    bool in_rcu_section() const;
+    const SafeMembers& safe_members();
+    u32 kernel_struct(std::string_view name);  // 0: the kernel has none of that name
+    Reg current_task();
+    bool load_typed_context(i32 off, u32 size, Reg& out);
+    bool load_typed(const Reg& base, u32 base_reg, i32 off, u32 size, bool sign, Reg& out);
+    bool store_typed(const Reg& base, u32 base_reg);
+    bool typed_argument(u32 index, abi::ArgKind kind);
+    Reg typed_result(abi::RetKind kind);
+    bool may_ask_for_paths() const;
+    bool load_symbol(u32 id);
+    u16 pointer_flags(const Reg& base, const Field& field);
+    // kfuncs.cpp
+    const abi::Kfunc* kfunc_at(u32 pc) const;  // null: no call of one that is known
+    bool call_kfunc();
+    bool kfunc_argument(u32 i);
+    bool kfunc_number(u32 index, const btf::Parameter& parameter);
+    bool kfunc_object(u32 index, u32 wanted);
+    bool kfunc_effect();
+    bool kfunc_result();
+    bool kfunc_pointer(u32 target);
+    bool is_context(std::string_view name) const;
+    bool cast_context(const Reg& context);
+    bool cast_read_only();
+    static bool signed_number(const btf::Btf& btf, const btf::Type& type);
+    void leave_rcu_section();
+    bool may_sleep_here();
+    bool sections_ended();
+    void drop_reference(u32 id);
+    // globals.cpp
+    btf::Type global_function(u32 subprogram) const;
+    bool has_tag(const btf::Type& function, u32 argument, std::string_view wanted) const;
+    bool global_prototype(const btf::Type& function, btf::Type& prototype);
+    bool global_argument(const btf::Type& function, u32 i, Reg& out);
+    bool call_global(u32 subprogram, const btf::Type& function);
+    bool moves_packets(u32 subprogram);
+    bool find_packet_moves(u32 subprogram) const;
+    bool begin_global(u32 subprogram);
+    bool walk();
+    // dynptr.cpp
+    bool object_slots(u32 index, u32 count, u32& frame, i64& at);
+    bool make_object(u32 frame, i64 at, u32 count, Reg what);
+    const Reg* find_object(u32 frame, i64 at, u32 count, Type type);
+    void unmake_object(u32 frame, i64 at, u32 count);
+    bool spoil_object(u32 frame, i64 at);
+    void lose_slices(u32 id);
+    const Reg* dynptr_at(u32 index);
+    bool make_dynptr(u32 index, u32 kind, u16 flags, u32 id);
+    Reg dynptr_memory(u32 size, bool read_only);
+    bool dynptr_argument(u32 index, const btf::Parameter& parameter);
+    u32 iterator_here();
+    bool iterator_argument(u32 index, u32 type);
+    bool next_element();
+    bool interrupt_argument(u32 index);
+    bool helper_dynptr(u32 index, abi::ArgKind kind);
+
     Reg& reg(u32 index) { return state_.frame().regs[index]; }
     bool readable(u32 index);  // has a value
     // A number that decides something here must be what it is whenever a state is compared with this path's.
@@ -222,6 +288,7 @@ class Walker {
     bool from_callback_ = false;             // arrived at a bpf_loop() from the end of its callback
     i32 parent_ = -1;                        // the last remembered state of this path
     i32 before_ = -1;                        // the one before the state that was remembered at the present instruction
+    u32 iterator_ = 0;                       // whose next element is asked for at the present instruction
     u64 insns_since_ = 0, jumps_since_ = 0;  // walked since a state was remembered, on any path; calls are jumps
     Pile<Pending> pending_;
     Pile<Seen> seen_;
@@ -232,8 +299,9 @@ class Walker {
     std::vector<u8> called_back_, async_;
     std::vector<std::optional<std::vector<ValueField>>> fields_;  // by map, as map_of() counts
     bool tail_calls_ = false;
-    i32 trod_ = -1;     // the last step of this path in *trail
-    u32 argument_ = 0;  // of the present helper call, that is looked at; 0: none
+    i32 trod_ = -1;             // the last step of this path in *trail
+    u32 argument_ = 0;          // of the present helper call, that is looked at; 0: none
+    std::vector<u32> globals_;  // global functions that are called, in the order in which they are judged
 
     // What the arguments of the present helper call have shown so far.
     struct Arguments {
@@ -256,10 +324,29 @@ class Walker {
         u32 from, to, insn;
     };
     std::vector<CallEdge> edges_;  // calls that were walked
+    std::optional<SafeMembers> safe_members_;
+    // What the arguments of the present call of a kernel function have shown so far.
+    struct KfuncArguments {
+        const abi::Kfunc* row = nullptr;
+        btf::Type prototype;
+        u32 released = 0;
+        u64 constant = 0;  // of an argument that has to be one
+        u32 frame = 0, slots = 0;
+        i64 at = 0;  // of an iterator
+    } kfunc_;
+    Reg dynptr_argument_;
+    u32 percpu_argument_ = 0;  // the type of the variable that a helper was given
+    // What was looked for in BTF already: a kernel's has more than 100,000 types.
+    std::vector<std::pair<std::string_view, u32>> kernel_structs_;
+    std::vector<std::pair<u32, bool>> percpu_symbols_;
+    std::vector<u32> argument_tags_;  // of the program's functions
+    std::vector<i8> moves_packets_;   // by subprogram; -1: not known yet
 };
 
 // Whether the helper serves maps of that type, called by such a program.
 bool map_fits(abi::HelperId helper, abi::MapType type, abi::ProgType program, abi::AttachType attach);
+// In a diagnostic's argument that is a type: of the program's BTF, not the kernel's.
+constexpr i64 own_type_argument = i64{1} << 32;
 
 // Whether bpf_snprintf() takes the format with that many arguments.
 bool valid_format(std::string_view format, u64 arguments);

@@ -43,7 +43,6 @@ enum class ArgKind : u8 {
     ipv4_header,        // readable memory of 20 bytes
     ipv6_header,        // of 40 bytes
     tcp_header,         // of 20 bytes
-    map_value_or_null,  // readable memory of the map's value size, or zero
     context_or_null,
     sock_common,  // any socket that is not described by BTF
     any_sock,     // any socket
@@ -52,13 +51,26 @@ enum class ArgKind : u8 {
     released_sock,   // any socket with a reference of its own, which the call releases
     spin_lock,       // the lock in a map value
     timer,           // the timer in a map value
-    btf_task,        // what get_current_task_btf gives
-    btf_task_or_null,
-    kernel_object,  // a structure of the kernel described by BTF
+    kernel_object,   // a structure of the kernel described by BTF
     kernel_object_or_null,
-    percpu_object,  // a per-CPU variable of the kernel
-    kptr_slot,      // where a map value keeps a pointer to a kernel object
-    dynptr,
+    kptr_slot,          // where a map value keeps a pointer to a kernel object
+    map_value_or_null,  // readable memory of the map's value size, or zero
+    // Pointers to objects of the kernel's BTF that it vouches for.
+    btf_task,
+    btf_task_or_null,
+    btf_cgroup_or_null,
+    btf_file,
+    btf_path,
+    btf_inode_or_null,
+    btf_seq_file,
+    btf_skb,
+    btf_xdp,
+    percpu_object,  // a variable of each CPU
+    // Dynptrs, in two slots of the stack.
+    dynptr,           // one that was initialized
+    dynptr_ring,      // one over a ring buffer record, which is gone afterwards
+    dynptr_out,       // a place for one, over the memory that is the first argument
+    dynptr_ring_out,  // a place for one, over a ring buffer record
 };
 
 enum class RetKind : u8 {
@@ -76,6 +88,11 @@ enum class RetKind : u8 {
     kernel_object_or_null,
     kernel_memory,
     kernel_memory_or_null,
+    btf_socket_or_null,
+    btf_pt_regs,
+    cpu_object,  // one CPU's variable
+    cpu_object_or_null,
+    dynptr_memory_or_null,
 };
 
 // Which programs may call a helper: a set of helper_users.def.

@@ -27,6 +27,9 @@ class Builder {
     u32 add_array(u32 element, u32 index, u32 count);
     u32 add_variable(std::string_view name, u32 type, bool is_global);
 
+    // A decl_tag of the type, or of one of its members or parameters.
+    u32 add_tag(std::string_view name, u32 target, u32 component);
+
     u32 begin_composite(Kind kind, std::string_view name, u32 bytes);  // struct_ or union_
     void add_member(std::string_view name, u32 type, u32 bit_offset);
     u32 begin_enum(std::string_view name, u32 bytes, bool is_signed);  // enum64 where bytes is 8

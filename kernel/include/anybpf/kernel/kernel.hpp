@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "anybpf/btf/btf.hpp"
 #include "anybpf/engine/any.hpp"
 #include "anybpf/kernel/root.hpp"
 
