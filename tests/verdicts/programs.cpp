@@ -478,9 +478,22 @@ bool Maker::argument(u32 r, ArgKind kind, HelperId id) {
             line("r{} = r10\nr{} += -{}", r, r, key_at);
             return true;
         }
+        case ArgKind::map_value_or_null:
+            if (chance(30)) {
+                line("r{} = 0", r);
+                return true;
+            }
+            [[fallthrough]];
         case ArgKind::map_value:
         case ArgKind::map_value_out:
             memory(r, std::min(maps_[map_].value_size, 128U));
+            return true;
+        case ArgKind::ipv4_header:
+        case ArgKind::tcp_header:
+            memory(r, 20);
+            return true;
+        case ArgKind::ipv6_header:
+            memory(r, 40);
             return true;
         case ArgKind::mem_read_or_null:
         case ArgKind::mem_write_or_null:
@@ -513,12 +526,32 @@ bool Maker::argument(u32 r, ArgKind kind, HelperId id) {
         case ArgKind::alloc_size:
             line("r{} = {}", r, 8 * (1 + below(4)));
             return true;
+        case ArgKind::context_or_null:
+            if (chance(30)) {
+                line("r{} = 0", r);
+                return true;
+            }
+            [[fallthrough]];
         case ArgKind::context:
             line("r{} = r6", r);
             if (chance(2)) line("r{} += 8", r);
             return true;
         case ArgKind::ringbuf_record:
-            return false;  // record() is for them
+        case ArgKind::sock_common:
+        case ArgKind::any_sock:
+        case ArgKind::any_sock_or_null:
+        case ArgKind::socket_or_null:
+        case ArgKind::released_sock:
+        case ArgKind::spin_lock:
+        case ArgKind::timer:
+        case ArgKind::btf_task:
+        case ArgKind::btf_task_or_null:
+        case ArgKind::kernel_object:
+        case ArgKind::kernel_object_or_null:
+        case ArgKind::percpu_object:
+        case ArgKind::kptr_slot:
+        case ArgKind::dynptr:
+            return false;  // record() is for the first; nothing here makes the others
         case ArgKind::const_string:
             line("r{} = map[idx:5][0]+{} ll", r, chance(80) ? 0 : below(32));
             return true;
@@ -536,6 +569,10 @@ bool Maker::argument(u32 r, ArgKind kind, HelperId id) {
             return true;
         case ArgKind::long_out:
             line("r{} = r10\nr{} += -{}", r, r, 8 * (1 + below(words)));
+            return true;
+        case ArgKind::int_update:
+            fill(value_at, 8);
+            line("r{} = r10\nr{} += -{}", r, r, value_at - 4 * below(2));
             return true;
     }
     return false;

@@ -158,7 +158,8 @@ class Slicer {
     void explain_packet(u32 r);
     void explain_null(u32 r);
     void explain_stack();
-    void explain_reference();
+    void explain_held(u32 acquired, Link here, std::optional<Link> lacking, Mend mend);
+    bool explain_locks_and_references();
     void explain_loop();
     void explain_effort();
     void explain_stack_chain();
@@ -309,7 +310,7 @@ bool Slicer::define_reg(Place& place, std::size_t i) {
         const Reg &before = reg(i, place.frame, r), &after = reg(i + 1, place.frame, r);
         if (calls(i) && is_pointer(before.type) && before.type != after.type && !is_pointer(after.type))
             add(i, is_packet(before.type) || before.type == Type::packet_end ? Link::packet_moved : Link::released,
-                insn(i).imm);
+                insn(i).imm, place.at);
         return true;
     }
     switch (form(i).kind) {
@@ -787,12 +788,12 @@ void Slicer::explain_stack() {
     out_.mend = Mend::clear;
 }
 
-void Slicer::explain_reference() {
-    const u32 acquired = static_cast<u32>(diagnostic_.args[0]);
+// What was acquired at an instruction is held still, or lost.
+void Slicer::explain_held(u32 acquired, Link here, std::optional<Link> lacking, Mend mend) {
     std::size_t from = end();
     while (from > 0 && stops()[from].pc != acquired) --from;
     if (stops()[from].pc != acquired) return;
-    add(from, Link::acquired);
+    add(from, here);
     name(from);
     for (std::size_t i = from + 1; i < end(); ++i) {
         if (form(i).kind != Kind::jump) continue;
@@ -803,8 +804,30 @@ void Slicer::explain_reference() {
         else
             add(i, Link::branch_taken, stops()[i + 1].pc);
     }
-    missing(Link::not_released);
-    out_.mend = Mend::discard;
+    if (lacking) missing(*lacking);
+    out_.mend = mend;
+}
+
+bool Slicer::explain_locks_and_references() {
+    static constexpr struct {
+        Finding what;
+        std::size_t acquired;  // which argument of the finding says where
+        Link here;
+        std::optional<Link> lacking;
+        Mend mend;
+    } rows[] = {
+        {Finding::record_leak, 0, Link::acquired, Link::not_released, Mend::discard},
+        {Finding::reference_leak, 0, Link::acquired_socket, Link::socket_not_released, Mend::none},
+        {Finding::lock_held_at_end, 0, Link::locked, Link::not_unlocked, Mend::unlock},
+        {Finding::lock_held_call, 1, Link::locked, std::nullopt, Mend::none},
+        {Finding::other_lock, 0, Link::locked, std::nullopt, Mend::unlock},
+    };
+    for (const auto& row : rows) {
+        if (row.what != diagnostic_.what) continue;
+        explain_held(static_cast<u32>(diagnostic_.args[row.acquired]), row.here, row.lacking, row.mend);
+        return true;
+    }
+    return false;
 }
 
 // The rounds are alike: what could end them, and what that is in each.
@@ -941,6 +964,10 @@ Explanation Slicer::run() {
         return std::move(out_);
     }
     if (stops().back().pc != diagnostic_.pc.v) return std::move(out_);
+    if (explain_locks_and_references()) {
+        finish();
+        return std::move(out_);
+    }
     const u32 frame = stops()[end()].depth();
     const u32 r = std::min(names_register() ? static_cast<u32>(diagnostic_.args[0]) : subject(), 10U);
     const Reg& value = reg(end(), frame, r);
@@ -958,8 +985,6 @@ Explanation Slicer::run() {
     };
     if (what == Finding::uninitialized_stack)
         explain_stack(), out_.reg.reset();
-    else if (what == Finding::record_leak)
-        explain_reference(), out_.reg.reset();
     else if (what == Finding::out_of_packet)
         explain_packet(r);
     else if (what == Finding::maybe_null || what == Finding::arithmetic_maybe_null)

@@ -222,8 +222,8 @@ bool Walker::kfunc_effect() {
 
 // What only RCU kept may be gone from now on.
 void Walker::leave_rcu_section() {
-    state_.each([](Reg& copy) {
-        if (copy.type != Type::btf || !copy.has(flag::rcu)) return;
+    const auto kept = [](const Reg& copy) { return copy.type == Type::btf && copy.has(flag::rcu); };
+    state_.change(kept, [](Reg& copy) {
         copy.flags = static_cast<u16>((copy.flags & ~(flag::rcu | flag::null)) | flag::untrusted);
         copy.id = 0;
     });

@@ -220,6 +220,16 @@ class Calls {
             case K::btf_task:
             case K::btf_task_or_null:
                 return slot(64);
+            case K::btf_cgroup_or_null:
+            case K::btf_file:
+            case K::btf_path:
+            case K::btf_inode_or_null:
+            case K::btf_seq_file:
+            case K::btf_skb:
+            case K::btf_xdp:
+            case K::dynptr_ring:
+            case K::dynptr_out:
+            case K::dynptr_ring_out:
             case K::kernel_object:
             case K::kernel_object_or_null:
             case K::percpu_object:
@@ -253,7 +263,7 @@ class Calls {
         using K = abi::ArgKind;
         for (const K kind : proto.args)
             for (const K other :
-                 {K::kernel_object, K::kernel_object_or_null, K::percpu_object, K::kptr_slot, K::dynptr})
+                 {K::kernel_object, K::kernel_object_or_null, K::percpu_object, K::kptr_slot, K::dynptr, K::btf_cgroup_or_null, K::btf_file, K::btf_path, K::btf_inode_or_null, K::btf_seq_file, K::btf_skb, K::btf_xdp, K::dynptr_ring, K::dynptr_out, K::dynptr_ring_out})
                 if (kind == other) return true;
         return false;
     }

@@ -358,8 +358,8 @@ Walker::Step Walker::compare_numbers(Compare op, const Reg& a, const Reg& b, u32
 // A pointer that may be null turned out to be null, or not: so did its copies.
 void Walker::settle_null(State& state, u32 id, bool null) {
     const Reg zero = constant(0);
-    state.each([&](Reg& copy) {
-        if (!may_be_null(copy) || copy.id != id) return;
+    const auto found = [&](const Reg& copy) { return may_be_null(copy) && copy.id == id; };
+    state.change(found, [&](Reg& copy) {
         if (null)
             copy = zero;
         else if (copy.has(flag::null))
@@ -378,9 +378,8 @@ void Walker::learn_range(State& state, const Reg& at, bool open) {
     if (at.off < 0 || (at.off == 0 && open)) return;
     if (at.value.umax > max_packet || at.value.umax + static_cast<u64>(at.off) > max_packet) return;
     const u32 range = static_cast<u32>(at.off) + (open ? 1 : 0);
-    state.each([&](Reg& copy) {
-        if (copy.type == at.type && copy.id == at.id) copy.object = std::max(copy.object, range);
-    });
+    state.change([&](const Reg& copy) { return copy.type == at.type && copy.id == at.id && copy.object < range; },
+                 [&](Reg& copy) { copy.object = range; });
 }
 
 Walker::Step Walker::compare_packets(Compare op, const Reg& at, u32 target) {

@@ -454,6 +454,10 @@ Names find_names(const Explanation& why, const Diagnostic& diagnostic, const pro
     for (const u32 pc : why.names) {
         if (!names.variable.empty()) break;
         const std::string_view line = line_text(program, pc);
+        if (why.mend == Mend::unlock) {
+            names.variable = call_argument(line, "bpf_spin_lock", 1);
+            continue;
+        }
         names.variable = assigned(line);
         names.is_void_pointer = line.find("void *" + names.variable) != line.npos;
     }
@@ -462,6 +466,7 @@ Names find_names(const Explanation& why, const Diagnostic& diagnostic, const pro
         names.variable = why.mend == Mend::packet_check || why.mend == Mend::packet_again ? "data"
                          : pointer                                                        ? "ptr"
                          : why.mend == Mend::clear                                        ? "object"
+                         : why.mend == Mend::unlock                                       ? "&value->lock"
                                                                                           : "value";
     }
     if (why.end_name) {

@@ -236,7 +236,7 @@ inline void kfunc_calls(const auto& add) {
          F::interrupts_order});
     add({"interrupt flags between slots", save(-12) + done, F::object_place});
     add({"a task", prev + acquire + "if r0 == 0 goto out\nr1 = r0\n" + release + out});
-    add({"a task that is kept", prev + acquire + done, F::record_leak});
+    add({"a task that is kept", prev + acquire + done, F::reference_leak});
     add({"a task released twice",
          prev + acquire + "if r0 == 0 goto out\nr7 = r0\nr1 = r0\n" + release + "r1 = r7\n" + release + out,
          F::uninitialized_register});
@@ -285,7 +285,7 @@ inline void iterators(const auto& add) {
                             "if r0 == 0 goto last\nr1 = *(u32 *)(r0 + 0)\nr6 += r1\ngoto again\nlast: " + end;
     add({"a loop of numbers", sum + done});
     add({"a loop of numbers, begun and ended", begin + end + done});
-    add({"a loop that is not ended", begin + done, F::record_leak});
+    add({"a loop that is not ended", begin + done, F::reference_leak});
     add({"a loop that is not begun", next + done, F::iterator_missing});
     add({"a loop begun twice", begin + begin + end + done, F::iterator_twice});
     add({"a loop ended twice", begin + end + end + done, F::iterator_missing});
@@ -333,7 +333,7 @@ inline void iterators(const auto& add) {
     add({"a reference from each round",
          begin + "again: " + next + "if r0 == 0 goto last\nr1 = 1\n" + kfunc("bpf_task_from_pid") +
              "goto again\nlast: " + end + done,
-         F::record_leak});
+         F::reference_leak});
     const std::string tasks = "r1 = r10\nr1 += -24\n";
     const std::string all =
         tasks + "r2 = 0\nr3 = 0\n" + kfunc("bpf_iter_task_new") + "again: " + tasks + kfunc("bpf_iter_task_next") +
@@ -391,7 +391,7 @@ inline void dynptrs(const auto& add) {
            value + data + "if r0 == 0 goto out\nr6 = r0\n" + value + "*(u64 *)(r6 + 0) = 1\n" + out,
            F::uninitialized_register);
     kprobe("a record", ringed + submit + done);
-    kprobe("a record that is kept by a dynptr", ringed + done, F::record_leak);
+    kprobe("a record that is kept by a dynptr", ringed + done, F::reference_leak);
     kprobe("a record submitted twice by a dynptr", ringed + submit + submit + done, F::dynptr_missing);
     kprobe("a record's dynptr overwritten", ringed + "*(u64 *)(r10 - 16) = 0\n" + submit + done, F::dynptr_overwritten);
     kprobe("a record's memory", ringed + data + "if r0 == 0 goto over\n*(u64 *)(r0 + 0) = 1\nover: " + submit + done);

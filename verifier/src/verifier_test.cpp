@@ -789,7 +789,7 @@ std::vector<Case> cases() {
 
     // --- calls
     add("poisoned call", "call 195896080\nr0 = 0\nexit", F::unknown_helper);
-    add("helper that is not there", "r1 = 0\nr2 = 0\ncall per_cpu_ptr\nr0 = 0\nexit", F::helper_unavailable);
+    add("helper that is not there", "r1 = 0\nr2 = 0\ncall kptr_xchg\nr0 = 0\nexit", F::helper_unavailable);
     add("without licence", "call get_current_task\nr0 = 0\nexit", F::helper_gpl_only, ProgType::kprobe,
         set([](auto& p, auto&) { p.gpl_compatible = false; }));
     add("tracing only", "call get_attach_cookie\nr0 = 0\nexit", F::helper_program_type, ProgType::socket_filter);

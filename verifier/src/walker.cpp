@@ -128,10 +128,10 @@ Walker::Step Walker::visit() {
             // A state of the present path. Within one bpf_loop(), and after a may_goto has been passed, both of which
             // are bounded at run time, coming back into what it covers ends the path; elsewhere coming back unchanged
             // means that the loop need not end.
-            const bool bounded = iterator != 0 ? seen.iterator == iterator
-                                 : loop_call && back
-                                     ? std::get<State>(seen.what).frame().activation == state_.frame().activation
-                                     : may_goto && seen.passed < state_.passed;
+            const bool bounded = iterator != 0       ? seen.iterator == iterator
+                                 : loop_call && back ? std::get<State>(std::as_const(seen.what)).frame().activation ==
+                                                           std::as_const(state_).frame().activation
+                                                     : may_goto && seen.passed < state_.passed;
             if (bounded &&
                 compare_.covers(std::get<State>(seen.what), state_, pc_, structure_.live, Comparison::How::within)) {
                 ++seen.hits;

@@ -126,13 +126,17 @@ class Walker {
     // Pointers for which it holds are no pointers any more, wherever they lie.
     template <class F>
     void lose(F&& lost) {
-        for (Frame& frame : state_.frames) {
-            for (Reg& reg : frame.regs)
-                if (lost(reg)) reg = options_.allow_ptr_leaks ? unknown() : Reg{};
-            for (Slot& slot : frame.stack) {
+        const State& now = state_;
+        for (std::size_t f = 0; f < now.frames.size(); ++f) {
+            for (u32 r = 0; r < now.frames[f].regs.size(); ++r)
+                if (lost(now.frames[f].regs[r]))
+                    state_.frames[f].regs[r] = options_.allow_ptr_leaks ? unknown() : Reg{};
+            for (std::size_t s = 0; s < now.frames[f].stack.size(); ++s) {
+                const Slot& slot = now.frames[f].stack[s];
                 if (slot.bytes[0] != Byte::saved || !lost(slot.saved)) continue;
-                slot.demote(options_.allow_ptr_leaks);
-                slot.version = values_.fresh();
+                Slot& mine = state_.frames[f].stack[s];
+                mine.demote(options_.allow_ptr_leaks);
+                mine.version = values_.fresh();
             }
         }
     }
