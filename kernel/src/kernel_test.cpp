@@ -222,7 +222,7 @@ TEST(Kernel, ProgramsThatCallTheKernelAreVerified) {
 
 TEST(Kernel, RefusalsFillTheLog) {
     OurKernel us;
-    const std::vector<isa::Insn> bad = {code::load64(0, 10, -8), code::exit()};
+    const std::vector<isa::Insn> bad = {code::load64(0, 10, 8), code::exit()};
     std::string log(4096, 'x');
     auto attr = us.program(bad, ProgType::kprobe);
     attr.log_level = 1;
@@ -245,6 +245,16 @@ TEST(Kernel, RefusalsFillTheLog) {
     EXPECT_EQ(us.root().ids(ObjectKind::prog), std::vector<u32>{}) << "nothing stays of a refused program";
 }
 
+// Stack that was never written is read as root may, unless the rules for everybody else are asked for.
+TEST(Kernel, LoadsArePrivileged) {
+    const std::vector<isa::Insn> reads_unwritten = {code::load64(0, 10, -8), code::exit()};
+    OurKernel us;
+    EXPECT_GE(us.load(reads_unwritten, ProgType::kprobe), 0) << us.kernel().last_error();
+    OurKernel unprivileged;
+    unprivileged.kernel().judge_for(nullptr, true);
+    EXPECT_EQ(unprivileged.load(reads_unwritten, ProgType::kprobe), -EACCES);
+}
+
 TEST(Kernel, TheWatcherSeesWhatTheVerifierSaw) {
     OurKernel us;
     std::vector<std::string> seen;
@@ -254,7 +264,7 @@ TEST(Kernel, TheWatcherSeesWhatTheVerifierSaw) {
     });
     const long map = us.map(MapType::array, 4, 8, 1);
     ASSERT_GE(us.load(code::count(map), ProgType::kprobe), 0) << us.kernel().last_error();
-    const std::vector<isa::Insn> bad = {code::load64(0, 10, -8), code::exit()};
+    const std::vector<isa::Insn> bad = {code::load64(0, 10, 8), code::exit()};
     EXPECT_LT(us.load(bad, ProgType::kprobe), 0);
     us.kernel().set_watcher({});
     ASSERT_GE(us.load(code::count(map), ProgType::kprobe), 0);

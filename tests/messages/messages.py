@@ -16,7 +16,6 @@ from cli import ANYBPF, Place, check, finish  # noqa: E402
 
 # What the verifier does not know yet, by the words with which it says so: once it does, this test asks for the text.
 WAITING = {
-    "lock_imbalance": "spin locks",
     "global_argument": "global functions checked by their types",
     "kfunc_untrusted": "kfuncs",
     "dynptr_leak": "dynptrs",

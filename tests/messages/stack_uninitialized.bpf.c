@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Hands out a struct whose padding was never written.
+// Hands out a struct whose padding was never written: refused without CAP_PERFMON.
+// verify: --unprivileged
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

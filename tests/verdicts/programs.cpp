@@ -701,6 +701,7 @@ program::Program make(u64 seed, const std::vector<program::MapInfo>& maps) {
         out.name = "test";
         out.type = kind.kind.type;
         out.expected_attach_type = kind.kind.attach;
+        out.sleepable = kind.kind.sleepable;
         out.gpl_compatible = below(100) < 97;
         out.insns = Maker(seed, kind, maps).insns();
     }
