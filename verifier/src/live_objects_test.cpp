@@ -263,7 +263,9 @@ class Calls {
         using K = abi::ArgKind;
         for (const K kind : proto.args)
             for (const K other :
-                 {K::kernel_object, K::kernel_object_or_null, K::percpu_object, K::kptr_slot, K::dynptr, K::btf_cgroup_or_null, K::btf_file, K::btf_path, K::btf_inode_or_null, K::btf_seq_file, K::btf_skb, K::btf_xdp, K::dynptr_ring, K::dynptr_out, K::dynptr_ring_out})
+                 {K::kernel_object, K::kernel_object_or_null, K::percpu_object, K::kptr_slot, K::dynptr,
+                  K::btf_cgroup_or_null, K::btf_file, K::btf_path, K::btf_inode_or_null, K::btf_seq_file, K::btf_skb,
+                  K::btf_xdp, K::dynptr_ring, K::dynptr_out, K::dynptr_ring_out})
                 if (kind == other) return true;
         return false;
     }
