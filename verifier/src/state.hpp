@@ -479,8 +479,8 @@ struct State {
     const Frame& frame() const { return frames.back(); }
     u32 depth() const { return static_cast<u32>(frames.size()) - 1; }
     std::size_t bytes() const;
-    // Calls visit(Reg&) for each register and each saved register of all frames that is `wanted`; what holds none of them
-    // stays shared.
+    // Calls visit(Reg&) for each register and each saved register of all frames that is `wanted`; what holds none of
+    // them stays shared.
     template <class W, class F>
     void change(W&& wanted, F&& visit, bool in_stacks = true) {
         const State& now = *this;
