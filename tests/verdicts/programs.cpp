@@ -546,6 +546,16 @@ bool Maker::argument(u32 r, ArgKind kind, HelperId id) {
         case ArgKind::timer:
         case ArgKind::btf_task:
         case ArgKind::btf_task_or_null:
+        case ArgKind::btf_cgroup_or_null:
+        case ArgKind::btf_file:
+        case ArgKind::btf_path:
+        case ArgKind::btf_inode_or_null:
+        case ArgKind::btf_seq_file:
+        case ArgKind::btf_skb:
+        case ArgKind::btf_xdp:
+        case ArgKind::dynptr_ring:
+        case ArgKind::dynptr_out:
+        case ArgKind::dynptr_ring_out:
         case ArgKind::kernel_object:
         case ArgKind::kernel_object_or_null:
         case ArgKind::percpu_object:
