@@ -326,6 +326,7 @@ const SafeMembers& Walker::safe_members() {
 u32 Walker::kernel_struct(std::string_view name) {
     for (const auto& [known, type] : kernel_structs_)
         if (known == name) return type;
+    if (program_.kernel_btf == nullptr) return 0;
     kernel_structs_.emplace_back(name, program_.kernel_btf->find(name, Kind::struct_).value_or(0));
     return kernel_structs_.back().second;
 }
@@ -490,6 +491,7 @@ bool Walker::typed_argument(u32 index, abi::ArgKind kind) {
 
 Reg Walker::typed_result(abi::RetKind kind) {
     using R = abi::RetKind;
+    if (program_.kernel_btf == nullptr) return Reg::pointer(Type::kernel_object);
     const btf::Btf& btf = *program_.kernel_btf;
     Reg out;
     const bool nullable = kind == R::btf_socket_or_null || kind == R::cpu_object_or_null;
