@@ -192,6 +192,7 @@ bool Walker::find_packet_moves(u32 subprogram) const {
 bool Walker::begin_global(u32 subprogram) {
     const btf::Type function = global_function(subprogram);
     state_ = {};
+    trod_ = -1;
     state_.frames.push(arena_);
     state_.frame().subprogram = subprogram;
     pc_ = structure_.flow.starts[subprogram];
