@@ -422,10 +422,12 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
         ANYBPF_TRY(loading.check_function_info(starts));
         ANYBPF_TRY(loading.read_line_info(starts));
         ANYBPF_TRY(loading.resolve_maps());
-        report = verifier::verify(program, {
-                                               .log_level = log.level & ~uapi::log_fixed,
-                                               .allow_ptr_leaks = !unprivileged,
-                                           });
+        report = arena.with([&](verifier::Arena& memory) {
+            return verifier::verify(
+                program,
+                {.log_level = log.level & ~uapi::log_fixed, .allow_ptr_leaks = !unprivileged, .arena = &memory});
+        });
+        report.options.arena = nullptr;  // it is another load's now
         if (const auto told = watcher.with([](const Watcher& it) { return it; })) told(program, report);
         if (!report.accepted) {
             // Behind the kernel's own text, which tools parse, what a person wants to know.

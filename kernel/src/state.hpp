@@ -10,6 +10,7 @@
 #include "anybpf/btf/btf.hpp"
 #include "anybpf/kernel/kernel.hpp"
 #include "anybpf/program/program.hpp"
+#include "anybpf/verifier/arena.hpp"
 #include "attr.hpp"
 
 namespace anybpf::kernel {
@@ -52,6 +53,7 @@ struct Kernel::State {
     Guarded<std::map<u32, std::shared_ptr<const program::MapInfo>>> inner;  // of maps of maps, by id
     Guarded<std::map<u64, Fd>> wakes;                                       // by kind and id
     Guarded<bool> attaching;                                                // held while a perf event's file changes
+    Guarded<verifier::Arena> arena;                                         // of the program that is being verified
     Guarded<std::string> last_error;
 
     // --- descriptors and objects (state.cpp)
