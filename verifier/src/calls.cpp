@@ -135,8 +135,6 @@ bool Walker::set_result(const abi::HelperProto& proto) {
             reg(0) = Reg::pointer(Type::kernel_object);
             break;
         case abi::RetKind::kernel_object_or_null:
-        case abi::RetKind::kernel_memory:
-        case abi::RetKind::kernel_memory_or_null:
             return fail(Finding::helper_unavailable, static_cast<i64>(proto.id));
         case abi::RetKind::ringbuf_record_or_null: {
             const u32 id = next_id_++;

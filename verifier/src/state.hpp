@@ -508,7 +508,6 @@ class Values {
     // Whether a number with that id may lie in a stack.
     bool stored(u32 id) const { return nodes_[id].stored != 0; }
     void note_stored(u32 id) { nodes_[id].stored = 1; }
-    bool ever_used(u32 id) const { return nodes_[id].used != 0; }
     bool used_since(u32 id, u32 time) const { return nodes_[id].used >= time; }
     // Used for what it decides, and not only because a path was cut off at a loop, where everything has to be kept.
     bool decides(u32 id) const { return nodes_[id].decides != 0; }

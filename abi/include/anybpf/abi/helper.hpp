@@ -86,8 +86,6 @@ enum class RetKind : u8 {
     cast_socket_or_null,  // a socket described by BTF
     kernel_object,
     kernel_object_or_null,
-    kernel_memory,
-    kernel_memory_or_null,
     btf_socket_or_null,
     btf_pt_regs,
     cpu_object,  // one CPU's variable
