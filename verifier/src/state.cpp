@@ -137,7 +137,7 @@ Kept::Drafted Kept::write(const State& state, u32 pc, u32 time, const Liveness& 
             if (any_number(reg))
                 of.numbers |= static_cast<u16>(1U << r);
             else
-                draft.contents.push_back({static_cast<u8>(r), static_cast<u8>(f), 0, decides(reg), reg});
+                draft.contents.push_back({{static_cast<u8>(r), static_cast<u8>(f), 0}, decides(reg), reg});
         }
         for (std::size_t s = 0; s < frame.stack.size(); ++s) {
             const Slot& slot = frame.stack[s];
@@ -146,7 +146,8 @@ Kept::Drafted Kept::write(const State& state, u32 pc, u32 time, const Liveness& 
             if (slot.bytes[0] == Byte::saved && any_number(slot.saved))
                 std::replace(bytes.bytes.begin(), bytes.bytes.end(), Byte::saved, Byte::misc);
             else if (slot.bytes[0] == Byte::saved || slot.bytes[0] == Byte::object)
-                draft.contents.push_back({in_slot, static_cast<u8>(f), bytes.slot, decides(slot.saved), slot.saved});
+                draft.contents.push_back(
+                    {{Place::in_slot, static_cast<u8>(f), bytes.slot}, decides(slot.saved), slot.saved});
             draft.bytes.push_back(bytes);
         }
         of.contents = static_cast<u32>(draft.contents.size() - first);
@@ -199,6 +200,7 @@ bool Comparison::same_distance(const Reg& old, const Reg& now) {
 
 void Comparison::begin(bool equal) {
     equal_ = equal;
+    difference_.type = Type::uninit;
     values_ids_.clear();
     nulls_.clear();
     references_.clear();
@@ -206,27 +208,26 @@ void Comparison::begin(bool equal) {
     bases_.clear();
 }
 
-// What stands there now; null where nothing can.
-const Reg* Comparison::find(const Kept::Contents& what, const State& now) {
-    const Frame& frame = now.frames[what.frame];
-    if (what.reg != Kept::in_slot) return &frame.regs[what.reg];
-    if (what.slot >= frame.stack.size()) return nullptr;
-    const Slot& slot = frame.stack[what.slot];
-    return slot.bytes[0] == Byte::saved || slot.bytes[0] == Byte::object ? &slot.saved : nullptr;
+const Reg* Place::find(const State& state) const {
+    if (frame >= state.frames.size()) return nullptr;
+    const Frame& of = state.frames[frame];
+    if (reg != in_slot) return &of.regs[reg];
+    if (slot >= of.stack.size()) return nullptr;
+    const Slot& at = of.stack[slot];
+    return at.bytes[0] == Byte::saved || at.bytes[0] == Byte::object ? &at.saved : nullptr;
+}
+
+// Always true.
+bool Comparison::differs(Place place, const Reg& old) {
+    difference_ = {place, old.type, old.value.umin, old.value.umax};
+    return true;
 }
 
 bool Comparison::covers(const Kept& old, const State& now) {
     const std::size_t count = now.frames.size();
+    begin(false);
     if (old.frames.size() != count || old.references.size() != now.references.size()) return false;
-    const auto differs = [&](const Kept::Contents& what) {
-        const Reg* reg = find(what, now);
-        return reg == nullptr || !regs(what.value, *reg);
-    };
-    begin(false);
     if (!locks(old.lock, now.lock) || !old.sections.alike(now.sections)) return false;
-    if (old.suspect < old.contents.size() && differs(old.contents[old.suspect])) return false;
-    begin(false);
-    if (!locks(old.lock, now.lock)) return false;
     auto next = old.contents.begin();
     for (std::size_t i = 0; i < count; ++i) {
         const Kept::OfFrame& a = old.frames[i];
@@ -235,9 +236,8 @@ bool Comparison::covers(const Kept& old, const State& now) {
         if (a.async != b.async) return false;
         if (a.rounds > b.rounds) return false;  // old had more of them before it
         for (const auto end = next + a.contents; next != end; ++next) {
-            if (!differs(*next)) continue;
-            old.suspect = static_cast<u32>(next - old.contents.begin());
-            return false;
+            const Reg* reg = next->place.find(now);
+            if ((reg == nullptr || !regs(next->value, *reg)) && differs(next->place, next->value)) return false;
         }
         for (u32 numbers = a.numbers; numbers != 0; numbers &= numbers - 1)
             if (!b.regs[static_cast<u32>(std::countr_zero(numbers))].is_scalar()) return false;
@@ -269,6 +269,7 @@ bool Comparison::covers(const Kept& old, const State& now) {
 }
 
 bool Comparison::covers(const State& old, const State& now, u32 pc, const Liveness& live, How how) {
+    begin(how == How::equal);
     if (old.frames.size() != now.frames.size() || old.references.size() != now.references.size()) return false;
     for (std::size_t i = 0; i < old.frames.size(); ++i) {
         const Frame &a = old.frames[i], &b = now.frames[i];
@@ -276,14 +277,15 @@ bool Comparison::covers(const State& old, const State& now, u32 pc, const Livene
         if (a.async != b.async) return false;
         if (a.rounds > b.rounds) return false;  // old had more of them before it
     }
-    begin(how == How::equal);
     if (!locks(old.lock, now.lock) || !old.sections.alike(now.sections)) return false;
     // The running frame first: it differs most often.
     for (std::size_t i = old.frames.size(); i-- > 0;) {
         const u16 mask = live_registers(old, i, pc, live);
         const Frame &a = old.frames[i], &b = now.frames[i];
         for (u32 r = 0; r < 10; ++r)
-            if ((mask >> r & 1) != 0 && !regs(a.regs[r], b.regs[r])) return false;
+            if ((mask >> r & 1) != 0 && !regs(a.regs[r], b.regs[r]) &&
+                differs({static_cast<u8>(r), static_cast<u8>(i), 0}, a.regs[r]))
+                return false;
     }
     for (std::size_t i = old.frames.size(); i-- > 0;)
         if (!stacks(old.frames[i], now.frames[i])) return false;
@@ -414,9 +416,8 @@ bool Comparison::slots(const Slot& old, const Slot& now) {
 
 void inherit_marks(const Kept& old, const State& now, Values& values) {
     for (const Kept::Contents& what : old.contents) {
-        const Frame& frame = now.frames[what.frame];
-        const Reg& to = what.reg != Kept::in_slot ? frame.regs[what.reg] : frame.stack[what.slot].saved;
-        if (to.is_scalar()) values.mark(to.id, what.decides);
+        const Reg* to = what.place.find(now);
+        if (to != nullptr && to->is_scalar()) values.mark(to->id, what.decides);
     }
     for (const Kept::Bytes& bytes : old.slots) {
         const Frame& frame = now.frames[bytes.frame];

@@ -544,9 +544,17 @@ using Liveness = std::vector<u16>;
 // Which registers of a frame matter at pc: those of the running frame, or those of a caller after the return.
 u16 live_registers(const State& state, std::size_t index, u32 pc, const Liveness& live);
 
+// A register of a state, or what a slot holds.
+struct Place {
+    static constexpr u8 in_slot = 0xff;
+    u8 reg = 0;    // or in_slot
+    u8 frame = 0;  // as states count them
+    u16 slot = 0;
+    const Reg* find(const State& state) const;  // null where nothing can stand
+};
+
 // What mattered of a state to the paths from it, all of which were walked.
 struct Kept {
-    static constexpr u8 in_slot = 0xff;
     struct OfFrame {
         u32 subprogram, call_site, rounds;
         u32 contents;  // how many are its
@@ -554,9 +562,7 @@ struct Kept {
         bool callback, async;
     };
     struct Contents {
-        u8 reg;    // or in_slot: saved in that slot
-        u8 frame;  // as states count them
-        u16 slot;
+        Place place;
         bool decides;  // Values::decides
         Reg value;
     };
@@ -580,7 +586,6 @@ struct Kept {
     Fixed<Reference> references;
     Lock lock;
     Sections sections;
-    mutable u32 suspect = 0;  // which of contents differed last: it will probably differ again
 
   private:
     struct Drafted {};
@@ -599,6 +604,21 @@ class Comparison {
     bool covers(const Kept& old, const State& now);
     bool covers(const State& old, const State& now, u32 pc, const Liveness& live, How how);
 
+    // What the last comparison found not to be covered, as it was in the older state.
+    struct Difference {
+        Place place;
+        Type type = Type::uninit;  // uninit: it was nothing of this kind
+        u64 umin = 0, umax = 0;
+        // Whether it is certain that an older state with it does not cover `now`.
+        bool again(const State& now) const {
+            if (type == Type::uninit) return false;
+            const Reg* reg = place.find(now);
+            return reg == nullptr || reg->type != type ||
+                   (type == Type::scalar && (reg->value.umin < umin || reg->value.umax > umax));
+        }
+    };
+    const Difference& difference() const { return difference_; }
+
   private:
     // Ids that were the same in old must be the same in now; then what holds of one holds of its copies there too.
     // Exactly one of both may map to the other where distinctness matters (references).
@@ -610,7 +630,7 @@ class Comparison {
     bool same_distance(const Reg& old, const Reg& now);
     bool regs(const Reg& old, const Reg& now);
     bool within(const Number& old, const Number& now) const;
-    static const Reg* find(const Kept::Contents& what, const State& now);
+    bool differs(Place place, const Reg& old);
     bool stacks(const Frame& old, const Frame& now);
     bool slots(const Slot& old, const Slot& now);
     bool locks(const Lock& old, const Lock& now);
@@ -618,6 +638,7 @@ class Comparison {
     void begin(bool equal);
 
     bool equal_ = false;
+    Difference difference_;
     std::vector<Pair> values_ids_, nulls_, references_, packets_;
     struct Base {
         u32 old, now;

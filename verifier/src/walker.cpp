@@ -120,38 +120,48 @@ Walker::Step Walker::visit() {
     const bool back = std::exchange(from_callback_, false);
     if (loop_call && !back) state_.frame().activation = next_id_++, state_.frame().rounds = 0;
 
-    std::vector<u32>& list = seen_at_[pc_];
+    std::vector<Candidate>& list = seen_at_[pc_];
     for (std::size_t i = 0; i < list.size();) {
-        const u32 index = list[i];
-        Seen& seen = seen_[index];
-        if (seen.open > 0) {
-            // A state of the present path. Within one bpf_loop(), and after a may_goto has been passed, both of which
-            // are bounded at run time, coming back into what it covers ends the path; elsewhere coming back unchanged
-            // means that the loop need not end.
-            const bool bounded = iterator != 0       ? seen.iterator == iterator
-                                 : loop_call && back ? std::get<State>(std::as_const(seen.what)).frame().activation ==
-                                                           std::as_const(state_).frame().activation
-                                                     : may_goto && seen.passed < state_.passed;
-            if (bounded &&
-                compare_.covers(std::get<State>(seen.what), state_, pc_, structure_.live, Comparison::How::within)) {
-                ++seen.hits;
-                return cut(index, true) ? Step::path_end : Step::failed;
+        Candidate& candidate = list[i];
+        const bool differs = candidate.difference.again(state_);
+        if (!candidate.closed || !differs) {
+            Seen& seen = seen_[candidate.seen];
+            const auto covers = [&](Comparison::How how) {
+                if (differs) return false;
+                if (compare_.covers(std::get<State>(seen.what), state_, pc_, structure_.live, how)) return true;
+                candidate.difference = compare_.difference();
+                return false;
+            };
+            if (seen.open > 0) {
+                // A state of the present path. Within one bpf_loop(), and after a may_goto has been passed, both of
+                // which are bounded at run time, coming back into what it covers ends the path; elsewhere coming back
+                // unchanged means that the loop need not end.
+                const bool bounded = iterator != 0       ? seen.iterator == iterator
+                                     : loop_call && back ? std::get<State>(std::as_const(seen.what)).frame().activation ==
+                                                               std::as_const(state_).frame().activation
+                                                         : may_goto && seen.passed < state_.passed;
+                if (bounded && covers(Comparison::How::within)) {
+                    ++candidate.hits;
+                    return cut(candidate.seen, true) ? Step::path_end : Step::failed;
+                }
+                if (loop_call && back) {
+                    // another round
+                } else if (std::get<State>(seen.what).rounds == state_.rounds && covers(Comparison::How::equal)) {
+                    fail(Finding::infinite_loop, pc_);
+                    return Step::failed;
+                }
+                // The rounds of a loop that is walked seldom help each other: remember fewer of them.
+                if (!force && !remember_all && jumps_since_ < 20 && insns_since_ < 100) add = false;
+            } else if (usable(seen)) {
+                if (compare_.covers(std::get<Kept>(seen.what), state_)) {
+                    ++candidate.hits;
+                    return cut(candidate.seen, false) ? Step::path_end : Step::failed;
+                }
+                candidate.difference = compare_.difference();
+                candidate.closed = true;
             }
-            if (loop_call && back) {
-                // another round
-            } else if (std::get<State>(seen.what).rounds == state_.rounds &&
-                       compare_.covers(std::get<State>(seen.what), state_, pc_, structure_.live,
-                                       Comparison::How::equal)) {
-                fail(Finding::infinite_loop, pc_);
-                return Step::failed;
-            }
-            // The rounds of a loop that is walked seldom help each other: remember fewer of them.
-            if (!force && !remember_all && jumps_since_ < 20 && insns_since_ < 100) add = false;
-        } else if (usable(seen) && compare_.covers(std::get<Kept>(seen.what), state_)) {
-            ++seen.hits;
-            return cut(index, false) ? Step::path_end : Step::failed;
         }
-        if (add && ++seen.misses > seen.hits * 3 + (force ? 16 : 3)) {
+        if (add && ++candidate.misses > candidate.hits * 3 + (force ? 16 : 3)) {
             forget(list, i);
             continue;
         }
@@ -203,12 +213,12 @@ void Walker::remember() {
     seen.passed = state_.passed;
     seen.may_goto = form().kind == Kind::may_goto;
     parent_ = static_cast<i32>(seen_.size()) - 1;
-    seen_at_[pc_].push_back(static_cast<u32>(parent_));
+    seen_at_[pc_].push_back({.seen = static_cast<u32>(parent_), .difference = {}});
     report_.max_states_per_insn = std::max<u64>(report_.max_states_per_insn, seen_at_[pc_].size());
 }
 
-void Walker::forget(std::vector<u32>& list, std::size_t at) {
-    Seen& seen = seen_[list[at]];
+void Walker::forget(std::vector<Candidate>& list, std::size_t at) {
+    Seen& seen = seen_[list[at].seen];
     seen_bytes_ -= seen.bytes;
     seen.what = std::monostate();
     list.erase(list.begin() + static_cast<std::ptrdiff_t>(at));

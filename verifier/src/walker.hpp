@@ -59,7 +59,6 @@ class Walker {
         u32 pc = 0;
         i32 parent = -1;
         u32 open = 0;
-        u32 hits = 0, misses = 0;
         // A path from here was cut off because it came back into what `loop` covers: in a round of bpf_loop(), where
         // `loop` is of the same activation, or at a may_goto. Until `loop` is walked to its end, this state says
         // nothing outside of that activation, or to a path that has passed no may_goto since `loop`.
@@ -68,6 +67,14 @@ class Walker {
         u32 depth = 0, activation = 0;  // of the running frame; outlives the state
         u32 passed = 0;                 // State::passed
         bool may_goto = false;          // stands at one
+    };
+    // A remembered state in the list of those at an instruction, with what tells most of the time that it does not cover
+    // the present one: the state itself lies elsewhere in memory.
+    struct Candidate {
+        u32 seen = 0;
+        u32 hits = 0, misses = 0;
+        bool closed = false;  // the difference is to what was kept
+        Comparison::Difference difference;
     };
     struct Pending {
         State state;
@@ -86,7 +93,7 @@ class Walker {
     bool cut(u32 index, bool loop);
     bool usable(const Seen& seen) const;
     void remember();
-    void forget(std::vector<u32>& list, std::size_t at);
+    void forget(std::vector<Candidate>& list, std::size_t at);
     void close_path();
     void close(Seen& seen);
     bool resume();
@@ -296,7 +303,7 @@ class Walker {
     u64 insns_since_ = 0, jumps_since_ = 0;  // walked since a state was remembered, on any path; calls are jumps
     Pile<Pending> pending_;
     Pile<Seen> seen_;
-    std::vector<std::vector<u32>> seen_at_;  // by instruction
+    std::vector<std::vector<Candidate>> seen_at_;  // by instruction
     std::size_t seen_bytes_ = 0;
     u32 next_id_ = 1;             // of nulls, references and activations
     std::vector<u32> stack_use_;  // by subprogram
