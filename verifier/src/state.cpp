@@ -200,7 +200,6 @@ bool Comparison::same_distance(const Reg& old, const Reg& now) {
 
 void Comparison::begin(bool equal) {
     equal_ = equal;
-    difference_.type = Type::uninit;
     values_ids_.clear();
     nulls_.clear();
     references_.clear();
@@ -217,13 +216,8 @@ const Reg* Place::find(const State& state) const {
     return at.bytes[0] == Byte::saved || at.bytes[0] == Byte::object ? &at.saved : nullptr;
 }
 
-// Always true.
-bool Comparison::differs(Place place, const Reg& old) {
-    difference_ = {place, old.type, old.value.umin, old.value.umax};
-    return true;
-}
-
-bool Comparison::covers(const Kept& old, const State& now) {
+bool Comparison::covers(const Kept& old, const State& now, Difference& difference) {
+    difference.type = Type::uninit;
     const std::size_t count = now.frames.size();
     begin(false);
     if (old.frames.size() != count || old.references.size() != now.references.size()) return false;
@@ -237,7 +231,9 @@ bool Comparison::covers(const Kept& old, const State& now) {
         if (a.rounds > b.rounds) return false;  // old had more of them before it
         for (const auto end = next + a.contents; next != end; ++next) {
             const Reg* reg = next->place.find(now);
-            if ((reg == nullptr || !regs(next->value, *reg)) && differs(next->place, next->value)) return false;
+            if (reg != nullptr && regs(next->value, *reg)) continue;
+            difference.note(next->place, next->value);
+            return false;
         }
         for (u32 numbers = a.numbers; numbers != 0; numbers &= numbers - 1)
             if (!b.regs[static_cast<u32>(std::countr_zero(numbers))].is_scalar()) return false;
@@ -268,7 +264,9 @@ bool Comparison::covers(const Kept& old, const State& now) {
     return references({old.references.begin(), old.references.size()}, now.references);
 }
 
-bool Comparison::covers(const State& old, const State& now, u32 pc, const Liveness& live, How how) {
+bool Comparison::covers(const State& old, const State& now, u32 pc, const Liveness& live, How how,
+                        Difference& difference) {
+    difference.type = Type::uninit;
     begin(how == How::equal);
     if (old.frames.size() != now.frames.size() || old.references.size() != now.references.size()) return false;
     for (std::size_t i = 0; i < old.frames.size(); ++i) {
@@ -282,10 +280,11 @@ bool Comparison::covers(const State& old, const State& now, u32 pc, const Livene
     for (std::size_t i = old.frames.size(); i-- > 0;) {
         const u16 mask = live_registers(old, i, pc, live);
         const Frame &a = old.frames[i], &b = now.frames[i];
-        for (u32 r = 0; r < 10; ++r)
-            if ((mask >> r & 1) != 0 && !regs(a.regs[r], b.regs[r]) &&
-                differs({static_cast<u8>(r), static_cast<u8>(i), 0}, a.regs[r]))
-                return false;
+        for (u32 r = 0; r < 10; ++r) {
+            if ((mask >> r & 1) == 0 || regs(a.regs[r], b.regs[r])) continue;
+            difference.note({static_cast<u8>(r), static_cast<u8>(i), 0}, a.regs[r]);
+            return false;
+        }
     }
     for (std::size_t i = old.frames.size(); i-- > 0;)
         if (!stacks(old.frames[i], now.frames[i])) return false;

@@ -601,23 +601,26 @@ class Comparison {
         within,  // every live register and every slot of now is within old
         equal,   // both within each other
     };
-    bool covers(const Kept& old, const State& now);
-    bool covers(const State& old, const State& now, u32 pc, const Liveness& live, How how);
-
-    // What the last comparison found not to be covered, as it was in the older state.
+    // What a comparison found not to be covered, as it was in the older state.
     struct Difference {
         Place place;
         Type type = Type::uninit;  // uninit: it was nothing of this kind
+        i32 off = 0;
         u64 umin = 0, umax = 0;
+        void note(Place where, const Reg& old) {
+            place = where, type = old.type, off = old.off;
+            umin = old.value.umin, umax = old.value.umax;
+        }
         // Whether it is certain that an older state with it does not cover `now`.
         bool again(const State& now) const {
             if (type == Type::uninit) return false;
             const Reg* reg = place.find(now);
-            return reg == nullptr || reg->type != type ||
-                   (type == Type::scalar && (reg->value.umin < umin || reg->value.umax > umax));
+            return reg == nullptr || reg->type != type || reg->value.umin < umin || reg->value.umax > umax ||
+                   (is_packet(type) && reg->off != off);
         }
     };
-    const Difference& difference() const { return difference_; }
+    bool covers(const Kept& old, const State& now, Difference& difference);
+    bool covers(const State& old, const State& now, u32 pc, const Liveness& live, How how, Difference& difference);
 
   private:
     // Ids that were the same in old must be the same in now; then what holds of one holds of its copies there too.
@@ -630,7 +633,6 @@ class Comparison {
     bool same_distance(const Reg& old, const Reg& now);
     bool regs(const Reg& old, const Reg& now);
     bool within(const Number& old, const Number& now) const;
-    bool differs(Place place, const Reg& old);
     bool stacks(const Frame& old, const Frame& now);
     bool slots(const Slot& old, const Slot& now);
     bool locks(const Lock& old, const Lock& now);
@@ -638,7 +640,6 @@ class Comparison {
     void begin(bool equal);
 
     bool equal_ = false;
-    Difference difference_;
     std::vector<Pair> values_ids_, nulls_, references_, packets_;
     struct Base {
         u32 old, now;

@@ -121,25 +121,29 @@ Walker::Step Walker::visit() {
     if (loop_call && !back) state_.frame().activation = next_id_++, state_.frame().rounds = 0;
 
     std::vector<Candidate>& list = seen_at_[pc_];
+    const u32 call_site = std::as_const(state_).frame().call_site;
     for (std::size_t i = 0; i < list.size();) {
         Candidate& candidate = list[i];
+        if (candidate.call_site != call_site) {
+            ++i;
+            continue;
+        }
         const bool differs = candidate.difference.again(state_);
         if (!candidate.closed || !differs) {
             Seen& seen = seen_[candidate.seen];
             const auto covers = [&](Comparison::How how) {
-                if (differs) return false;
-                if (compare_.covers(std::get<State>(seen.what), state_, pc_, structure_.live, how)) return true;
-                candidate.difference = compare_.difference();
-                return false;
+                return !differs && compare_.covers(std::get<State>(seen.what), state_, pc_, structure_.live, how,
+                                                   candidate.difference);
             };
             if (seen.open > 0) {
                 // A state of the present path. Within one bpf_loop(), and after a may_goto has been passed, both of
                 // which are bounded at run time, coming back into what it covers ends the path; elsewhere coming back
                 // unchanged means that the loop need not end.
-                const bool bounded = iterator != 0       ? seen.iterator == iterator
-                                     : loop_call && back ? std::get<State>(std::as_const(seen.what)).frame().activation ==
-                                                               std::as_const(state_).frame().activation
-                                                         : may_goto && seen.passed < state_.passed;
+                const bool bounded = iterator != 0 ? seen.iterator == iterator
+                                     : loop_call && back
+                                         ? std::get<State>(std::as_const(seen.what)).frame().activation ==
+                                               std::as_const(state_).frame().activation
+                                         : may_goto && seen.passed < state_.passed;
                 if (bounded && covers(Comparison::How::within)) {
                     ++candidate.hits;
                     return cut(candidate.seen, true) ? Step::path_end : Step::failed;
@@ -153,12 +157,11 @@ Walker::Step Walker::visit() {
                 // The rounds of a loop that is walked seldom help each other: remember fewer of them.
                 if (!force && !remember_all && jumps_since_ < 20 && insns_since_ < 100) add = false;
             } else if (usable(seen)) {
-                if (compare_.covers(std::get<Kept>(seen.what), state_)) {
+                candidate.closed = true;
+                if (compare_.covers(std::get<Kept>(seen.what), state_, candidate.difference)) {
                     ++candidate.hits;
                     return cut(candidate.seen, false) ? Step::path_end : Step::failed;
                 }
-                candidate.difference = compare_.difference();
-                candidate.closed = true;
             }
         }
         if (add && ++candidate.misses > candidate.hits * 3 + (force ? 16 : 3)) {
@@ -213,7 +216,8 @@ void Walker::remember() {
     seen.passed = state_.passed;
     seen.may_goto = form().kind == Kind::may_goto;
     parent_ = static_cast<i32>(seen_.size()) - 1;
-    seen_at_[pc_].push_back({.seen = static_cast<u32>(parent_), .difference = {}});
+    seen_at_[pc_].push_back(
+        {.seen = static_cast<u32>(parent_), .call_site = std::as_const(state_).frame().call_site, .difference = {}});
     report_.max_states_per_insn = std::max<u64>(report_.max_states_per_insn, seen_at_[pc_].size());
 }
 

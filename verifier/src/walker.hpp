@@ -68,10 +68,11 @@ class Walker {
         u32 passed = 0;                 // State::passed
         bool may_goto = false;          // stands at one
     };
-    // A remembered state in the list of those at an instruction, with what tells most of the time that it does not cover
-    // the present one: the state itself lies elsewhere in memory.
+    // A remembered state in the list of those at an instruction, with what tells most of the time that it does not
+    // cover the present one: the state itself lies elsewhere in memory.
     struct Candidate {
         u32 seen = 0;
+        u32 call_site = 0;  // of the running frame
         u32 hits = 0, misses = 0;
         bool closed = false;  // the difference is to what was kept
         Comparison::Difference difference;
