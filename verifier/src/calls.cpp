@@ -301,7 +301,7 @@ bool Walker::is_element(const Reg& key, u32 map) {
     if (info.type != MapType::array && info.type != MapType::percpu_array) return false;
     if (key.type != Type::stack || !key.value.is_constant()) return false;
     const i64 at = key.value.smin;
-    Slot& slot = slot_at(key.frame, at);
+    const Slot& slot = slot_seen(key.frame, at);
     const std::size_t first = static_cast<std::size_t>(at & 7);
     if (first > 4) return false;
     if (first == 0 && slot.saved_bytes() == 4 && slot.saved.is_constant() && slot.saved.value.umin < info.max_entries) {

@@ -52,12 +52,12 @@ bool Walker::make_object(u32 frame, i64 at, u32 count, Reg what) {
 // The whole object that begins there; null where there is none of that type.
 const Reg* Walker::find_object(u32 frame, i64 at, u32 count, Type type) {
     for (u32 i = 0; i < count; ++i) {
-        const Slot& slot = slot_at(frame, at + 8 * i);
+        const Slot& slot = slot_seen(frame, at + 8 * i);
         values_.mark(slot.version);
         if (slot.bytes[0] != Byte::object || slot.saved.type != type || slot.saved.frame != i) return nullptr;
-        if (slot.saved.id != slot_at(frame, at).saved.id) return nullptr;
+        if (slot.saved.id != slot_seen(frame, at).saved.id) return nullptr;
     }
-    return &slot_at(frame, at).saved;
+    return &slot_seen(frame, at).saved;
 }
 
 void Walker::unmake_object(u32 frame, i64 at, u32 count) {
@@ -66,7 +66,7 @@ void Walker::unmake_object(u32 frame, i64 at, u32 count) {
 
 // A write to the slot would destroy what is there: a dynptr that holds nothing goes, one that does must not.
 bool Walker::spoil_object(u32 frame, i64 at) {
-    const Slot& slot = slot_at(frame, at);
+    const Slot& slot = slot_seen(frame, at);
     if (slot.bytes[0] != Byte::object) return true;
     values_.mark(slot.version);
     const Reg what = slot.saved;
@@ -178,7 +178,7 @@ u32 Walker::iterator_here() {
     if (base.type != Type::stack || !base.value.is_constant() || base.value.smin % 8 != 0 || base.value.smin >= 0 ||
         base.value.smin < -i64{abi::stack_size})
         return 0;
-    const Slot& slot = slot_at(base.frame, base.value.smin);
+    const Slot& slot = slot_seen(base.frame, base.value.smin);
     return slot.bytes[0] == Byte::object && slot.saved.type == Type::iterator ? slot.saved.id : 0;
 }
 
@@ -193,7 +193,7 @@ bool Walker::iterator_argument(u32 index, u32 type) {
     kfunc_.slots = count;
     if (row.has(kfunc::iter_new)) {
         for (u32 i = 0; i < count; ++i)
-            if (const Slot& slot = slot_at(frame, at + 8 * i);
+            if (const Slot& slot = slot_seen(frame, at + 8 * i);
                 slot.bytes[0] == Byte::object && slot.saved.type == Type::iterator)
                 return fail(Finding::iterator_twice, index);
         Reg what = Reg::pointer(Type::iterator, type, next_id_++);
@@ -218,7 +218,7 @@ bool Walker::iterator_argument(u32 index, u32 type) {
 // One path goes on where the iterator has ended; the other has an element, which may be so any number of times: what a
 // round changes is widened, so that the rounds converge. (process_iter_next_call() of Linux 6.18.)
 bool Walker::next_element() {
-    const Reg iterator = slot_at(kfunc_.frame, kfunc_.at).saved;
+    const Reg iterator = slot_seen(kfunc_.frame, kfunc_.at).saved;
     const auto set = [&](State& state, bool ended) {
         for (u32 i = 0; i < kfunc_.slots; ++i) {
             auto& stack = state.frames[kfunc_.frame].stack;
@@ -256,7 +256,7 @@ bool Walker::interrupt_argument(u32 index) {
     i64 at = 0;
     if (!object_slots(index, 1, frame, at)) return false;
     if (kfunc_.row->name == "bpf_local_irq_save") {
-        const Slot& slot = slot_at(frame, at);
+        const Slot& slot = slot_seen(frame, at);
         if (slot.bytes[0] == Byte::object && slot.saved.type == Type::interrupts)
             return fail(Finding::interrupts_order, index);
         Reg what = Reg::pointer(Type::interrupts, state_.sections.interrupts_off, next_id_++);

@@ -185,7 +185,7 @@ bool Walker::load() {
 
 bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
     if (!readable(base_reg)) return false;
-    const Reg& base = reg(base_reg);
+    const Reg& base = seen(base_reg);
     if (base.has(flag::null)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
     Number number = Number::of_width(8 * size);
     if (sign) number = sign_extend(number, 8 * size, false);
@@ -308,7 +308,7 @@ bool Walker::store() {
 
 bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg) {
     if (!readable(base_reg)) return false;
-    const Reg& base = reg(base_reg);
+    const Reg& base = seen(base_reg);
     if (base.has(flag::null)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
     switch (base.type) {
         case Type::uninit:
@@ -382,7 +382,7 @@ bool Walker::atomic() {
     const bool plain_load = how == isa::AtomicForm::load;
     const u8 base_reg = plain_load ? src : dst;
     if (!readable(base_reg)) return false;
-    const Reg base = reg(base_reg);
+    const Reg base = seen(base_reg);
     if (base.type == Type::scalar) return fail(Finding::not_a_pointer, base_reg);
     if (may_be_null(base)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
     if (base.type != Type::stack && base.type != Type::map_value && base.type != Type::record &&
@@ -436,8 +436,16 @@ Slot& Walker::slot_at(u32 frame, i64 at) {
     return stack[index];
 }
 
+// The same to look at, which leaves it shared.
+const Slot& Walker::slot_seen(u32 frame, i64 at) const {
+    static constexpr Slot never_written{};
+    const std::size_t index = static_cast<std::size_t>((-at - 1) / 8);
+    const Stack& stack = state_.frames[frame].stack;
+    return index < stack.size() ? stack[index] : never_written;
+}
+
 void Walker::use_stack(u32 frame, i64 low) {
-    u32& used = stack_use_[state_.frames[frame].subprogram];
+    u32& used = stack_use_[std::as_const(state_).frames[frame].subprogram];
     used = std::max(used, static_cast<u32>(-low));
 }
 
@@ -462,11 +470,11 @@ bool Walker::load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool s
         if (!read_stack_bytes(base.frame, low, high, false)) return false;
         bool zero = true;
         for (i64 at = low; at < high; ++at)
-            zero &= slot_at(base.frame, at).bytes[static_cast<std::size_t>(at & 7)] == Byte::zero;
+            zero &= slot_seen(base.frame, at).bytes[static_cast<std::size_t>(at & 7)] == Byte::zero;
         out = unknown(zero ? Number::constant(0) : number);
         return true;
     }
-    Slot& slot = slot_at(base.frame, low);
+    const Slot& slot = slot_seen(base.frame, low);
     const std::size_t first = static_cast<std::size_t>(low & 7);
     values_.mark(slot.version);
     const u32 saved = slot.saved_bytes();
@@ -528,17 +536,19 @@ bool Walker::store_slot(u32 frame, i64 at, u32 size, const Reg& value) {
 
 // All bytes low..high must be data. As a helper's argument they may not be an address either.
 bool Walker::read_stack_bytes(u32 frame, i64 low, i64 high, bool argument) {
-    for (i64 at = low; at < high; ++at) {
-        Slot& slot = slot_at(frame, at);
+    for (i64 base = low & ~i64{7}; base < high; base += 8) {
+        const Slot& slot = slot_seen(frame, base);
         values_.mark(slot.version);
-        const Byte byte = slot.bytes[static_cast<std::size_t>(at & 7)];
-        if (byte == Byte::object) return fail(Finding::object_touched, at & ~i64{7});
-        if (options_.allow_ptr_leaks) continue;
-        if (byte == Byte::invalid) return fail(Finding::uninitialized_stack, low, high - low);
-        if (byte != Byte::saved || !is_pointer(slot.saved.type)) continue;
-        if (argument && formats(static_cast<abi::HelperId>(insn().imm))) continue;
-        if (argument) return fail(Finding::pointer_leak_stack, at & ~i64{7}, insn().imm);
-        return fail(Finding::partial_pointer, at & ~i64{7});
+        for (i64 at = std::max(base, low); at < std::min(base + 8, high); ++at) {
+            const Byte byte = slot.bytes[static_cast<std::size_t>(at & 7)];
+            if (byte == Byte::object) return fail(Finding::object_touched, base);
+            if (options_.allow_ptr_leaks) continue;
+            if (byte == Byte::invalid) return fail(Finding::uninitialized_stack, low, high - low);
+            if (byte != Byte::saved || !is_pointer(slot.saved.type)) continue;
+            if (argument && formats(static_cast<abi::HelperId>(insn().imm))) continue;
+            if (argument) return fail(Finding::pointer_leak_stack, base, insn().imm);
+            return fail(Finding::partial_pointer, base);
+        }
     }
     return true;
 }
@@ -547,7 +557,7 @@ bool Walker::read_stack_bytes(u32 frame, i64 low, i64 high, bool argument) {
 bool Walker::write_stack_bytes(u32 frame, i64 low, i64 high, i64 sure_low, i64 sure_high) {
     const u32 written = values_.fresh();
     for (i64 base = low & ~i64{7}; base < high; base += 8) {
-        if (slot_at(frame, base).bytes[0] == Byte::object) return fail(Finding::object_touched, base);
+        if (slot_seen(frame, base).bytes[0] == Byte::object) return fail(Finding::object_touched, base);
         Slot& slot = slot_at(frame, base);
         const bool whole = sure_low <= base && base + 8 <= sure_high;
         if (!whole) values_.mark(slot.version);  // some of it stays
@@ -565,7 +575,7 @@ bool Walker::write_stack_bytes(u32 frame, i64 low, i64 high, i64 sure_low, i64 s
 
 // The register is the address of least to most bytes that the helper reads or writes.
 bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::ArgKind kind) {
-    Reg base = reg(index);
+    Reg base = seen(index);
     const i64 size = static_cast<i64>(most);
     using K = abi::ArgKind;
     if (kind == K::mem_read_or_null || kind == K::mem_write_or_null || kind == K::map_value_or_null)

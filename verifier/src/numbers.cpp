@@ -204,7 +204,7 @@ void Walker::link(Reg& sum, const Reg& before, AluOp op, bool is64, const Reg& o
 
 bool Walker::extend() {
     if (!readable(insn().src)) return false;
-    const Reg& from = reg(insn().src);
+    const Reg& from = seen(insn().src);
     if (is_pointer(from.type)) return blur(insn().src, form().is64);
     const unsigned width = isa::row(form().extend).bits;
     const Number result = sign_extend(from.value, width, !form().is64);
@@ -313,8 +313,8 @@ Walker::Step Walker::jump() {
     if (!readable(dst) || (form().by_register && !readable(src))) return Step::failed;
     const u32 target = structure_.targets[pc_];
     const Compare op = domain_compare(form().jump);
-    const Reg a = reg(dst);
-    const Reg b = form().by_register ? reg(src) : Reg::number(Number::constant(immediate(insn())), 0);
+    const Reg a = seen(dst);
+    const Reg b = form().by_register ? seen(src) : Reg::number(Number::constant(immediate(insn())), 0);
     if (a.is_scalar() && b.is_scalar()) return compare_numbers(op, a, b, target);
     return compare_pointers(op, form().is64, a, b, target);
 }

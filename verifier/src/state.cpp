@@ -242,6 +242,7 @@ bool Comparison::covers(const Kept& old, const State& now, Difference& differenc
     for (const Kept::Bytes& a : old.slots) {
         const Frame& frame = now.frames[a.frame];
         const Slot& b = a.slot < frame.stack.size() ? frame.stack[a.slot] : none;
+        if (a.bytes == b.bytes) continue;  // what they hold is compared above
         const bool pointer = b.has_pointer();
         if (a.bytes[0] == Byte::object || b.bytes[0] == Byte::object) {
             if (a.bytes[0] == b.bytes[0]) continue;  // compared above

@@ -49,7 +49,7 @@ bool Walker::fail(Finding what, i64 a, i64 b, i64 c) {
 }
 
 bool Walker::readable(u32 index) {
-    return reg(index).type != Type::uninit || fail(Finding::uninitialized_register, index);
+    return seen(index).type != Type::uninit || fail(Finding::uninitialized_register, index);
 }
 
 void Walker::run() {

@@ -52,6 +52,7 @@ class Walker {
     // A remembered state. Where it lies in the tree of paths: `parent` is the one before it on its path, `open` counts
     // the paths from it that are not walked to their end yet.
     struct Seen {
+        Seen() {}  // without clearing what a state is copied into
         // The state while paths from it are open, what mattered of it afterwards; nothing when it has been forgotten.
         std::variant<std::monostate, State, Kept> what;
         std::size_t bytes = 0;  // of these
@@ -172,6 +173,7 @@ class Walker {
     bool read_stack_bytes(u32 frame, i64 low, i64 high, bool argument);
     bool write_stack_bytes(u32 frame, i64 low, i64 high, i64 sure_low, i64 sure_high);
     Slot& slot_at(u32 frame, i64 at);
+    const Slot& slot_seen(u32 frame, i64 at) const;
     void use_stack(u32 frame, i64 low);
     bool note_region(Region region);
     Region region_of(const Reg& base) const;
@@ -275,7 +277,8 @@ class Walker {
     bool helper_dynptr(u32 index, abi::ArgKind kind);
 
     Reg& reg(u32 index) { return state_.frame().regs[index]; }
-    bool readable(u32 index);  // has a value
+    const Reg& seen(u32 index) const { return state_.frame().regs[index]; }  // to look at
+    bool readable(u32 index);                                                // has a value
     // A number that decides something here must be what it is whenever a state is compared with this path's.
     void mark(const Reg& scalar) {
         if (scalar.is_scalar()) values_.mark(scalar.id);
