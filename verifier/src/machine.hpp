@@ -80,6 +80,7 @@ class Machine {
     const std::vector<Frame>& frames() const { return frames_; }
     // The one whose part of the address space it is, within its bounds or not; null: none.
     const Object* object_near(u64 address) const;
+    const std::vector<Object>& objects() const { return objects_; }
     u64 context_base() const { return objects_[context].base; }
     u64 frame_pointer(std::size_t frame) const { return objects_[frame].base + stack_bytes; }
     const u8* stack(std::size_t frame) const { return memory_.data() + objects_[frame].at; }

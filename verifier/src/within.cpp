@@ -93,14 +93,16 @@ bool Within::holds(const Slot& slot, const u8* bytes, const u8* written, const M
 
 bool Within::holds(const Reg& reg, u64 value, const Machine& machine) const {
     using What = Machine::What;
-    const auto object = [&](What what) -> const Machine::Object* {
-        const Machine::Object* found = machine.object_near(value);
-        if (found == nullptr || found->what != what || !found->alive) return nullptr;
-        return reg.value.contains(value - found->base) ? found : nullptr;
-    };
-    const auto of_map = [&](What what) {
-        const Machine::Object* found = object(what);
-        return found != nullptr && found->map == reg.object;
+    // What has been added to an address may lead far away from its object.
+    const auto object = [&](What what, u32 map = 0) -> const Machine::Object* {
+        const auto is = [&](const Machine::Object& one) {
+            return one.what == what && one.alive && one.map == map && reg.value.contains(value - one.base);
+        };
+        const Machine::Object* near = machine.object_near(value);
+        if (near != nullptr && is(*near)) return near;
+        for (const Machine::Object& one : machine.objects())
+            if (is(one)) return &one;
+        return nullptr;
     };
     // From `start` on, where so many bytes follow before `end`.
     const auto in_packet = [&](u64 start, u64 end) {
@@ -125,9 +127,9 @@ bool Within::holds(const Reg& reg, u64 value, const Machine& machine) const {
             if (value == 0) return true;
             [[fallthrough]];
         case Type::map_value:
-            return of_map(What::map_value);
+            return object(What::map_value, reg.object) != nullptr;
         case Type::map_key:
-            return of_map(What::map_key);
+            return object(What::map_key, reg.object) != nullptr;
         case Type::record_or_null:
             if (value == 0) return true;
             [[fallthrough]];
