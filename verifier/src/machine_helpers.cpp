@@ -218,8 +218,9 @@ u64 Machine::value_of(u32 map, u32 which) {
         object.readable = (info.flags & abi::map_wronly_prog) == 0;
         object.writable = (info.flags & abi::map_rdonly_prog) == 0 && info.type != MapType::devmap &&
                           info.type != MapType::devmap_hash;
-        std::memcpy(memory_.data() + object.at, info.frozen.data(),
-                    std::min<std::size_t>(info.frozen.size(), info.value_size));
+        if (const auto bytes = info.frozen.first(std::min<std::size_t>(info.frozen.size(), info.value_size));
+            !bytes.empty())
+            std::memcpy(memory_.data() + object.at, bytes.data(), bytes.size());
     }
     return objects_[index].base;
 }
@@ -230,7 +231,8 @@ u64 Machine::element(const Call& call) {
     if (id == HelperId::map_lookup_elem && of_maps(map.type)) return below(3) == 0 ? 0 : map_handle(maps() + call.map);
     if (id == HelperId::map_lookup_elem && of_sockets(map.type)) return socket(call, abi::ObjectKind::socket);
     if (id == HelperId::map_lookup_elem && map.type == MapType::xskmap) return socket(call, abi::ObjectKind::xdp_sock);
-    if (id == HelperId::map_lookup_elem && is_array(map.type)) {
+    // A map in a map may have fewer elements than the one that the verifier knows.
+    if (id == HelperId::map_lookup_elem && is_array(map.type) && call.map < maps()) {
         u32 key = 0;
         std::memcpy(&key, call.key, 4);
         return key < map.max_entries ? value_of(call.map, key & 1) : 0;
