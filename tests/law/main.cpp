@@ -185,9 +185,8 @@ int run(std::span<char*> words) {
         return 1;
     }
     const auto start = std::chrono::steady_clock::now();
-    const auto parts = verdicts::in_processes(arguments->jobs, [&](u32 part) {
-        return nlohmann::json(run(*arguments, part, (*progress)[part])).dump();
-    });
+    const auto parts = verdicts::in_processes(
+        arguments->jobs, [&](u32 part) { return nlohmann::json(run(*arguments, part, (*progress)[part])).dump(); });
     if (!parts) {
         fmt::print(stderr, "{}\n", parts.error().message);
         for (const Progress& one : *progress)

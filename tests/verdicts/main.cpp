@@ -282,8 +282,8 @@ int run(std::span<char*> words) {
         return 0;
     }
     const auto start = std::chrono::steady_clock::now();
-    const auto parts = in_processes(
-        arguments->jobs, [&](u32 part) { return nlohmann::json(run(*judges, *arguments, part)).dump(); });
+    const auto parts =
+        in_processes(arguments->jobs, [&](u32 part) { return nlohmann::json(run(*judges, *arguments, part)).dump(); });
     if (!parts) {
         fmt::print(stderr, "{}\n", parts.error().message);
         return 1;

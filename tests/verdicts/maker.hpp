@@ -102,5 +102,4 @@ class Maker : verifier::testing::ProgramText {
     u32 map_ = 0, size_ = 0;  // what the present helper call was given
 };
 
-
 }  // namespace anybpf::verdicts

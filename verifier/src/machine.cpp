@@ -52,9 +52,8 @@ Machine::Machine(const program::Program& program, const Structure& structure, co
     for (const program::Subprogram& sub : proof.subprograms) stack_least_[sub.first] = stack_bytes - sub.stack_bytes;
     for (u32 map = 0; map < fields_.size(); ++map)
         if (map < maps() || program.maps[map - maps()].inner != nullptr)
-            for_fields(map_of(map), [&](u32 offset, u32 size, bool lock) {
-                fields_[map].push_back({offset, size, lock});
-            });
+            for_fields(map_of(map),
+                       [&](u32 offset, u32 size, bool lock) { fields_[map].push_back({offset, size, lock}); });
     memory_.resize(1U << 16);
     objects_.resize(first_other);
     for (u32 i = 0; i < abi::max_frames; ++i) objects_[first_stack + i].at = take(2 * stack_bytes);

@@ -50,8 +50,8 @@ class Machine {
         u32 first = 0;  // of the subprogram
         std::array<u64, 11> regs{};
         u32 return_to = 0;
-        u32 least = 0;   // of its stack: what lies below is not its own
-        u32 dirty = 0;   // chunks of eight slots that were written to since they were compared
+        u32 least = 0;  // of its stack: what lies below is not its own
+        u32 dirty = 0;  // chunks of eight slots that were written to since they were compared
         bool callback = false, async = false;
     };
     // Sees the machine before each instruction; false: it is not as it should be.
@@ -200,10 +200,10 @@ class Machine {
     std::vector<Frame> frames_;
     std::vector<Object> objects_;
     std::vector<u8> memory_;
-    u32 used_ = 0;               // of memory_
-    std::vector<u32> values_;    // objects, two for each map; 0: not there yet
-    std::vector<u32> touched_;   // of values_
-    std::vector<bool> held_;     // by reference
+    u32 used_ = 0;              // of memory_
+    std::vector<u32> values_;   // objects, two for each map; 0: not there yet
+    std::vector<u32> touched_;  // of values_
+    std::vector<bool> held_;    // by reference
     std::vector<Dynptr> dynptrs_;
     std::vector<Later> later_;
     u64 packet_data_ = 0;
