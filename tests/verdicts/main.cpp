@@ -11,6 +11,7 @@
 #include "classes.hpp"
 #include "maps.hpp"
 #include "programs.hpp"
+#include "tally.hpp"
 #include "workers_raw.hpp"
 
 namespace anybpf::verdicts {
@@ -281,17 +282,20 @@ int run(std::span<char*> words) {
         return 0;
     }
     const auto start = std::chrono::steady_clock::now();
-    const auto tally = in_processes(arguments->jobs, [&](u32 part) { return run(*judges, *arguments, part); });
-    if (!tally) {
-        fmt::print(stderr, "{}\n", tally.error().message);
+    const auto parts =
+        in_processes(arguments->jobs, [&](u32 part) { return nlohmann::json(run(*judges, *arguments, part)).dump(); });
+    if (!parts) {
+        fmt::print(stderr, "{}\n", parts.error().message);
         return 1;
     }
-    print(*judges, *arguments, *tally, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    Tally tally;
+    for (const std::string& part : *parts) tally.add(nlohmann::json::parse(part).get<Tally>());
+    print(*judges, *arguments, tally, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     if (arguments->show > 0) {
-        show(*judges, *arguments, tally->we_accept_seeds);
-        show(*judges, *arguments, tally->kernel_accepts_seeds);
+        show(*judges, *arguments, tally.we_accept_seeds);
+        show(*judges, *arguments, tally.kernel_accepts_seeds);
     }
-    return arguments->check && !good(*tally) ? 1 : 0;
+    return arguments->check && !good(tally) ? 1 : 0;
 }
 
 }  // namespace

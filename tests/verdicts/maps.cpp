@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "maps.hpp"
 
+#include "object_programs.hpp"
+
 namespace anybpf::verdicts {
 namespace {
 
@@ -34,9 +36,19 @@ program::MapInfo storage(MapType type) {
     return out;
 }
 
+// Values that hold a lock or a timer.
+program::MapInfo holding(std::string name, MapType type, u32 value, u32 type_id) {
+    program::MapInfo out = map(type, 4, value, 4);
+    const auto& types = verifier::testing::value_types();
+    out.name = std::move(name);
+    out.btf = types.btf, out.btf_key_type_id = types.number, out.btf_value_type_id = type_id;
+    return out;
+}
+
 }  // namespace
 
 std::vector<program::MapInfo> every_map() {
+    const auto& types = verifier::testing::value_types();
     auto out = verifier::testing::maps();
     for (const auto& more : {map(MapType::percpu_hash, 4, 24, 4),
                              map(MapType::percpu_array, 4, 32, 4),
@@ -65,6 +77,8 @@ std::vector<program::MapInfo> every_map() {
                              storage(MapType::inode_storage),
                              storage(MapType::task_storage),
                              storage(MapType::cgrp_storage),
+                             holding("locked", MapType::hash, 16, types.locked),
+                             holding("timed", MapType::array, 24, types.timed),
                              map(MapType::array, 4, 64, 16)})
         out.push_back(more);
     return out;

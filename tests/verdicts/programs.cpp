@@ -5,8 +5,8 @@
 
 #include "anybpf/abi/context.hpp"
 #include "anybpf/program/flow.hpp"
+#include "maker.hpp"
 #include "packet_programs.hpp"
-#include "program_kinds.hpp"
 #include "random_programs.hpp"
 
 namespace anybpf::verdicts {
@@ -16,16 +16,7 @@ using abi::ArgKind;
 using abi::HelperId;
 using abi::MapType;
 using verifier::testing::Kind;
-using verifier::testing::ProgramText;
 
-// r6 is the context, r7 a map value of value_bytes (or nothing), r8 and r9 are numbers. The stack: fp-8 to fp-64 for
-// data, fp-128 for keys, fp-256 for values.
-constexpr u32 value_bytes = 64, words = 8, key_at = 128, value_at = 256;
-
-struct Field {
-    int off;
-    u32 size;
-};
 std::vector<Field> fields(const Kind& kind, bool store) {
     std::vector<Field> out;
     for (int off = 0; off < 260; ++off)
@@ -38,11 +29,6 @@ std::vector<Field> fields(const Kind& kind, bool store) {
     return out;
 }
 
-struct KindFacts {
-    Kind kind;
-    std::vector<Field> loads, stores;
-    std::vector<const abi::HelperProto*> helpers;
-};
 std::vector<KindFacts> all_facts() {
     std::vector<KindFacts> out;
     for (const Kind& kind : verifier::testing::kinds()) {
@@ -56,48 +42,7 @@ std::vector<KindFacts> all_facts() {
     return out;
 }
 
-class Maker : ProgramText {
-  public:
-    Maker(u64 seed, const KindFacts& facts, const std::vector<program::MapInfo>& maps)
-        : ProgramText(seed), facts_(facts), maps_(maps) {}
-
-    std::vector<isa::Insn> insns();
-
-  private:
-    static constexpr std::array<const char*, 11> tests = {
-        "==", "!=", ">", ">=", "<", "<=", "s>", "s>=", "s<", "s<=", "&"};
-    u32 number() { return 8 + below(2); }
-    i64 constant();
-    void statement();
-    void get_number(u32 into);
-    void arithmetic();
-    void check();
-    void bound(u32 r);
-    void two_ways();
-    void find_value();
-    void reach_value();
-    void reach_stack();
-    void spill();
-    void links();
-    void atomic();
-    void loop();
-    void function();
-    void store_context();
-    void helper();
-    void record();
-    void tail_call();
-    bool argument(u32 r, ArgKind kind, HelperId id);
-    u32 map_for(HelperId id);
-    void memory(u32 r, u32 bytes);
-    void fill(u32 at, u32 bytes);
-    void finish();
-
-    const KindFacts& facts_;
-    const std::vector<program::MapInfo>& maps_;
-    std::string functions_;
-    bool has_value_ = false, in_loop_ = false, in_function_ = false;
-    u32 map_ = 0, size_ = 0;  // what the present helper call was given
-};
+}  // namespace
 
 i64 Maker::constant() {
     switch (below(7)) {
@@ -637,6 +582,7 @@ void Maker::tail_call() {
 }
 
 void Maker::statement() {
+    if (objects && !in_function_ && chance(40)) return object();
     const u32 kind = below(100);
     if (kind < 12) return arithmetic();
     if (kind < 20) return get_number(number());
@@ -685,8 +631,6 @@ std::vector<isa::Insn> Maker::insns() {
     return *out;
 }
 
-}  // namespace
-
 program::Program with_insns(const program::Program& like, std::vector<isa::Insn> insns) {
     program::Program out = like;
     out.insns = std::move(insns);
@@ -713,7 +657,9 @@ program::Program make(u64 seed, const std::vector<program::MapInfo>& maps) {
         out.expected_attach_type = kind.kind.attach;
         out.sleepable = kind.kind.sleepable;
         out.gpl_compatible = below(100) < 97;
-        out.insns = Maker(seed, kind, maps).insns();
+        Maker maker(seed, kind, maps);
+        maker.objects = source < 55;
+        out.insns = maker.insns();
     }
     out.maps = maps;
     auto insns = out.insns;

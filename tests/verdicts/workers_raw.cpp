@@ -14,26 +14,7 @@
 
 namespace anybpf::verdicts {
 
-void Tally::add(const Tally& other) {
-    programs += other.programs, insns += other.insns;
-    both_accept += other.both_accept, both_reject += other.both_reject;
-    kernel_accepts += other.kernel_accepts, we_accept += other.we_accept;
-    const auto merge = [](Counts& into, const Counts& from) {
-        for (const auto& [what, count] : from) into[what] += count;
-    };
-    merge(not_verified, other.not_verified);
-    merge(messages, other.messages);
-    merge(types, other.types);
-    merge(we_refuse, other.we_refuse);
-    merge(classes, other.classes);
-    const auto append = [](std::vector<u64>& into, const std::vector<u64>& from) {
-        into.insert(into.end(), from.begin(), from.end());
-    };
-    append(kernel_accepts_seeds, other.kernel_accepts_seeds);
-    append(we_accept_seeds, other.we_accept_seeds);
-}
-
-Result<Tally> in_processes(u32 jobs, const std::function<Tally(u32)>& work) {
+Result<std::vector<std::string>> in_processes(u32 jobs, const std::function<std::string(u32)>& work) {
     struct Child {
         pid_t pid;
         Fd out;
@@ -47,7 +28,7 @@ Result<Tally> in_processes(u32 jobs, const std::function<Tally(u32)>& work) {
         if (pid < 0) return fail_errno("fork");
         if (pid == 0) {
             ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-            const std::string text = nlohmann::json(work(n)).dump();
+            const std::string text = work(n);
             for (std::size_t done = 0; done < text.size();) {
                 const ssize_t wrote = ::write(write.get(), text.data() + done, text.size() - done);
                 if (wrote <= 0) ::_exit(2);
@@ -57,7 +38,7 @@ Result<Tally> in_processes(u32 jobs, const std::function<Tally(u32)>& work) {
         }
         children.push_back({pid, std::move(read)});
     }
-    Tally total;
+    std::vector<std::string> out;
     std::string trouble;
     for (Child& child : children) {
         std::string text;
@@ -67,12 +48,12 @@ Result<Tally> in_processes(u32 jobs, const std::function<Tally(u32)>& work) {
         int status = 0;
         ::waitpid(child.pid, &status, 0);
         if (status != 0)
-            trouble = fmt::format("a process ended with status {:#x}", status);
+            trouble = fmt::format("process {} of {} ended with status {:#x}", &child - children.data(), jobs, status);
         else
-            total.add(nlohmann::json::parse(text).get<Tally>());
+            out.push_back(std::move(text));
     }
     if (!trouble.empty()) return fail(Errc::invalid_argument, trouble);
-    return total;
+    return out;
 }
 
 }  // namespace anybpf::verdicts

@@ -297,7 +297,8 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
 
 // Whether the key at that address is known, and is that of an element that the array has: looking it up cannot fail.
 bool Walker::is_element(const Reg& key, u32 map) {
-    const auto& info = program_.maps[map];
+    if (map >= program_.maps.size()) return false;  // a map in a map: another one may have fewer elements
+    const program::MapInfo& info = program_.maps[map];
     if (info.type != MapType::array && info.type != MapType::percpu_array) return false;
     if (key.type != Type::stack || !key.value.is_constant()) return false;
     const i64 at = key.value.smin;
