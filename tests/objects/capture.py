@@ -14,21 +14,21 @@ from compare import Group
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RECORDER = os.environ.get("ANYBPF_RECORDER", "")
-QUIET, LONGEST = 4, 40  # seconds: without another program; in all
+QUIET, LONGEST = 3, 40  # seconds: without another program; in all
 PROBES = 2  # instructions: what tools ask with what the kernel can do
 AT_ONCE = 2
 
-# tracefs shows tracepoints; what kprobes want to see is made up, for nothing is attached. $1: a folder with kernel_functions.
+# tracefs shows tracepoints; what kprobes want to see is made up, for nothing is attached. BCC compiles against a kernel's headers: Debian's, which are
+# not this kernel's. $1: a folder with kernel_functions; $2: the headers, in two folders that differ in their ends.
 STAGE = r"""
 set -e
 mount -t tmpfs none /sys/kernel/debug
 mkdir -p /sys/kernel/debug/tracing /sys/kernel/debug/kprobes
 : > /sys/kernel/debug/kprobes/blacklist
 : > /sys/kernel/debug/kprobes/list
-for trace in /sys/kernel/debug/tracing /sys/kernel/tracing; do
-    mount -t tracefs none $trace
-    mount --bind "$1/kernel_functions" $trace/available_filter_functions
-done
+[ -e /sys/kernel/tracing/events ] || mount -t tracefs none /sys/kernel/tracing
+mount --bind "$1/kernel_functions" /sys/kernel/tracing/available_filter_functions
+mount --rbind /sys/kernel/tracing /sys/kernel/debug/tracing
 mount -t tmpfs none /sys/bus/event_source/devices
 for kind in kprobe uprobe; do
     mkdir -p /sys/bus/event_source/devices/$kind/format
@@ -36,8 +36,12 @@ for kind in kprobe uprobe; do
     echo config:0 > /sys/bus/event_source/devices/$kind/format/retprobe
     echo config:32-63 > /sys/bus/event_source/devices/$kind/format/ref_ctr_offset
 done
+mount -t tmpfs none /lib/modules
+mkdir "/lib/modules/$(uname -r)"
+ln -s "$2-amd64" "/lib/modules/$(uname -r)/build"
+ln -s "$2-common" "/lib/modules/$(uname -r)/source"
 cd "$1"
-shift
+shift 2
 exec "$@"
 """
 LIBC = "/lib/x86_64-linux-gnu/libc.so.6"
@@ -131,10 +135,9 @@ def programs_of(recording):
 def record(name, command, folder):
     """The programs that it loads, and what it said."""
     recording = os.path.join(folder, f"{name}.all")
-    environment = {**os.environ, **headers()}
-    environment.pop("LD_PRELOAD", None)
+    environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
     with open(os.path.join(folder, f"{name}.said"), "w+b") as said:
-        tool = subprocess.Popen(["unshare", "-m", "sh", "-c", STAGE, "stage", folder, "env", f"LD_PRELOAD={RECORDER}", f"ANYBPF_RECORD={recording}", *command],
+        tool = subprocess.Popen(["unshare", "-m", "sh", "-c", STAGE, "stage", folder, headers(), "env", f"LD_PRELOAD={RECORDER}", f"ANYBPF_RECORD={recording}", *command],
                                 env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
         start = changed = time.monotonic()
         size = 0
@@ -161,9 +164,9 @@ def record(name, command, folder):
 
 
 def headers():
-    """BCC compiles against a kernel's headers: Debian's, which are not this kernel's."""
-    found = sorted(glob.glob("/usr/src/linux-headers-6.1.*-amd64"))
-    return {"BCC_KERNEL_SOURCE": found[-1]} if found else {}
+    """Without the ends of the two folders; empty where there are none."""
+    found = sorted(path.removesuffix("-common") for path in glob.glob("/usr/src/linux-headers-6.1.*-common"))
+    return next((path for path in reversed(found) if os.path.exists(f"{path}-amd64")), "")
 
 
 def why(text):
