@@ -44,6 +44,7 @@ cd "$1"
 shift 2
 exec "$@"
 """
+SYSTEMD = "/usr/lib/systemd/tests/test-bpf-*"
 LIBC = "/lib/x86_64-linux-gnu/libc.so.6"
 # Tools of BCC that want to be told something; several ways where they then load other programs. None: it loads nothing of its own.
 BCC = {
@@ -107,6 +108,12 @@ def jobs(kind, only):
         for path in sorted(glob.glob("/usr/sbin/*.bt")) + sorted(glob.glob(f"{HERE}/bpftrace/*.bt")):
             if only in path:
                 yield os.path.basename(path), ["bpftrace", path]
+        return
+    if kind == "systemd":
+        # Its programs are made for a unit's devices and addresses; its tests make some, and end where nothing came of attaching them.
+        for path in sorted(glob.glob(SYSTEMD)):
+            if only in path:
+                yield os.path.basename(path), ["sh", "-c", f"mount -t cgroup2 none /sys/fs/cgroup && exec {path}"]
         return
     for path in sorted(glob.glob("/usr/sbin/*-bpfcc")):
         name = os.path.basename(path).removesuffix("-bpfcc")
@@ -180,11 +187,12 @@ def why(text):
 
 
 def groups(kind, folder, only, skipped):
-    missing = [what for what, there in (("bpftrace" if kind == "bpftrace" else "bpfcc-tools", shutil.which("bpftrace") if kind == "bpftrace" else glob.glob("/usr/sbin/*-bpfcc")),
-                                        ("the recorder (ANYBPF_RECORDER)", os.path.exists(RECORDER)), ("root", os.getuid() == 0),
-                                        ("linux-headers-amd64", kind == "bpftrace" or headers())) if not there]
+    needed = {"bpftrace": ("bpftrace", shutil.which("bpftrace")), "bcc": ("bpfcc-tools", glob.glob("/usr/sbin/*-bpfcc")),
+              "systemd": ("systemd-tests", glob.glob(SYSTEMD))}
+    missing = [what for what, there in (needed[kind], ("the recorder (ANYBPF_RECORDER)", os.path.exists(RECORDER)), ("root", os.getuid() == 0),
+                                        ("linux-headers-amd64", kind != "bcc" or headers())) if not there]
     if missing:
-        skipped.append(f"{kind}: without {', '.join(missing)} (scripts/setup objects)")
+        skipped.append(f"{kind}: without {', '.join(missing)}" + (" (scripts/setup objects)" if kind != "systemd" else ""))
         return
     folder = os.path.join(os.path.abspath(folder), kind)
     os.makedirs(folder, exist_ok=True)

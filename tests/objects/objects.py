@@ -3,7 +3,7 @@
 """Programs of the real world before the verifier and before the live kernel: objects.py [--keep DIR] [-v] GROUP...
 
 Groups: programs (those of programs/, by each clang and -mcpu), sources (every other C source of the repository, too), packages (objects inside of
-Debian's libbpf-tools, xdp-tools and systemd), bpftrace, bcc (what the tools make while they run), all. Exit status: 0 where all verdicts are equal,
+Debian's libbpf-tools, xdp-tools and systemd), bpftrace, bcc, systemd (what tools make while they run; of systemd its tests), all. Exit status: 0 where all verdicts are equal,
 1 where one differs, 77 where nothing could be compared, with the reason. docs/conformance.md has the results."""
 import argparse
 import ctypes
@@ -21,6 +21,7 @@ from compare import ANYBPF, BOTH_ACCEPT, DIFFERENT, Group, table
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.environ.get("ANYBPF_SOURCE", os.path.dirname(os.path.dirname(HERE)))
 CLANGS, CPUS = ("clang-14", "clang-19"), ("v2", "v3", "v4")
+CAPTURED = ("bpftrace", "bcc", "systemd")
 PACKAGES = ("libbpf-tools", "xdp-tools", "libxdp1", "systemd")
 # Sources whose headers are made by the build, or that are written for one compiler.
 FLAGS = {"bench/programs/": ["-fno-builtin"], "bench/programs.bpf.c": ["-fno-builtin"]}
@@ -107,7 +108,7 @@ def carved(folder, skipped):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("groups", nargs="+", choices=["programs", "sources", "packages", "bpftrace", "bcc", "all"])
+    options.add_argument("groups", nargs="+", choices=["programs", "sources", "packages", *CAPTURED, "all"])
     options.add_argument("--keep", help="leave objects and recordings there")
     options.add_argument("--only", default="", help="tools whose name contains it")
     options.add_argument("-v", "--verbose", action="store_true", help="say why, of each program that is not accepted by both")
@@ -115,7 +116,7 @@ def main():
     if not bpf_works():
         say("skipped: bpf(2) does not load programs here")
         return 77
-    wanted = {"programs", "sources", "packages", "bpftrace", "bcc"} if "all" in options.groups else set(options.groups)
+    wanted = {"programs", "sources", "packages", *CAPTURED} if "all" in options.groups else set(options.groups)
     folder = options.keep or tempfile.mkdtemp(prefix="anybpf-objects-")
     os.makedirs(folder, exist_ok=True)
     groups, skipped = [], []
@@ -132,7 +133,7 @@ def main():
             judge(compiled(sources("sources" not in wanted), folder, skipped))
         if "packages" in wanted:
             judge(carved(folder, skipped))
-        for kind in ("bpftrace", "bcc"):
+        for kind in CAPTURED:
             if kind in wanted:
                 judge(capture.groups(kind, folder, options.only, skipped))
     finally:
