@@ -9,7 +9,8 @@ ANYBPF = os.environ.get("ANYBPF", "anybpf")
 TIME_LIMIT = 300
 
 # What can come of a program, in the table's order.
-BOTH_ACCEPT, BOTH_REFUSE, EPERM, NOT_LOADED, DIFFERENT = OUTCOMES = "both accept", "both refuse", "EPERM", "not loaded", "different"
+BOTH_ACCEPT, BOTH_REFUSE, EPERM, NOT_LOADED, LIMIT, DIFFERENT = OUTCOMES = "both accept", "both refuse", "EPERM", "not loaded", "limit", "different"
+MAX_INSNS = 1000000  # that the kernel walks
 
 
 def verdicts(path, *options):
@@ -33,6 +34,9 @@ def outcome(ours, kernels):
     # That libbpf finds no function to attach to, or no such field, is nobody's verdict.
     if ours["verdict"] == kernels["verdict"] == "reject" and not ours.get("refusal") and ours["message"] == kernels["message"]:
         return NOT_LOADED
+    # docs/differences.md, `limit`: the kernel gave up, and ours came to the end.
+    if ours["verdict"] == "accept" and kernels["verdict"] == "reject" and kernels["processed"] > MAX_INSNS:
+        return LIMIT
     if ours["verdict"] != kernels["verdict"]:
         return DIFFERENT
     return BOTH_ACCEPT if ours["verdict"] == "accept" else BOTH_REFUSE
@@ -66,7 +70,9 @@ class Group:
             text = ""
             if what == DIFFERENT:
                 text = f"{mine['type']}: ours {mine['verdict']}s, the kernel's {other['verdict']}s: {mine['message'] if mine['verdict'] == 'reject' else other['message']}"
-            elif what in (NOT_LOADED, EPERM, BOTH_REFUSE):
+            elif what == LIMIT:
+                text = f"{mine['type']}: the kernel gives up after {other['processed']:,} instructions, ours walks {mine['processed']:,}"
+            elif what != BOTH_ACCEPT:
                 text = f"{mine['type']}: {mine['message'] or other['message']}"
             self.note(name, mine["program"], what, text)
 
