@@ -5,11 +5,12 @@ PRESET ?= dev
 BUILD  := build/$(PRESET)
 ANYBPF := $(BUILD)/cli/anybpf
 
-.PHONY: help build run test bench fuzz format lint install clean
+.PHONY: help build run test objects bench fuzz format lint install clean
 
 help:
 	@echo "make run      build, and watch execsnoop over a real command tree"
 	@echo "make test     build, and run every test"
+	@echo "make objects  programs of Debian's BPF packages before this verifier and the live kernel"
 	@echo "make bench    measure beside strace, C and the kernel's own BPF; rewrites docs/performance.md's tables"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (60) each"
 	@echo "make format   clang-format over the sources        make lint    formatting, clang-tidy, licences, headers alone"
@@ -26,6 +27,10 @@ run: build
 test: build
 	@scripts/setup test
 	ctest --test-dir $(BUILD) --output-on-failure --progress -j2
+
+objects: build
+	@scripts/setup objects
+	cmake --build $(BUILD) --target objects-all
 
 bench:
 	@scripts/setup build bench

@@ -186,10 +186,13 @@ void add_verify(CLI::App& app, const Words& words, Action& action) {
                 "  anybpf verify --json my.o | jq '.[].verdict'\n"
                 "  anybpf verify --btf vmlinux-6.6.btf my.o    for the kernel with these types\n"
                 "  anybpf verify --on kernel my.o              what the machine's own verifier says\n"
+                "  anybpf verify bpftrace.rec                  programs that were recorded when a tool loaded them\n"
                 "  anybpf verify --kernel 5.10 my.o            would it load there? no: exit status 1\n"
                 "  anybpf verify --kernel all build/           each object of a folder on each long-term kernel\n"
                 "  anybpf verify --kernel 5.4,6.1 --json a.o b.o\n");
-    verify_app->add_option("FILE", options->files, "An object or a .bpf.c file; with --kernel also several, or folders")
+    verify_app
+        ->add_option("FILE", options->files,
+                     "An object, a .bpf.c file or a recording; with --kernel several objects, .bpf.c files or folders")
         ->required();
     verify_app->add_option("--prog", options->only, "This program only")->option_text("NAME");
     verify_app

@@ -16,6 +16,7 @@
 #include "commands.hpp"
 #include "loader.hpp"
 #include "machine.hpp"
+#include "recording.hpp"
 #include "value.hpp"
 
 namespace anybpf::cli {
@@ -380,6 +381,8 @@ Outcome<int> profile(const VerifyOptions& options) {
     Profiler profiler(options, std::move(versions), machine);
     bool failed = false;
     for (const std::string& name : options.files) {
+        if (is_recording(name))
+            return stop(Exit::usage, fmt::format("{}: a recording, which --kernel does not take", name));
         if (!std::filesystem::is_directory(name)) {
             CLI_TRY(profiler.add(name));
             continue;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// anybpf verify: each program of an object alone before the verifier, and what it says.
+// anybpf verify: each program of an object or a recording alone before the verifier, and what it says.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -7,7 +7,9 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <optional>
 
 #include "anybpf/abi/types.hpp"
 #include "anybpf/kernel/kernel.hpp"
@@ -17,6 +19,7 @@
 #include "loader.hpp"
 #include "machine.hpp"
 #include "object_file.hpp"
+#include "recording.hpp"
 #include "value.hpp"
 
 namespace anybpf::cli {
@@ -49,8 +52,7 @@ std::string last_source_line(const std::string& log) {
 }
 
 // Some machines permit these to nobody.
-bool attached_by_btf(const bpf_program* program) {
-    const auto type = bpf_program__type(program);
+bool attached_by_btf(bpf_prog_type type) {
     return type == BPF_PROG_TYPE_TRACING || type == BPF_PROG_TYPE_LSM || type == BPF_PROG_TYPE_EXT;
 }
 
@@ -123,44 +125,81 @@ struct Judged {
     std::optional<std::chrono::steady_clock::time_point> at;
 };
 
-Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, const VerifyOptions& options,
-                       Judged& judged, LibbpfLog& said) {
-    constexpr u32 statistics = 4, walk = 1;
-    Verdict verdict{.section = symbol.section,
-                    .program = symbol.name,
-                    .type = {},
-                    .message = {},
-                    .line = {},
-                    .log = {},
-                    .told = {}};
-    for (const bool again : {false, true}) {
-        const u32 level = statistics | (options.log || again ? walk : 0) | (options.log && options.verbose ? 2U : 0U);
+// One load of a program, with the verifier's log.
+struct Attempt {
+    bpf_prog_type type{};
+    u64 insns = 0;
+    std::chrono::steady_clock::time_point start;
+    std::optional<Failure> failure;
+    bool loader = false;  // what failed is a verdict of whoever loads: nothing to attach to, no function of that name
+    std::string log;
+};
+using Load = std::function<Outcome<Attempt>(u32 log_level)>;
+
+// A program of an object, by libbpf.
+Load by_libbpf(const ObjectFile& file, const ProgramSymbol& symbol, const VerifyOptions& options, LibbpfLog& said) {
+    return [&](u32 level) -> Outcome<Attempt> {
         auto loaded = CLI_TRY(open_object(
             file,
             {.only = symbol.name, .log_level = level, .verbose = options.verbose, .fill_in = true, .name = file.name()},
             said));
         bpf_program* program = bpf_object__find_program_by_name(loaded.object(), symbol.name.c_str());
-        verdict.type = abi::to_string(static_cast<abi::ProgType>(bpf_program__type(program)));
-        const auto start = std::chrono::steady_clock::now();
+        Attempt attempt{
+            .type = bpf_program__type(program), .start = std::chrono::steady_clock::now(), .failure = {}, .log = {}};
+        if (const auto result = load_object(loaded, file, said); !result) attempt.failure = result.error();
+        attempt.log = loaded.log(program);
+        attempt.insns = bpf_program__insn_cnt(program);
+        attempt.loader =
+            attempt.failure && (attempt.failure->exit == Exit::failed ||
+                                (attempt.failure->exit == Exit::not_permitted && attached_by_btf(attempt.type)));
+        return attempt;
+    };
+}
+
+// A program of a recording: what is wrong with one says nothing of the others.
+Load by_recording(const std::string& path, const RecordedProgram& program) {
+    return [&](u32 level) -> Outcome<Attempt> {
+        Attempt attempt{.type = static_cast<bpf_prog_type>(program.type),
+                        .insns = program.insns.size() / sizeof(bpf_insn),
+                        .start = std::chrono::steady_clock::now(),
+                        .failure = {},
+                        .log = {}};
+        RecordedLoad loaded = load_recorded(program, level);
+        attempt.log = std::move(loaded.log);
+        if (loaded.error == 0) return attempt;
+        const bool permitted = loaded.error != EPERM;
+        attempt.loader = !loaded.trouble.empty() || !permitted || attempt.log.empty();
+        const std::string what = loaded.trouble.empty() ? std::strerror(loaded.error) : loaded.trouble;
+        attempt.failure =
+            Failure{permitted ? Exit::refused : Exit::not_permitted,
+                    fmt::format("{}: {}: {}", path, permitted ? "cannot be loaded" : "not permitted", what)};
+        return attempt;
+    };
+}
+
+Outcome<Verdict> judge(Verdict verdict, const Load& load, const VerifyOptions& options, Judged& judged) {
+    constexpr u32 statistics = 4, walk = 1;
+    for (const bool again : {false, true}) {
+        const u32 level = statistics | (options.log || again ? walk : 0) | (options.log && options.verbose ? 2U : 0U);
         judged = {};
-        const auto result = load_object(loaded, file, said);
-        const auto time = judged.at.value_or(std::chrono::steady_clock::now()) - start;
-        verdict.log = loaded.log(program);
+        Attempt attempt = CLI_TRY(load(level));
+        const auto time = judged.at.value_or(std::chrono::steady_clock::now()) - attempt.start;
+        verdict.type = abi::to_string(static_cast<abi::ProgType>(attempt.type));
+        verdict.log = std::move(attempt.log);
         // What is no verdict (a map, a permission) is the end. That libbpf does not find what the program attaches to
         // or calls is one.
-        const bool loader = !result && (result.error().exit == Exit::failed ||
-                                        (result.error().exit == Exit::not_permitted && attached_by_btf(program)));
-        if (!result && !loader && result.error().exit != Exit::refused) return tl::make_unexpected(result.error());
+        if (attempt.failure && !attempt.loader && attempt.failure->exit != Exit::refused)
+            return tl::make_unexpected(*attempt.failure);
         // Whether the program could run here is no part of the verdict.
         const auto lacks = verdict.log.find(abi::cannot_run_here);
-        verdict.accepted = result.has_value() || lacks != std::string::npos;
+        verdict.accepted = !attempt.failure || lacks != std::string::npos;
         if (lacks != std::string::npos)
             verdict.message = verdict.log.substr(lacks, verdict.log.find('\n', lacks) - lacks);
         if (!again) {
             verdict.time_us = static_cast<u64>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
             if (const u64 own = number_after(verdict.log, "verification time "); own) verdict.time_us = own;
         }
-        verdict.insns = bpf_program__insn_cnt(program);
+        verdict.insns = attempt.insns;
         verdict.processed = number_after(verdict.log, "processed ");
         verdict.states = number_after(verdict.log, "total_states ");
         verdict.peak_states = number_after(verdict.log, "peak_states ");
@@ -175,8 +214,8 @@ Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, cons
             break;
         }
         // A refusal is looked at once more with the walk in the log, for its source line.
-        if (loader) {
-            verdict.message = result.error().message;
+        if (attempt.loader) {
+            verdict.message = attempt.failure->message;
             break;
         }
         verdict.message = shorten_verifier_log(verdict.log);
@@ -193,8 +232,16 @@ Outcome<int> verify(const VerifyOptions& options) {
     if (options.files.size() != 1) return stop(Exit::usage, "verify takes one FILE; several go with --kernel");
     if (options.strict) return stop(Exit::usage, "--strict goes with --kernel");
     const std::string& name = options.files.front();
-    const auto file = CLI_TRY(ObjectFile::of_program(name, options.clang));
-    CLI_TRY(check_sections(file));
+    std::optional<ObjectFile> file;
+    std::vector<RecordedProgram> recorded;
+    if (is_recording(name)) {
+        const auto bytes = CLI_TRY(read_file(name));
+        recorded = CLI_TRY(
+            read_recording(name, {static_cast<const char*>(static_cast<const void*>(bytes.data())), bytes.size()}));
+    } else {
+        file = CLI_TRY(ObjectFile::of_program(name, options.clang));
+        CLI_TRY(check_sections(*file));
+    }
     const auto machine = CLI_TRY(Machine::open_to_judge(options.where, options.btf, options.unprivileged));
     LibbpfLog said(options.verbose);
     const verifier::Style on_screen = style();
@@ -204,12 +251,29 @@ Outcome<int> verify(const VerifyOptions& options) {
             judged.at = std::chrono::steady_clock::now();
             judged.told = verifier::tell(report, program);
         });
+    struct Candidate {
+        std::string section, name;
+        Load load;
+    };
+    const std::vector<ProgramSymbol> symbols = file ? file->programs() : std::vector<ProgramSymbol>();
+    std::vector<Candidate> candidates;
+    for (const ProgramSymbol& symbol : symbols)
+        candidates.push_back({symbol.section, symbol.name, by_libbpf(*file, symbol, options, said)});
+    for (const RecordedProgram& program : recorded)
+        candidates.push_back({{}, program.name, by_recording(name, program)});
     bool refused = false, found = false;
     Json list = Json::array();
-    for (const ProgramSymbol& symbol : file.programs()) {
-        if (!options.only.empty() && symbol.name != options.only) continue;
+    for (const Candidate& candidate : candidates) {
+        if (!options.only.empty() && candidate.name != options.only) continue;
         found = true;
-        const Verdict verdict = CLI_TRY(judge(file, symbol, options, judged, said));
+        const Verdict verdict = CLI_TRY(judge({.section = candidate.section,
+                                               .program = candidate.name,
+                                               .type = {},
+                                               .message = {},
+                                               .line = {},
+                                               .log = {},
+                                               .told = {}},
+                                              candidate.load, options, judged));
         refused = refused || !verdict.accepted;
         if (options.json) {
             Json row{{"file", name},
@@ -243,7 +307,7 @@ Outcome<int> verify(const VerifyOptions& options) {
     }
     if (!found) {
         std::vector<std::string> names;
-        for (const ProgramSymbol& symbol : file.programs()) names.push_back(symbol.name);
+        for (const Candidate& candidate : candidates) names.push_back(candidate.name);
         return stop(Exit::usage,
                     fmt::format("{}: no program '{}'; there are: {}", name, options.only, fmt::join(names, ", ")));
     }

@@ -12,6 +12,11 @@ constexpr bool ascii(char c) { return static_cast<u8>(c) < 0x80; }
 constexpr bool alphanumeric(char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
+// Behind a word, the kernel's ctype knows Latin-1: spaces and punctuation, no letters.
+constexpr bool latin_ends_word(char c) {
+    const auto byte = static_cast<u8>(c);
+    return (byte >= 0xa0 && byte < 0xc0) || byte == 0xd7 || byte == 0xf7;
+}
 
 class Format {
   public:
@@ -33,7 +38,9 @@ class Format {
   private:
     char peek(std::size_t ahead) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
     char now() const { return peek(0); }
-    bool word_ends(char c) const { return c == '\0' || space(c) || (printable(c) && !alphanumeric(c)); }
+    bool word_ends(char c) const {
+        return c == '\0' || space(c) || (printable(c) && !alphanumeric(c)) || latin_ends_word(c);
+    }
 
     // at_ goes from behind the % to the conversion's last character.
     bool conversion() {

@@ -18,7 +18,7 @@ namespace anybpf::verifier::testing {
 enum : u32 { hash, data, ring, events, progs, rodata, secret, table };
 
 // rodata: a format at 0, the number 7 at 8, an invalid format at 12, and from 24 on no NUL.
-inline constexpr char rodata_bytes[33] = "n=%d s\0\0\7\0\0\0%q\0\0\0\0\0\0\0\0\0\0abcdefgh";
+inline constexpr char rodata_bytes[33] = "n=%d s\0\0\7\0\0\0%q\0\0%s\xa1\0%s\xe9\0abcdefgh";
 
 inline std::vector<program::MapInfo> maps() {
     using abi::MapType;

@@ -858,6 +858,8 @@ std::vector<Case> cases() {
     add("format", print("r3 = map[idx:5][0]+0 ll", "8"));
     add("format without its argument", print("r3 = map[idx:5][0]+0 ll", "0"), F::bad_format);
     add("format with half an argument", print("r3 = map[idx:5][0]+0 ll", "4"), F::bad_format);
+    add("Latin punctuation behind text", print("r3 = map[idx:5][0]+16 ll", "8"));
+    add("Latin letter behind text", print("r3 = map[idx:5][0]+20 ll", "8"), F::bad_format);
     add("unknown conversion", print("r3 = map[idx:5][0]+12 ll", "8"), F::bad_format);
     add("record plus 8", reserved + "r1 = r6\nr1 += 8\nr2 = 0\ncall ringbuf_submit\n" + out, F::record_modified);
     add("record kept", reserved + out, F::record_leak);
