@@ -21,12 +21,17 @@ constexpr bool calls_back(abi::HelperId helper) {
            helper == H::user_ringbuf_drain;
 }
 
+// What is wrong with the function that a program names to be called after bpf_throw().
+enum class ExceptionFlaw : u8 { missing, local, twice, type, called };
+
 struct Structure {
     std::vector<isa::Form> forms;  // of every slot; of a wide instruction's second half without meaning
     std::vector<u32> targets;      // of jumps; 0 elsewhere
     program::Flow flow;
     Liveness live;
     std::vector<bool> tail_calls;  // by subprogram: whether it makes any
+    std::vector<bool> rounds;      // calls that call a function of the program any number of times
+    u32 exception_callback = 0;    // the instruction that it begins at; 0: there is none
     std::vector<bool> remember;    // states are remembered and compared here
     // What is wrong with instructions by themselves that matters where a path leads to them only, as in Linux 6.18.
     std::vector<Diagnostic> faults;

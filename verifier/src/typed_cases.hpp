@@ -421,15 +421,7 @@ inline void dynptrs(const auto& add) {
         packet + at(1, -16) + at(2, -32) + kfunc("bpf_dynptr_clone") + at(1, -32) + kfunc("bpf_dynptr_size") + done);
     xdp("another packet's", packet + "r1 = r6\nr2 = 0\n" + at(3, -32) + kfunc("bpf_dynptr_from_skb") + done,
         F::kfunc_program_type);
-    add({"an exception",
-         "r1 = 0\n" + kfunc("bpf_throw") + done,
-         F::kfunc_unsupported,
-         "btf_trace_sched_switch",
-         true,
-         false,
-         abi::ProgType::tracing,
-         {},
-         true});
+    add({"an exception", "r1 = 0\n" + kfunc("bpf_throw") + done});
     add({"sleeping in RCU",
          kfunc("bpf_rcu_read_lock") + at(1, -8) + "r2 = 8\nr3 = 0\ncall copy_from_user\n" +
              kfunc("bpf_rcu_read_unlock") + done,
