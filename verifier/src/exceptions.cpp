@@ -61,6 +61,7 @@ bool Walker::throw_exception() {
 bool Walker::check_throws() {
     const auto& starts = structure_.flow.starts;
     std::vector<u8> called = called_back_;
+    if (structure_.exception_callback != 0) called[*structure_.flow.starting_at(structure_.exception_callback)] = 1;
     for (bool more = true; std::exchange(more, false);)
         for (const program::Call& call : structure_.flow.calls) {
             const u32 to = *structure_.flow.starting_at(call.target);

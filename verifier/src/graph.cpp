@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Objects that the program allocates, and the lists and trees that they are put into. Who has an object owns it until
-// it is dropped, exchanged or put into a list or tree; what lies there can be looked at while the lock is held that lies
-// beside the head (check_kfunc_args() and check_kfunc_call() of Linux 6.18).
+// it is dropped, exchanged or put into a list or tree; what lies there can be looked at while the lock is held that
+// lies beside the head (check_kfunc_args() and check_kfunc_call() of Linux 6.18).
 #include <algorithm>
 
 #include "walker.hpp"
@@ -25,8 +25,8 @@ bool takes_out(std::string_view name) {
     return is_one_of(name, {"bpf_list_pop_front", "bpf_list_pop_back", "bpf_rbtree_remove"});
 }
 bool looks_at(std::string_view name) {
-    return is_one_of(name, {"bpf_list_front", "bpf_list_back", "bpf_rbtree_first", "bpf_rbtree_root",
-                            "bpf_rbtree_left", "bpf_rbtree_right"});
+    return is_one_of(name, {"bpf_list_front", "bpf_list_back", "bpf_rbtree_first", "bpf_rbtree_root", "bpf_rbtree_left",
+                            "bpf_rbtree_right"});
 }
 
 // Nothing but numbers, also in structs within it.

@@ -51,8 +51,8 @@ bool Walker::load_kptr(const ValueField& field, u32 map, Reg& out) {
     bool own = false;
     if (!kptr_target(field, &map, type, own)) return false;
     const bool percpu = field.kind == FieldKind::kptr_percpu;
-    const bool lasts = percpu || (field.kind == FieldKind::kptr &&
-                                  (own || kept_by_rcu(program_.kernel_btf->type(type).name)));
+    const bool lasts =
+        percpu || (field.kind == FieldKind::kptr && (own || kept_by_rcu(program_.kernel_btf->type(type).name)));
     out = Reg::pointer(Type::btf, type, next_id_++);
     out.flags = static_cast<u16>(flag::null | (own ? flag::own : 0));
     if (!lasts || !in_rcu_section()) {
@@ -108,9 +108,8 @@ bool Walker::kptr_slot_argument(u32 index) {
     if (at.type != Type::map_value && !is_owned(at)) return wrong_argument(index, ArgKind::kptr_slot);
     const Record& record = *record_of(at);
     if (!at.value.is_constant()) return fail(Finding::no_kptr, index);
-    const auto field = std::ranges::find_if(record, [&](const ValueField& one) {
-        return is_pointer(one.kind) && one.offset == at.value.umin;
-    });
+    const auto field = std::ranges::find_if(
+        record, [&](const ValueField& one) { return is_pointer(one.kind) && one.offset == at.value.umin; });
     if (field == record.end() || field->kind == FieldKind::user_pointer) return fail(Finding::no_kptr, index);
     if (field->kind == FieldKind::kptr_untrusted) return fail(Finding::kptr_not_exchanged, index);
     arguments_.field = &*field;

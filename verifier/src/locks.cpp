@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Locks in map values and in objects that the program has allocated: struct bpf_spin_lock, of which one may be held, and
-// struct bpf_res_spin_lock, of which any number may, given back in the reverse order (process_spin_lock() of Linux
+// Locks in map values and in objects that the program has allocated: struct bpf_spin_lock, of which one may be held,
+// and struct bpf_res_spin_lock, of which any number may, given back in the reverse order (process_spin_lock() of Linux
 // 6.18).
 #include <algorithm>
 

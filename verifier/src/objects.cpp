@@ -66,8 +66,7 @@ bool may_have(MapType type, FieldKind kind) {
         case FieldKind::kptr_untrusted:
         case FieldKind::kptr_percpu:
         case FieldKind::refcount:
-            return storage ||
-                   is(M::hash, M::percpu_hash, M::lru_hash, M::lru_percpu_hash, M::array, M::percpu_array);
+            return storage || is(M::hash, M::percpu_hash, M::lru_hash, M::lru_percpu_hash, M::array, M::percpu_array);
         case FieldKind::user_pointer:
             return is(M::task_storage);
         case FieldKind::list_node:

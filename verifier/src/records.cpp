@@ -56,8 +56,7 @@ class Search {
                 continue;
             }
             const btf::Member one = btf_.member(type, i);
-            if (one.bits == 0)
-                member(one.type, offset + one.bit_offset / 8, id, static_cast<i32>(i), depth);
+            if (one.bits == 0) member(one.type, offset + one.bit_offset / 8, id, static_cast<i32>(i), depth);
         }
     }
 

@@ -367,7 +367,8 @@ bool Comparison::regs(const Reg& old, const Reg& now) {
             return old.object == now.object && old.flags == now.flags && old.frame == now.frame &&
                    (!equal_ || old.off == now.off) && same_id(references_, old.id, now.id);
         case Type::interrupts:
-            return old.flags == now.flags && (old.object == 0) == (now.object == 0) && same_id(references_, old.id, now.id) &&
+            return old.flags == now.flags && (old.object == 0) == (now.object == 0) &&
+                   same_id(references_, old.id, now.id) &&
                    (old.object == 0 || same_id(references_, old.object, now.object));
         case Type::ctx:
         case Type::task:

@@ -321,8 +321,7 @@ class Analysis {
     bool calls_back(u32 pc) const {
         const isa::Form& form = out_.forms[pc];
         if (form.kind != Kind::call) return false;
-        if (form.call == isa::CallKind::helper)
-            return verifier::calls_back(static_cast<abi::HelperId>(insns_[pc].imm));
+        if (form.call == isa::CallKind::helper) return verifier::calls_back(static_cast<abi::HelperId>(insns_[pc].imm));
         const abi::Kfunc* row = kfunc(pc);
         return row != nullptr && row->name == "bpf_rbtree_add_impl";
     }

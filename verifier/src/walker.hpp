@@ -346,7 +346,7 @@ class Walker {
     u32 next_id_ = 1;             // of nulls, references and activations
     std::vector<u32> stack_use_;  // by subprogram
     std::vector<u8> called_back_, async_;
-    std::vector<std::optional<Fields>> fields_;  // by map, as map_of() counts
+    std::vector<std::optional<Fields>> fields_;                        // by map, as map_of() counts
     std::vector<std::pair<u32, std::unique_ptr<Fields>>> own_fields_;  // by type of the program's BTF
     bool tail_calls_ = false;
     i32 trod_ = -1;             // the last step of this path in *trail
@@ -367,8 +367,8 @@ class Walker {
         bool timer = false;  // `map` is the timer's
         std::string_view text;
         bool has_text = false;
-        bool in_packet = false;  // memory arguments may lie in the packet
-        bool in_array = false;   // the array has an element of the key
+        bool in_packet = false;             // memory arguments may lie in the packet
+        bool in_array = false;              // the array has an element of the key
         const ValueField* field = nullptr;  // the pointer that is exchanged
         bool field_in_map = false;          // ... of `map`
     } arguments_;
@@ -384,12 +384,12 @@ class Walker {
         u32 released = 0;
         u64 constant = 0;  // of an argument that has to be one
         u32 frame = 0, slots = 0;
-        i64 at = 0;  // of an iterator
-        Reg root;                         // where the list or the tree lies
+        i64 at = 0;                         // of an iterator
+        Reg root;                           // where the list or the tree lies
         const ValueField* field = nullptr;  // ... and what it is
-        u32 inserted = 0;                 // the reference that goes into it
-        u32 counted = 0;                  // the type of the object that gets another owner
-        bool owning = false;              // by an owner of it
+        u32 inserted = 0;                   // the reference that goes into it
+        u32 counted = 0;                    // the type of the object that gets another owner
+        bool owning = false;                // by an owner of it
         u32 function = 0;
         const ValueField* deferred = nullptr;  // the work queue in a value of `map`
         u32 map = 0;
