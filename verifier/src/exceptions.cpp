@@ -2,6 +2,7 @@
 // bpf_throw(): the program ends at once, with what it threw or with what its exception callback returns; nothing is
 // released on the way.
 #include "anybpf/abi/context.hpp"
+#include "anybpf/program/exception.hpp"
 #include "walker.hpp"
 
 namespace anybpf::verifier {
@@ -35,7 +36,7 @@ bool Walker::check_exception_callback() {
         return type.kind == Kind::int_ || type.is_enum();
     };
     if (prototype.vlen != 1 || !number(btf.parameter(prototype, 0).type) || !number(prototype.target()))
-        return fail(Finding::bad_exception_callback, static_cast<i64>(ExceptionFlaw::type));
+        return fail(Finding::bad_exception_callback, static_cast<i64>(program::ExceptionFlaw::type));
     globals_.push_back(subprogram);
     return true;
 }

@@ -21,8 +21,9 @@ struct OwnedTypes {
     u32 number = 0, value = 0, spun = 0, lonely = 0;
     std::vector<u32> functions;
 };
-inline const OwnedTypes& owned_types() {
-    static const OwnedTypes types = [] {
+// The kernel takes no BTF that has what is wrong with `lonely`.
+inline const OwnedTypes& owned_types(bool flawed = true) {
+    const auto make = [](bool with_flaw) {
         btf::Builder builder;
         OwnedTypes out;
         const u32 number = out.number = builder.add_int("int", 4, btf::IntEncoding::signed_);
@@ -62,8 +63,9 @@ inline const OwnedTypes& owned_types() {
         builder.add_tag("contains:item:tree", out.value, 2);
         out.spun = add("spun", 24, {{"lock", spin, 0}, {"head", head, 8}});
         builder.add_tag("contains:item:node", out.spun, 1);
-        out.lonely = add("lonely", 16, {{"head", head, 0}});  // no lock
-        builder.add_tag("contains:item:node", out.lonely, 0);
+        out.lonely =
+            with_flaw ? add("lonely", 16, {{"head", head, 0}}) : add("lonely", 8, {{"a", wide, 0}});  // no lock
+        if (with_flaw) builder.add_tag("contains:item:node", out.lonely, 0);
         const u32 prototype = builder.begin_prototype(number);
         const u32 argument = builder.begin_prototype(number);
         builder.add_parameter("n", number);
@@ -74,15 +76,16 @@ inline const OwnedTypes& owned_types() {
         EXPECT_TRUE(parsed.has_value()) << (parsed ? "" : parsed.error().message);
         if (parsed) out.btf = *parsed;
         return out;
-    }();
-    return types;
+    };
+    static const OwnedTypes with = make(true), without = make(false);
+    return flawed ? with : without;
 }
 
 enum : u32 { owned_value, owned_other, owned_spun, owned_lonely, owned_queue, owned_foreign, owned_plain };
 
-inline std::vector<program::MapInfo> owned_maps() {
+inline std::vector<program::MapInfo> owned_maps(bool flawed = true) {
     using abi::MapType;
-    const OwnedTypes& types = owned_types();
+    const OwnedTypes& types = owned_types(flawed);
     const auto map = [&](const char* name, MapType type, u32 bytes, u32 value) {
         program::MapInfo info{1, type, 4, bytes, 1, 0, name, {}};
         info.btf = types.btf;
@@ -95,6 +98,10 @@ inline std::vector<program::MapInfo> owned_maps() {
         map("spun", MapType::array, 24, types.spun),          map("lonely", MapType::array, 16, types.lonely),
         map("queue", MapType::percpu_array, 72, types.value), map("foreign", MapType::array, 16, 0),
         map("plain", MapType::array, 4, types.number)};
+    if (!flawed) {  // what the kernel takes, at the same indices
+        for (const u32 other : {owned_lonely, owned_queue, owned_foreign}) out[other] = out[owned_plain];
+        return out;
+    }
     // As of another object: a pointer to a struct that only that one knows.
     btf::Builder builder;
     const u32 wide = builder.add_int("unsigned long", 8, btf::IntEncoding::none);
@@ -208,8 +215,9 @@ inline std::vector<OwnedCase> owned_cases() {
     return all;
 }
 
-inline program::Program program_of(const OwnedCase& one) {
-    const OwnedTypes& types = owned_types();
+inline program::Program program_of(const OwnedCase& one, std::shared_ptr<const btf::Btf> kernel = kernel_types(),
+                                   bool flawed = true) {
+    const OwnedTypes& types = owned_types(flawed);
     std::string text = one.text;
     for (std::size_t open = 0; (open = text.find("{t:", open)) != std::string::npos;) {
         const std::size_t close = text.find('}', open);
@@ -217,9 +225,8 @@ inline program::Program program_of(const OwnedCase& one) {
         EXPECT_TRUE(id.has_value()) << one.name;
         text.replace(open, close - open + 1, std::to_string(id.value_or(0)));
     }
-    const auto kernel = kernel_types();
     program::Program program = program_of(with_types(text, *kernel), abi::ProgType::sched_cls);
-    program.maps = owned_maps();
+    program.maps = owned_maps(flawed);
     program.btf = types.btf;
     program.kernel_btf = kernel;
     program.funcs = {{0, types.functions[0]}};

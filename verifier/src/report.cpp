@@ -9,6 +9,7 @@
 #include "anybpf/base/text.hpp"
 #include "anybpf/btf/btf.hpp"
 #include "anybpf/isa/text.hpp"
+#include "anybpf/program/exception.hpp"
 #include "cause.hpp"
 #include "walker.hpp"
 
@@ -307,17 +308,19 @@ std::string_view describe(Flaw flaw) {
     return "";
 }
 
-std::string_view describe(ExceptionFlaw flaw) {
+std::string_view describe(program::ExceptionFlaw flaw) {
     switch (flaw) {
-        case ExceptionFlaw::missing:
+        case program::ExceptionFlaw::none:
+            break;
+        case program::ExceptionFlaw::missing:
             return "the program does not have it";
-        case ExceptionFlaw::local:
+        case program::ExceptionFlaw::local:
             return "it is static";
-        case ExceptionFlaw::twice:
+        case program::ExceptionFlaw::twice:
             return "two are named";
-        case ExceptionFlaw::type:
+        case program::ExceptionFlaw::type:
             return "it does not take one number and return one";
-        case ExceptionFlaw::called:
+        case program::ExceptionFlaw::called:
             return "the program calls it";
     }
     return "";
@@ -368,7 +371,7 @@ std::string placeholder(char kind, std::span<const i64> args, const program::Pro
         case 'L':
             return std::string(describe(static_cast<Flaw>(value)));
         case 'E':
-            return std::string(describe(static_cast<ExceptionFlaw>(value)));
+            return std::string(describe(static_cast<program::ExceptionFlaw>(value)));
         case 'y':
             return callers(number);
         case 'z': {

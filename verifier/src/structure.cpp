@@ -7,6 +7,7 @@
 #include "anybpf/abi/helper.hpp"
 #include "anybpf/abi/kfunc.hpp"
 #include "anybpf/btf/btf.hpp"
+#include "anybpf/program/exception.hpp"
 
 namespace anybpf::verifier {
 namespace {
@@ -49,35 +50,18 @@ class Analysis {
   private:
     // The program's function is tagged with the name of the one that is called after bpf_throw().
     std::optional<Diagnostic> find_exception_callback() {
-        constexpr std::string_view prefix = "exception_callback:";
-        if (program_.btf == nullptr || program_.funcs.empty()) return std::nullopt;
-        const btf::Btf& btf = *program_.btf;
-        const auto flawed = [](ExceptionFlaw flaw, u32 pc = 0) {
+        const auto flawed = [](program::ExceptionFlaw flaw, u32 pc = 0) {
             return refuse(Finding::bad_exception_callback, pc, static_cast<i64>(flaw));
         };
-        std::string_view name;
-        for (u32 id = 1; id < btf.count(); ++id) {
-            const btf::Type tag = btf.type(id);
-            if (tag.kind != btf::Kind::decl_tag || tag.target() != program_.funcs[0].type_id ||
-                btf.component(tag) != -1 || !tag.name.starts_with(prefix))
-                continue;
-            if (!name.empty()) return flawed(ExceptionFlaw::twice);
-            name = tag.name.substr(prefix.size());
-        }
-        if (name.empty()) return std::nullopt;
-        const auto function = btf.find(name, btf::Kind::func);
-        if (!function) return flawed(ExceptionFlaw::missing);
-        if (btf::Btf::func_linkage(btf.type(*function)) != btf::FuncLinkage::global)
-            return flawed(ExceptionFlaw::local);
-        const auto info = std::ranges::find(program_.funcs, *function, &program::FuncInfo::type_id);
-        if (info == program_.funcs.end() || info->insn == 0 || info->insn >= insns_.size())
-            return flawed(ExceptionFlaw::missing);
+        const auto [insn, flaw] = program::find_exception_callback(program_);
+        if (flaw != program::ExceptionFlaw::none) return flawed(flaw);
+        if (insn == 0) return std::nullopt;
         for (const program::Call& call : out_.flow.calls)
-            if (call.target == info->insn) return flawed(ExceptionFlaw::called, call.insn);
-        out_.exception_callback = info->insn;
+            if (call.target == insn) return flawed(program::ExceptionFlaw::called, call.insn);
+        out_.exception_callback = insn;
         auto& starts = out_.flow.starts;
-        const auto at = std::ranges::lower_bound(starts, info->insn);
-        if (at == starts.end() || *at != info->insn) starts.insert(at, info->insn);
+        const auto at = std::ranges::lower_bound(starts, insn);
+        if (at == starts.end() || *at != insn) starts.insert(at, insn);
         return std::nullopt;
     }
 

@@ -21,9 +21,6 @@ constexpr bool calls_back(abi::HelperId helper) {
            helper == H::user_ringbuf_drain;
 }
 
-// What is wrong with the function that a program names to be called after bpf_throw().
-enum class ExceptionFlaw : u8 { missing, local, twice, type, called };
-
 struct Structure {
     std::vector<isa::Form> forms;  // of every slot; of a wide instruction's second half without meaning
     std::vector<u32> targets;      // of jumps; 0 elsewhere
