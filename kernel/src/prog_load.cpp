@@ -8,6 +8,7 @@
 #include "anybpf/base/sha256.hpp"
 #include "anybpf/engine/lower.hpp"
 #include "anybpf/helpers/environment.hpp"
+#include "anybpf/program/exception.hpp"
 #include "anybpf/verifier/verifier.hpp"
 #include "io.hpp"
 #include "log.hpp"
@@ -35,8 +36,10 @@ bool gpl_compatible(std::string_view license) {
 
 // Instructions that begin a subprogram: the first, and what calls and function references name. Distances that lead
 // outside are the verifier's to refuse.
-std::vector<u32> subprogram_starts(std::span<const Insn> insns) {
+std::vector<u32> subprogram_starts(const program::Program& program) {
+    const auto& insns = program.insns;
     std::vector<u32> starts = {0};
+    if (const u32 callback = program::find_exception_callback(program).insn; callback != 0) starts.push_back(callback);
     for (std::size_t pc = 0; pc < insns.size(); ++pc) {
         const Insn& insn = insns[pc];
         const bool calls = insn.code == call && insn.src == static_cast<u8>(isa::CallKind::subprogram);
@@ -356,7 +359,29 @@ int errno_of(verifier::Finding finding) {
                                   Finding::record_modified,
                                   Finding::record_leak,
                                   Finding::tail_call_in_frame,
-                                  Finding::callback_return})
+                                  Finding::callback_return,
+                                  Finding::lock_held_call,
+                                  Finding::lock_again,
+                                  Finding::lock_order,
+                                  Finding::lock_held_kfunc,
+                                  Finding::lock_held_global,
+                                  Finding::lock_required,
+                                  Finding::lock_elsewhere,
+                                  Finding::bad_map_fields,
+                                  Finding::bad_type_fields,
+                                  Finding::field_map_type,
+                                  Finding::foreign_types,
+                                  Finding::kptr_not_owned,
+                                  Finding::no_kptr,
+                                  Finding::no_field,
+                                  Finding::graph_node,
+                                  Finding::no_refcount,
+                                  Finding::object_type,
+                                  Finding::percpu_type,
+                                  Finding::less_changes,
+                                  Finding::work_of_other_map,
+                                  Finding::bad_exception_callback,
+                                  Finding::throw_in_callback})
         if (finding == invalid) return EINVAL;
     return EACCES;
 }
@@ -418,7 +443,7 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     Result<program::Lowered> lowered;
     const Result<> outcome = [&]() -> Result<> {
         ANYBPF_TRY(loading.read_function_info());
-        const auto starts = subprogram_starts(program.insns);
+        const auto starts = subprogram_starts(program);
         ANYBPF_TRY(loading.check_function_info(starts));
         ANYBPF_TRY(loading.read_line_info(starts));
         ANYBPF_TRY(loading.resolve_maps());

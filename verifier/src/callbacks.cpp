@@ -53,18 +53,20 @@ void Walker::give_entry(u32 map, i32 lookup, Frame& frame) {
     frame.regs[2] = Reg::pointer(Type::map_key, map);
     frame.regs[3] = Reg::pointer(Type::map_value, map);
     frame.regs[1].off = frame.regs[3].off = lookup;
-    if (field_of(map, FieldKind::spin_lock) != nullptr) frame.regs[3].id = next_id_++;
+    const Record& fields = fields_of(map);
+    if (has_field(fields, FieldKind::spin_lock) || has_field(fields, FieldKind::resilient_lock))
+        frame.regs[3].id = next_id_++;
 }
 
-// The timer's function runs at any time, by itself: what is known here does not matter to it. Its states are compared
-// with those of other such runs, not with the present path, on which it does not lie.
-bool Walker::call_later(u32 function) {
+// The function of a timer or of a work queue runs at any time, by itself: what is known here does not matter to it. Its
+// states are compared with those of other such runs, not with the present path, on which it does not lie.
+bool Walker::call_later(u32 function, u32 map, i32 lookup, Async how) {
     State later;
     Frame& frame = later.frames.push(arena_);
     frame.subprogram = *structure_.flow.starting_at(function);
-    frame.async = true;
+    frame.async = how;
     frame.regs[10] = Reg::pointer(Type::stack);
-    give_entry(arguments_.map, arguments_.lookup, frame);
+    give_entry(map, lookup, frame);
     called_back_[frame.subprogram] = 1;
     if (async_.size() < called_back_.size()) async_.resize(called_back_.size());
     async_[frame.subprogram] = 1;

@@ -55,7 +55,7 @@ bool Walker::call_helper(u32 id) {
     if (proto->id == HelperId::get_func_ip && program_.type != abi::ProgType::kprobe &&
         program_.type != abi::ProgType::tracing)
         return fail(Finding::helper_program_type, id, static_cast<i64>(program_.type));
-    if (abi::sleeps(proto->id) && !program_.sleepable) return fail(Finding::helper_sleepable, id);
+    if (abi::sleeps(proto->id) && !sleepable()) return fail(Finding::helper_sleepable, id);
     if (state_.lock.held && proto->id != HelperId::spin_unlock)
         return fail(Finding::lock_held_call, id, state_.lock.insn);
     if (proto->id == HelperId::d_path && !may_ask_for_paths())
@@ -89,11 +89,14 @@ bool Walker::call_helper(u32 id) {
             return fail(Finding::bad_format, static_cast<i64>(arguments_.most / 8));
     }
     if (calls_back(proto->id)) return call_back(proto->id);
-    if (proto->id == HelperId::timer_set_callback && !call_later(arguments_.function)) return false;
+    if (proto->id == HelperId::timer_set_callback &&
+        !call_later(arguments_.function, arguments_.map, arguments_.lookup, Async::timer))
+        return false;
     return set_result(*proto);
 }
 
 bool Walker::set_result(const abi::HelperProto& proto) {
+    if (proto.id == HelperId::kptr_xchg) return exchange_kptr();
     if (arguments_.released != 0) release(arguments_.released);
     for (u32 r = 1; r <= 5; ++r) reg(r) = {};
     if (proto.packet == abi::PacketUse::moved ||
@@ -176,7 +179,8 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
     if (kind == ArgKind::variadic && reg(index).type == Type::uninit) return true;
     if (!readable(index)) return false;
     const Reg at = reg(index);
-    if (kind != ArgKind::anything && kind != ArgKind::variadic && !note_reference(index)) return false;
+    const bool any = kind == ArgKind::anything || kind == ArgKind::variadic || kind == ArgKind::kptr_slot;
+    if (!any && !note_reference(index)) return false;
     switch (kind) {
         case ArgKind::none:
             return true;
@@ -235,9 +239,12 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
             return lock_argument(index, proto.id);
         case ArgKind::timer:
             return timer_argument(index);
-        case ArgKind::kernel_object:
-        case ArgKind::kernel_object_or_null:
         case ArgKind::kptr_slot:
+            return kptr_slot_argument(index);
+        case ArgKind::kernel_object_or_null:
+            if (proto.id == HelperId::kptr_xchg) return kptr_argument(index);
+            [[fallthrough]];
+        case ArgKind::kernel_object:
             return fail(Finding::helper_unavailable, static_cast<i64>(proto.id));
         case ArgKind::context_or_null:
             if (at.is_scalar()) mark(at);

@@ -255,19 +255,22 @@ bool Walker::interrupt_argument(u32 index) {
     u32 frame = 0;
     i64 at = 0;
     if (!object_slots(index, 1, frame, at)) return false;
-    if (kfunc_.row->name == "bpf_local_irq_save") {
+    const std::string_view name = kfunc_.row->name;
+    const bool by_lock = name != "bpf_local_irq_save" && name != "bpf_local_irq_restore";
+    if (name == "bpf_local_irq_save" || name == "bpf_res_spin_lock_irqsave") {
         const Slot& slot = slot_seen(frame, at);
         if (slot.bytes[0] == Byte::object && slot.saved.type == Type::interrupts)
             return fail(Finding::interrupts_order, index);
         Reg what = Reg::pointer(Type::interrupts, state_.sections.interrupts_off, next_id_++);
-        what.flags = flag::referenced;
+        what.flags = static_cast<u16>(flag::referenced | (by_lock ? flag::by_lock : 0));
         if (!make_object(frame, at, 1, what)) return false;
         state_.references.push_back({what.id, pc_});
         state_.sections.interrupts_off = what.id;
         return true;
     }
     const Reg* found = find_object(frame, at, 1, Type::interrupts);
-    if (found == nullptr || found->id != state_.sections.interrupts_off) return fail(Finding::interrupts_order, index);
+    if (found == nullptr || found->id != state_.sections.interrupts_off || found->has(flag::by_lock) != by_lock)
+        return fail(Finding::interrupts_order, index);
     const u32 id = found->id;
     state_.sections.interrupts_off = found->object;
     unmake_object(frame, at, 1);

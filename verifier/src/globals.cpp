@@ -116,6 +116,7 @@ bool Walker::global_prototype(const btf::Type& function, btf::Type& prototype) {
 bool Walker::call_global(u32 subprogram, const btf::Type& function) {
     btf::Type prototype;
     if (!global_prototype(function, prototype)) return false;
+    if (state_.lock.held) return fail(Finding::lock_held_global, state_.lock.insn);
     if (state_.sections.rcu_locked && program_.sleepable) return fail(Finding::sleeps_in_section);
     for (u32 i = 0; i < prototype.vlen; ++i) {
         Reg wanted;

@@ -48,6 +48,7 @@ class Declarations {
         add("u8", 1, btf::IntEncoding::none);
         add("bool", 1, btf::IntEncoding::bool_);
         types_["void"] = {0, 0};
+        types_["function"] = {builder_.add_pointer(builder_.begin_prototype(types_["int"].id)), 8};
     }
 
     void skip() {
@@ -243,6 +244,24 @@ inline std::shared_ptr<const btf::Btf> kernel_types() {
         func int bpf_dynptr_adjust(struct bpf_dynptr *p, u32 start, u32 end);
         func int bpf_dynptr_clone(struct bpf_dynptr *p, struct bpf_dynptr *clone__uninit);
         func void bpf_throw(u64 cookie);
+        struct bpf_list_head { u64 opaque[2]; };
+        struct bpf_list_node { u64 opaque[3]; };
+        struct bpf_rb_root { u64 opaque[2]; };
+        struct bpf_rb_node { u64 opaque[4]; };
+        struct bpf_res_spin_lock { u32 val; };
+        struct bpf_wq { u64 opaque[2]; };
+        func void *bpf_obj_new_impl(u64 local_type_id__k, void *meta__ign);
+        func void *bpf_percpu_obj_new_impl(u64 local_type_id__k, void *meta__ign);
+        func void bpf_obj_drop_impl(void *p__alloc, void *meta__ign);
+        func void *bpf_refcount_acquire_impl(void *p__refcounted_kptr, void *meta__ign);
+        func int bpf_list_push_front_impl(struct bpf_list_head *head, struct bpf_list_node *node, void *meta__ign, u64 off);
+        func int bpf_rbtree_add_impl(struct bpf_rb_root *root, struct bpf_rb_node *node, function less, void *meta__ign, u64 off);
+        func struct bpf_rb_node *bpf_rbtree_remove(struct bpf_rb_root *root, struct bpf_rb_node *node);
+        func int bpf_res_spin_lock(struct bpf_res_spin_lock *lock);
+        func void bpf_res_spin_unlock(struct bpf_res_spin_lock *lock);
+        func int bpf_wq_init(struct bpf_wq *wq, void *p__map, u32 flags);
+        func int bpf_wq_set_callback_impl(struct bpf_wq *wq, function callback_fn, u32 flags, void *aux__prog);
+        func int bpf_arena_reserve_pages(void *p__map, void *ptr__ign, u32 page_cnt);
         func int bpf_copy_from_user_str(void *dst, u32 dst__sz, const void *unsafe_ptr__ign, u64 flags);
         func int bpf_get_file_xattr(struct file *file);
         struct tail { int count; struct list_head heads[]; };

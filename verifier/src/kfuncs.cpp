@@ -86,18 +86,26 @@ bool Walker::call_kfunc() {
         return fail(Finding::kfunc_program_type, id, static_cast<i64>(program_.type));
     if (row->name.starts_with("bpf_xdp_metadata_")) return fail(Finding::kfunc_device, id);
     if (row->has(kfunc::sleepable)) {
-        if (!program_.sleepable) return fail(Finding::kfunc_sleepable, id);
+        if (!sleepable()) return fail(Finding::kfunc_sleepable, id);
         if (!may_sleep_here()) return false;
     }
     if (row->has(kfunc::rcu_protected) && !in_rcu_section()) return fail(Finding::kfunc_needs_rcu, id);
 
     const btf::Btf& btf = *program_.kernel_btf;
     const btf::Type prototype = btf.type(btf.type(id).target());
-    kfunc_ = {.row = row, .prototype = prototype};
+    kfunc_ = {};
+    kfunc_.row = row;
+    kfunc_.prototype = prototype;
+    if (state_.lock.held && !allowed_under_lock()) return fail(Finding::lock_held_kfunc, id, state_.lock.insn);
+    if (row->name.starts_with("bpf_arena_")) return fail(Finding::kfunc_unsupported, id);
+    const bool locks = row->name.starts_with("bpf_res_spin_lock");
+    if (locks && !lock_failure()) return false;
     if (prototype.vlen > 5) return fail(Finding::unknown_kfunc, id);
     for (u32 i = 0; i < prototype.vlen; ++i)
         if (!kfunc_argument(i)) return false;
     if (row->has(kfunc::release) && kfunc_.released == 0) return fail(Finding::kfunc_release, id);
+    if (row->name == "bpf_throw") return throw_exception();
+    if (row->name == "bpf_rbtree_add_impl" && !call_less()) return false;
     return kfunc_effect() && kfunc_result();
 }
 
@@ -137,15 +145,17 @@ bool Walker::kfunc_argument(u32 i) {
         std::string_view text;
         return string_argument(index, text);
     }
-    if (ends(parameter, "__map")) {
-        if (at.type == Type::map) return true;
-        return fail(Finding::kfunc_argument, index, insn().imm);
-    }
-    for (const std::string_view special :
-         {"bpf_list_head", "bpf_list_node", "bpf_rb_root", "bpf_rb_node", "bpf_wq", "bpf_res_spin_lock"})
-        if (object.name == special) return fail(Finding::kfunc_unsupported, insn().imm);
-    if (object.kind == Kind::func_proto || ends(parameter, "__alloc") || ends(parameter, "__refcounted_kptr"))
-        return fail(Finding::kfunc_unsupported, insn().imm);
+    if (ends(parameter, "__map")) return deferred_map(index);  // also p__map
+    if (object.name == "bpf_list_head") return root_argument(index, FieldKind::list_head);
+    if (object.name == "bpf_rb_root") return root_argument(index, FieldKind::tree_root);
+    if (object.name == "bpf_list_node") return node_argument(index, FieldKind::list_node);
+    if (object.name == "bpf_rb_node") return node_argument(index, FieldKind::tree_node);
+    if (object.name == "bpf_wq") return deferred_argument(index, FieldKind::work_queue);
+    if (object.name == "bpf_task_work") return deferred_argument(index, FieldKind::task_work);
+    if (object.name == "bpf_res_spin_lock") return resilient_lock_argument(index);
+    if (ends(parameter, "__alloc")) return allocated_argument(index);
+    if (ends(parameter, "__refcounted_kptr")) return counted_argument(index);
+    if (object.kind == Kind::func_proto) return function_argument(index);
     if (is_context(object.name)) {
         if (at.type == Type::ctx) return at.value.is_constant(0) || fail(Finding::context_offset, index);
         if (at.type != Type::btf) return fail(Finding::kfunc_argument, index, insn().imm);
@@ -166,6 +176,8 @@ bool Walker::kfunc_number(u32 index, const btf::Parameter& parameter) {
         mark(at);
         if (!at.is_constant()) return fail(Finding::size_not_constant, index);
         kfunc_.constant = at.value.umin;
+        if (ends(parameter, "_buf_size")) kfunc_.buffer = at.value.umin;
+        kfunc_.read_only = ends(parameter, "rdonly_buf_size");
     }
     if (!is_size(parameter)) return true;
     // The size of the argument before it.
@@ -216,12 +228,18 @@ bool Walker::kfunc_effect() {
     } else if (name == "bpf_preempt_enable") {
         if (state_.sections.preempt_off == 0) return fail(Finding::section_unmatched);
         --state_.sections.preempt_off;
+    } else if (name == "bpf_wq_set_callback_impl") {
+        return call_later(kfunc_.function, kfunc_.map, kfunc_.lookup, Async::work_queue);
+    } else if (name.starts_with("bpf_task_work_schedule_")) {
+        return call_later(kfunc_.function, kfunc_.map, kfunc_.lookup, Async::task_work);
     }
     return true;
 }
 
 // What only RCU kept may be gone from now on.
 void Walker::leave_rcu_section() {
+    // An object of the program's is not even readable then.
+    lose([](const Reg& copy) { return copy.type == Type::btf && copy.has(flag::rcu) && copy.has(flag::own); });
     const auto kept = [](const Reg& copy) { return copy.type == Type::btf && copy.has(flag::rcu); };
     state_.change(kept, [](Reg& copy) {
         copy.flags = static_cast<u16>((copy.flags & ~(flag::rcu | flag::null)) | flag::untrusted);
@@ -278,7 +296,11 @@ bool Walker::kfunc_result() {
         reg(0) = dynptr_memory(static_cast<u32>(kfunc_.constant), row.name == "bpf_dynptr_slice");
         return true;
     }
-    if (row.name == "bpf_throw") return fail(Finding::kfunc_unsupported, insn().imm);
+    if (const auto own = own_result()) return *own;
+    if (row.name.starts_with("bpf_res_spin_lock")) {
+        reg(0) = constant(0);
+        return true;
+    }
     const u32 type_id = btf.skip_modifiers(kfunc_.prototype.target());
     const btf::Type type = btf.type(type_id);
     if (type_id == 0) {
@@ -306,11 +328,12 @@ bool Walker::kfunc_pointer(u32 target) {
         out = Reg::pointer(Type::btf, target);
         if (row.name == "bpf_get_kmem_cache") out.flags = flag::untrusted;
         if (row.has(kfunc::rcu_protected)) out.flags = flag::rcu;
-    } else if (target == 0) {
-        return fail(Finding::kfunc_unsupported, insn().imm);
+    } else if (target == 0 && !kfunc_.buffer) {
+        out = unknown();  // an address that nothing is known of
+        return true;
     } else {
-        out = Reg::pointer(Type::memory, btf.size(target).value_or(0));
-        out.flags = flag::read_only;
+        out = Reg::pointer(Type::memory, static_cast<u32>(kfunc_.buffer.value_or(btf.size(target).value_or(0))));
+        if (!kfunc_.buffer || kfunc_.read_only) out.flags = flag::read_only;
     }
     if (row.has(kfunc::ret_null)) out.flags |= flag::null, out.id = next_id_++;
     if (row.has(kfunc::acquire)) {

@@ -26,6 +26,8 @@ class LiveKernel {
 
   private:
     std::vector<Fd> maps_;
+    // Types of maps and of programs are the same only where the kernel has got them once.
+    std::vector<std::pair<const btf::Btf*, Fd>> types_;
     // One buffer for all logs.
     mutable std::string log_;
 };

@@ -4,6 +4,7 @@
 #include <linux/bpf.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -31,16 +32,23 @@ Result<Fd> load_btf(const btf::Btf& btf) {
     return fd;
 }
 
-Result<Fd> create(const program::MapInfo& map) {
-    Fd inner, btf;
+using Types = std::vector<std::pair<const btf::Btf*, Fd>>;
+Result<int> types_of(const btf::Btf& btf, Types& types) {
+    for (const auto& [known, fd] : types)
+        if (known == &btf) return fd.get();
+    types.emplace_back(&btf, ANYBPF_TRY(load_btf(btf)));
+    return types.back().second.get();
+}
+
+Result<Fd> create(const program::MapInfo& map, Types& types) {
+    Fd inner;
     bpf_attr attr{};
     if (map.inner != nullptr) {
-        inner = ANYBPF_TRY(create(*map.inner));
+        inner = ANYBPF_TRY(create(*map.inner, types));
         attr.inner_map_fd = static_cast<u32>(inner.get());
     }
     if (map.btf != nullptr) {
-        btf = ANYBPF_TRY(load_btf(*map.btf));
-        attr.btf_fd = static_cast<u32>(btf.get());
+        attr.btf_fd = static_cast<u32>(ANYBPF_TRY(types_of(*map.btf, types)));
         attr.btf_key_type_id = map.btf_key_type_id;
         attr.btf_value_type_id = map.btf_value_type_id;
     }
@@ -68,7 +76,7 @@ Result<Fd> create(const program::MapInfo& map) {
 
 Result<LiveKernel> LiveKernel::open(const std::vector<program::MapInfo>& maps) {
     LiveKernel kernel;
-    for (const program::MapInfo& map : maps) kernel.maps_.push_back(ANYBPF_TRY(create(map)));
+    for (const program::MapInfo& map : maps) kernel.maps_.push_back(ANYBPF_TRY(create(map, kernel.types_)));
     return kernel;
 }
 
@@ -76,13 +84,14 @@ LiveKernel::Verdict LiveKernel::load(const program::Program& program, u32 log_le
     std::vector<isa::Insn> insns = program.insns;
     // Some maps take only the type of the first program that was loaded with them: each gets its own.
     std::vector<Fd> own;
+    Types none;
     for (std::size_t pc = 0; pc < insns.size(); pc += isa::slots(insns[pc])) {
         isa::Insn& insn = insns[pc];
         if (insn.code != isa::code_wide || (insn.src != 5 && insn.src != 6)) continue;
         if (static_cast<u32>(insn.imm) >= maps_.size()) return {};
         const program::MapInfo& map = program.maps[static_cast<u32>(insn.imm)];
         if (has_owner(map.type)) {
-            auto created = create(map);
+            auto created = create(map, none);
             if (!created) return {false, created.error().message, ENOMEM};
             own.push_back(std::move(*created));
             insn.imm = own.back().get();
@@ -92,10 +101,15 @@ LiveKernel::Verdict LiveKernel::load(const program::Program& program, u32 log_le
         insn.src = insn.src == 5 ? BPF_PSEUDO_MAP_FD : BPF_PSEUDO_MAP_VALUE;
     }
     Fd btf;
-    if (program.btf != nullptr) {
+    int btf_fd = -1;
+    const auto known = std::ranges::find(types_, program.btf.get(), &std::pair<const btf::Btf*, Fd>::first);
+    if (known != types_.end()) {
+        btf_fd = known->second.get();
+    } else if (program.btf != nullptr) {
         auto loaded = load_btf(*program.btf);
         if (!loaded) return {false, "BTF: " + loaded.error().message, EINVAL};
         btf = std::move(*loaded);
+        btf_fd = btf.get();
     }
     const char* license = program.gpl_compatible ? "GPL" : "none";
     Verdict verdict;
@@ -112,8 +126,8 @@ LiveKernel::Verdict LiveKernel::load(const program::Program& program, u32 log_le
     attr.attach_btf_id = program.attach_btf_id;
     attr.log_buf = address(log_.data());
     attr.log_size = static_cast<u32>(log_.size());
-    if (btf.valid() && !program.funcs.empty()) {
-        attr.prog_btf_fd = static_cast<u32>(btf.get());
+    if (btf_fd >= 0 && !program.funcs.empty()) {
+        attr.prog_btf_fd = static_cast<u32>(btf_fd);
         attr.func_info = address(program.funcs.data());
         attr.func_info_cnt = static_cast<u32>(program.funcs.size());
         attr.func_info_rec_size = sizeof(program::FuncInfo);

@@ -255,7 +255,11 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
         case Type::map_value: {
             const auto& map = map_of(base.object);
             if (!check_object(base, off, size, map.value_size, Finding::out_of_map_value)) return false;
-            if (!check_fields(base, off, size) || !check_map_access(base.object, false)) return false;
+            const ValueField* pointer = nullptr;
+            if (!check_fields(base, off, size, form().kind == isa::Kind::load ? &pointer : nullptr) ||
+                !check_map_access(base.object, false))
+                return false;
+            if (pointer != nullptr) return note_region(region_of(base)) && load_kptr(*pointer, base.object, out);
             const i64 at = base.value.smin + off;
             // Data that nobody can change any more is known.
             if (map.max_entries == 1 && base.value.is_constant() && at + size <= static_cast<i64>(map.frozen.size())) {
@@ -325,7 +329,7 @@ bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 val
         case Type::cast_socket_or_null:
             return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
         case Type::btf:
-            if (!store_typed(base, base_reg)) return false;
+            if (!store_typed(base, base_reg, off, size)) return false;
             break;
         case Type::memory:
             if (!check_memory(base, base_reg, off, size, true)) return false;
@@ -361,11 +365,15 @@ bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 val
         case Type::stack:
             if (!note_region(Region::stack)) return false;
             return store_stack(base, base_reg, off, size, value, value_reg);
-        case Type::map_value:
+        case Type::map_value: {
+            const ValueField* pointer = nullptr;
             if (!check_object(base, off, size, map_of(base.object).value_size, Finding::out_of_map_value) ||
-                !check_fields(base, off, size) || !check_map_access(base.object, true))
+                !check_fields(base, off, size, form().kind == isa::Kind::atomic ? nullptr : &pointer) ||
+                !check_map_access(base.object, true))
                 return false;
+            if (pointer != nullptr && !store_kptr(*pointer, base.object, value, value_reg)) return false;
             break;
+        }
         case Type::record:
             if (!check_object(base, off, size, base.object, Finding::out_of_record)) return false;
             break;
@@ -386,7 +394,7 @@ bool Walker::atomic() {
     if (base.type == Type::scalar) return fail(Finding::not_a_pointer, base_reg);
     if (may_be_null(base)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
     if (base.type != Type::stack && base.type != Type::map_value && base.type != Type::record &&
-        base.type != Type::memory && (base.type != Type::btf || !plain_load))
+        base.type != Type::memory && (base.type != Type::btf || (!plain_load && !is_allocated(base))))
         return fail(Finding::atomic_region, base_reg, static_cast<i64>(base.type));
     if (!check_alignment(base, insn().off, size)) return false;
     if (plain_load) {

@@ -47,6 +47,35 @@ bool may_sleep_over(MapType type) {
               M::task_storage, M::cgrp_storage, M::queue, M::stack, M::arena);
 }
 
+// Maps whose values may have such a field (map_check_btf() of Linux 6.18).
+bool may_have(MapType type, FieldKind kind) {
+    using M = MapType;
+    const auto is = [&](auto... types) { return ((type == types) || ...); };
+    const bool storage = is(M::sk_storage, M::inode_storage, M::task_storage, M::cgrp_storage);
+    switch (kind) {
+        case FieldKind::spin_lock:
+        case FieldKind::resilient_lock:
+            return storage || is(M::hash, M::array, M::cgroup_storage);
+        case FieldKind::timer:
+        case FieldKind::work_queue:
+        case FieldKind::task_work:
+        case FieldKind::list_head:
+        case FieldKind::tree_root:
+            return is(M::hash, M::lru_hash, M::array);
+        case FieldKind::kptr:
+        case FieldKind::kptr_untrusted:
+        case FieldKind::kptr_percpu:
+        case FieldKind::refcount:
+            return storage || is(M::hash, M::percpu_hash, M::lru_hash, M::lru_percpu_hash, M::array, M::percpu_array);
+        case FieldKind::user_pointer:
+            return is(M::task_storage);
+        case FieldKind::list_node:
+        case FieldKind::tree_node:
+            break;  // of objects: in values they mean nothing
+    }
+    return true;
+}
+
 }  // namespace
 
 bool map_fits(HelperId helper, MapType type, ProgType program, abi::AttachType attach) {
@@ -88,9 +117,6 @@ const program::MapInfo& Walker::map_of(u32 object) const { return verifier::map_
 
 // Which programs may name a map at all (check_map_prog_compatibility()).
 bool Walker::check_maps() {
-    using P = ProgType;
-    const auto one_of = [&](auto... types) { return ((program_.type == types) || ...); };
-    const bool tracing = one_of(P::kprobe, P::tracepoint, P::perf_event, P::raw_tracepoint, P::raw_tracepoint_writable);
     std::array<i32, 2> storages = {-1, -1};
     for (u32 pc = 0; pc < program_.insns.size(); pc += isa::slots(program_.insns[pc])) {
         const isa::Form& form = structure_.forms[pc];
@@ -99,14 +125,7 @@ bool Walker::check_maps() {
         const i32 index = program_.insns[pc].imm;
         const MapType type = map_of(static_cast<u32>(index)).type;
         pc_ = pc;
-        for (const ValueField& field : fields_of(static_cast<u32>(index))) {
-            const bool lock = field.kind == FieldKind::spin_lock;
-            if (field.kind == FieldKind::kptr || (!tracing && !(lock && one_of(P::socket_filter)))) continue;
-            return fail(lock                             ? Finding::lock_program
-                        : field.kind == FieldKind::timer ? Finding::timer_program
-                                                         : Finding::field_program,
-                        index, static_cast<i64>(program_.type));
-        }
+        if (!check_map_fields(static_cast<u32>(index))) return false;
         if (program_.sleepable && !may_sleep_over(type)) return fail(Finding::map_sleepable, index);
         if (type == MapType::struct_ops) return fail(Finding::wrong_map, index);
         if (type != MapType::cgroup_storage && type != MapType::percpu_cgroup_storage) continue;
@@ -118,90 +137,54 @@ bool Walker::check_maps() {
     return true;
 }
 
-// ------------------------------------------------------------------------------------------- what lies in a map's
-// value
+// -------------------------------------------------------------------------------------- what lies in a map's value
 
-namespace {
-
-// Finds the fields below a type; stops at what is nested deeper than the kernel looks.
-void find_fields(const btf::Btf& btf, u32 id, u32 offset, u32 depth, std::vector<ValueField>& out) {
-    constexpr u32 max_depth = 8;
-    if (depth > max_depth || !btf.contains(id)) return;
-    const btf::Type type = btf.type(btf.skip_modifiers(id));
-    if (type.kind == btf::Kind::array) {
-        const btf::ArrayInfo array = btf.array_info(type);
-        const u32 size = btf.size(array.element).value_or(0);
-        std::vector<ValueField> one;
-        find_fields(btf, array.element, 0, depth + 1, one);
-        if (one.empty()) return;
-        for (u32 i = 0; i < std::min(array.count, 64U); ++i)
-            for (const ValueField& field : one)
-                out.push_back({field.kind, offset + i * size + field.offset, field.size});
-        return;
-    }
-    if (type.kind == btf::Kind::ptr) {
-        const btf::Type tag = btf.type(type.target());
-        if (tag.kind == btf::Kind::type_tag &&
-            (tag.name == "kptr" || tag.name == "kptr_untrusted" || tag.name == "percpu_kptr" || tag.name == "uptr"))
-            out.push_back({FieldKind::kptr, offset, 8});
-        return;
-    }
-    if (type.kind != btf::Kind::struct_) return;
-    const struct {
-        std::string_view name;
-        FieldKind kind;
-    } known[] = {{"bpf_spin_lock", FieldKind::spin_lock}, {"bpf_res_spin_lock", FieldKind::object},
-                 {"bpf_timer", FieldKind::timer},         {"bpf_wq", FieldKind::object},
-                 {"bpf_list_head", FieldKind::object},    {"bpf_list_node", FieldKind::object},
-                 {"bpf_rb_root", FieldKind::object},      {"bpf_rb_node", FieldKind::object},
-                 {"bpf_refcount", FieldKind::object},     {"bpf_task_work", FieldKind::object}};
-    for (const auto& row : known)
-        if (type.name == row.name) {
-            out.push_back({row.kind, offset, type.size_or_type});
-            return;
-        }
-    for (u32 i = 0; i < type.vlen; ++i) {
-        const btf::Member member = btf.member(type, i);
-        if (member.bits == 0) find_fields(btf, member.type, offset + member.bit_offset / 8, depth + 1, out);
-    }
-}
-
-}  // namespace
-
-const std::vector<ValueField>& Walker::fields_of(u32 object) {
+const Fields& Walker::known_fields(u32 object) {
     fields_.resize(2 * program_.maps.size());
     auto& known = fields_[object];
     if (!known) {
         known.emplace();
         const program::MapInfo& map = map_of(object);
-        if (map.btf != nullptr && map.btf_value_type_id != 0)
-            find_fields(*map.btf, map.btf_value_type_id, 0, 0, *known);
+        if (map.btf != nullptr && map.btf_value_type_id != 0) *known = find_fields(*map.btf, map.btf_value_type_id);
     }
     return *known;
 }
 
-const ValueField* Walker::field_of(u32 object, FieldKind kind) {
-    for (const ValueField& field : fields_of(object))
-        if (field.kind == kind) return &field;
-    return nullptr;
+// What the map's values have goes together, and with the map's type and the program's.
+bool Walker::check_map_fields(u32 map) {
+    using P = ProgType;
+    const auto one_of = [&](auto... types) { return ((program_.type == types) || ...); };
+    const bool tracing = one_of(P::kprobe, P::tracepoint, P::perf_event, P::raw_tracepoint, P::raw_tracepoint_writable);
+    const Fields& fields = known_fields(map);
+    if (fields.flaw != Flaw::none) return fail(Finding::bad_map_fields, map, static_cast<i64>(fields.flaw));
+    for (const ValueField& field : fields.record) {
+        if (!may_have(map_of(map).type, field.kind))
+            return fail(Finding::field_map_type, map, static_cast<i64>(field.kind));
+        const bool lock = field.kind == FieldKind::spin_lock || field.kind == FieldKind::resilient_lock;
+        const bool timer = field.kind == FieldKind::timer;
+        const bool barred = lock || timer || field.kind == FieldKind::work_queue || is_graph_root(field.kind);
+        if (!barred || (!tracing && !(lock && one_of(P::socket_filter)))) continue;
+        return fail(field.kind == FieldKind::spin_lock ? Finding::lock_program
+                    : timer                            ? Finding::timer_program
+                                                       : Finding::field_program,
+                    map, static_cast<i64>(program_.type), static_cast<i64>(field.kind));
+    }
+    return true;
 }
 
-// None of the bytes is the kernel's own.
-bool Walker::check_fields(const Reg& base, i64 off, i64 size) {
+// None of the bytes is the kernel's own; a whole pointer may be, where the caller takes one.
+bool Walker::check_fields(const Reg& base, i64 off, i64 size, const ValueField** pointer) {
     for (const ValueField& field : fields_of(base.object)) {
         if (base.value.smin + off >= i64{field.offset} + i64{field.size} ||
             i64{field.offset} >= static_cast<i64>(base.value.umax) + off + size)
             continue;
-        switch (field.kind) {
-            case FieldKind::spin_lock:
-                return fail(Finding::lock_access, field.offset, base.object);
-            case FieldKind::timer:
-                return fail(Finding::timer_access, field.offset, base.object);
-            case FieldKind::kptr:
-                return fail(Finding::kptr_access, field.offset, base.object);
-            case FieldKind::object:
-                return fail(Finding::field_access, field.offset, base.object);
-        }
+        if (field.kind == FieldKind::spin_lock) return fail(Finding::lock_access, field.offset, base.object);
+        if (field.kind == FieldKind::timer) return fail(Finding::timer_access, field.offset, base.object);
+        if (!is_pointer(field.kind))
+            return fail(Finding::field_access, field.offset, base.object, static_cast<i64>(field.kind));
+        if (pointer == nullptr || size != 8 || !base.value.is_constant() || base.value.smin + off != field.offset)
+            return fail(Finding::kptr_access, field.offset, base.object);
+        *pointer = &field;
     }
     return true;
 }
@@ -310,38 +293,23 @@ void Walker::settle(Reg& found) {
     const bool record = found.type == Type::record_or_null;
     found.type = without_null(found.type);
     // The locks of different values are different ones, and the timers of different inner maps.
-    if (inner && field_of(found.object, FieldKind::timer) != nullptr) found.off = static_cast<i32>(found.id);
-    if (value && field_of(found.object, FieldKind::spin_lock) != nullptr) return;
+    const auto has = [&](auto... kinds) { return (has_field(fields_of(found.object), kinds) || ...); };
+    if (inner && has(FieldKind::timer, FieldKind::work_queue, FieldKind::task_work))
+        found.off = static_cast<i32>(found.id);
+    if (value && has(FieldKind::spin_lock, FieldKind::resilient_lock)) return;
     if (!record) found.id = 0;
 }
 
-// ----------------------------------------------------------------------------------------------------- locks and
-// timers
+// -------------------------------------------------------------------------------------------------------------- timers
 
 // The register points to the field of that kind in a map's value.
 bool Walker::field_argument(u32 index, ArgKind argument, FieldKind kind) {
     const Reg& at = reg(index);
     if (at.type == Type::map_value_or_null) return fail(Finding::maybe_null, index, static_cast<i64>(at.type));
     if (at.type != Type::map_value) return wrong_argument(index, argument);
-    const bool lock = kind == FieldKind::spin_lock;
     const ValueField* field = field_of(at.object, kind);
-    if (field == nullptr) return fail(lock ? Finding::no_lock : Finding::no_timer, at.object);
-    if (!at.value.is_constant(field->offset))
-        return fail(lock ? Finding::not_the_lock : Finding::not_the_timer, index, field->offset);
-    return true;
-}
-
-bool Walker::lock_argument(u32 index, HelperId helper) {
-    if (!field_argument(index, ArgKind::spin_lock, FieldKind::spin_lock)) return false;
-    const Reg& at = reg(index);
-    Lock& lock = state_.lock;
-    if (helper == HelperId::spin_lock) {
-        lock = {true, at.object, at.id, pc_};
-        return true;
-    }
-    if (!lock.held) return fail(Finding::lock_not_held);
-    if (lock.map != at.object || lock.id != at.id) return fail(Finding::other_lock, lock.insn);
-    lock = {};
+    if (field == nullptr) return fail(Finding::no_timer, at.object);
+    if (!at.value.is_constant(field->offset)) return fail(Finding::not_the_timer, index, field->offset);
     return true;
 }
 

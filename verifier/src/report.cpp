@@ -9,6 +9,7 @@
 #include "anybpf/base/text.hpp"
 #include "anybpf/btf/btf.hpp"
 #include "anybpf/isa/text.hpp"
+#include "anybpf/program/exception.hpp"
 #include "cause.hpp"
 #include "walker.hpp"
 
@@ -285,6 +286,46 @@ std::string object_of(Type type, u32 map, const program::Program& program, bool 
                        may_be_null(type) ? ", or null" : "");
 }
 
+std::string_view describe(Flaw flaw) {
+    switch (flaw) {
+        case Flaw::none:
+            break;
+        case Flaw::too_many:
+            return "there are more than 11 of them";
+        case Flaw::twice:
+            return "of locks, timers, work queues and counts there may be only one";
+        case Flaw::no_lock:
+            return "a list or a tree has no lock beside it";
+        case Flaw::no_contents:
+            return "nothing says what a list or a tree consists of, or no such member is there";
+        case Flaw::no_refcount:
+            return "an object that may be in a list and a tree has no struct bpf_refcount";
+        case Flaw::no_struct:
+            return "a tagged pointer does not point to a struct that BTF has";
+        case Flaw::nested:
+            return "the elements of a list in an element have lists again";
+    }
+    return "";
+}
+
+std::string_view describe(program::ExceptionFlaw flaw) {
+    switch (flaw) {
+        case program::ExceptionFlaw::none:
+            break;
+        case program::ExceptionFlaw::missing:
+            return "the program does not have it";
+        case program::ExceptionFlaw::local:
+            return "it is static";
+        case program::ExceptionFlaw::twice:
+            return "two are named";
+        case program::ExceptionFlaw::type:
+            return "it does not take one number and return one";
+        case program::ExceptionFlaw::called:
+            return "the program calls it";
+    }
+    return "";
+}
+
 // One placeholder: its kind, and the arguments from the one it names on.
 std::string placeholder(char kind, std::span<const i64> args, const program::Program& program) {
     const i64 value = args[0];
@@ -325,6 +366,12 @@ std::string placeholder(char kind, std::span<const i64> args, const program::Pro
             const std::string_view name = function_name(program, number);
             return name.empty() ? fmt::format("the function at instruction {}", number) : fmt::format("{}()", name);
         }
+        case 'F':
+            return std::string(describe(static_cast<FieldKind>(value)));
+        case 'L':
+            return std::string(describe(static_cast<Flaw>(value)));
+        case 'E':
+            return std::string(describe(static_cast<program::ExceptionFlaw>(value)));
         case 'y':
             return callers(number);
         case 'z': {

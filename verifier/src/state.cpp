@@ -163,6 +163,7 @@ Kept::Kept(Drafted, const State& state, Arena& arena, const Draft& draft)
       contents(arena, draft.contents),
       slots(arena, draft.bytes),
       references(arena, state.references),
+      outer_locks(arena, state.outer_locks),
       lock(state.lock),
       sections(state.sections) {}
 
@@ -221,7 +222,8 @@ bool Comparison::covers(const Kept& old, const State& now, Difference& differenc
     const std::size_t count = now.frames.size();
     begin(false);
     if (old.frames.size() != count || old.references.size() != now.references.size()) return false;
-    if (!locks(old.lock, now.lock) || !old.sections.alike(now.sections)) return false;
+    const std::span<const Lock> outer(old.outer_locks.begin(), old.outer_locks.size());
+    if (!locks(old.lock, outer, now) || !old.sections.alike(now.sections)) return false;
     auto next = old.contents.begin();
     for (std::size_t i = 0; i < count; ++i) {
         const Kept::OfFrame& a = old.frames[i];
@@ -276,7 +278,7 @@ bool Comparison::covers(const State& old, const State& now, u32 pc, const Livene
         if (a.async != b.async) return false;
         if (a.rounds > b.rounds) return false;  // old had more of them before it
     }
-    if (!locks(old.lock, now.lock) || !old.sections.alike(now.sections)) return false;
+    if (!locks(old.lock, old.outer_locks, now) || !old.sections.alike(now.sections)) return false;
     // The running frame first: it differs most often.
     for (std::size_t i = old.frames.size(); i-- > 0;) {
         const u16 mask = live_registers(old, i, pc, live);
@@ -293,7 +295,16 @@ bool Comparison::covers(const State& old, const State& now, u32 pc, const Livene
 }
 
 bool Comparison::locks(const Lock& old, const Lock& now) {
-    return old.held == now.held && old.map == now.map && (!old.held || same_id(nulls_, old.id, now.id));
+    if (old.held != now.held || !old.held) return old.held == now.held;
+    return old.map == now.map && old.own == now.own && old.resilient == now.resilient &&
+           old.interrupts == now.interrupts && same_id(old.own ? references_ : nulls_, old.id, now.id);
+}
+
+bool Comparison::locks(const Lock& old, std::span<const Lock> outer, const State& now) {
+    if (outer.size() != now.outer_locks.size() || !locks(old, now.lock)) return false;
+    for (std::size_t i = 0; i < outer.size(); ++i)
+        if (!locks(outer[i], now.outer_locks[i])) return false;
+    return true;
 }
 
 bool Comparison::references(std::span<const Reference> old, const std::vector<Reference>& now) {
@@ -358,7 +369,8 @@ bool Comparison::regs(const Reg& old, const Reg& now) {
             return old.object == now.object && old.flags == now.flags && old.frame == now.frame &&
                    (!equal_ || old.off == now.off) && same_id(references_, old.id, now.id);
         case Type::interrupts:
-            return (old.object == 0) == (now.object == 0) && same_id(references_, old.id, now.id) &&
+            return old.flags == now.flags && (old.object == 0) == (now.object == 0) &&
+                   same_id(references_, old.id, now.id) &&
                    (old.object == 0 || same_id(references_, old.object, now.object));
         case Type::ctx:
         case Type::task:

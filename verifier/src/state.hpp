@@ -142,6 +142,9 @@ constexpr u16 referenced = 64;  // `id` is of a reference
 constexpr u16 own = 128;        // a type of the program's BTF
 constexpr u16 read_only = 256;  // memory that is not to be written
 constexpr u16 in_packet = 512;  // memory that goes when the packet moves
+// An object of the program's that something else owns: it goes when the lock is given back.
+constexpr u16 non_owning = 1024;
+constexpr u16 by_lock = 2048;  // interrupt flags that taking a lock saved
 }  // namespace flag
 
 struct Reg {
@@ -178,6 +181,16 @@ struct Reg {
 };
 
 inline bool may_be_null(const Reg& reg) { return may_be_null(reg.type) || reg.has(flag::null); }
+// An object that the program has allocated, and holds: nobody else has it.
+inline bool is_owned(const Reg& reg) {
+    constexpr u16 counted = flag::own | flag::referenced;
+    return reg.type == Type::btf && reg.flags == counted;
+}
+// ... or may reach by any pointer that is good.
+inline bool is_allocated(const Reg& reg) {
+    return reg.type == Type::btf && reg.has(flag::own) && !reg.has(flag::untrusted) &&
+           !(reg.has(flag::percpu) && reg.has(flag::rcu));
+}
 
 enum class Byte : u8 {
     invalid,  // never written
@@ -400,13 +413,16 @@ class Stack {
     std::vector<Shared<Chunk>> far_;  // of larger stacks
 };
 
+// Functions that run by themselves, at some later time.
+enum class Async : u8 { no, timer, work_queue, task_work };
+
 struct Frame {
     explicit Frame(Arena& arena) : stack(arena) {}
 
     u32 subprogram = 0;
     u32 call_site = 0;      // the calling instruction in the frame below
     bool callback = false;  // called by the helper at call_site
-    bool async = false;     // the first one, of a function that a timer calls
+    Async async{};          // of the first one: who calls the function, if not the program
     u32 activation = 0;     // of the bpf_loop() that this frame is in; 0: none
     u32 rounds = 0;         // of it that were entered
     std::array<Reg, 11> regs{};
@@ -449,11 +465,14 @@ struct Reference {
     u32 insn = 0;  // that acquired it
 };
 
-// The one lock that may be held.
+// A lock that may be held.
 struct Lock {
     bool held = false;
-    u32 map = 0, id = 0;  // of the map value it lies in
-    u32 insn = 0;         // that took it
+    bool resilient = false, interrupts = false;  // of that kind; took with interrupts off
+    bool own = false;                            // lies in an object that the program allocated
+    u32 map = 0, id = 0;                         // of the map value it lies in, or of that object's reference
+    u32 insn = 0;                                // that took it
+    bool same(const Lock& other) const { return own == other.own && map == other.map && id == other.id; }
 };
 
 // The sections that the path is in.
@@ -470,7 +489,8 @@ struct Sections {
 struct State {
     Frames frames;
     std::vector<Reference> references;
-    Lock lock;
+    Lock lock;                      // that was taken last
+    std::vector<Lock> outer_locks;  // those before it
     u32 rounds = 0;  // callbacks entered and may_goto passed: the same state in another round is no endless loop
     u32 passed = 0;  // of these, may_goto: how much of the run's budget this path has used
     Sections sections;
@@ -559,7 +579,8 @@ struct Kept {
         u32 subprogram, call_site, rounds;
         u32 contents;  // how many are its
         u16 numbers;   // registers that hold any number
-        bool callback, async;
+        bool callback;
+        Async async;
     };
     struct Contents {
         Place place;
@@ -584,6 +605,7 @@ struct Kept {
     Fixed<Contents> contents;  // in the order of frames
     Fixed<Bytes> slots;
     Fixed<Reference> references;
+    Fixed<Lock> outer_locks;
     Lock lock;
     Sections sections;
 
@@ -636,6 +658,7 @@ class Comparison {
     bool stacks(const Frame& old, const Frame& now);
     bool slots(const Slot& old, const Slot& now);
     bool locks(const Lock& old, const Lock& now);
+    bool locks(const Lock& old, std::span<const Lock> outer, const State& now);
     bool references(std::span<const Reference> old, const std::vector<Reference>& now);
     void begin(bool equal);
 

@@ -7,6 +7,7 @@
 #include "anybpf/abi/helper.hpp"
 #include "anybpf/abi/kfunc.hpp"
 #include "anybpf/btf/btf.hpp"
+#include "anybpf/program/exception.hpp"
 
 namespace anybpf::verifier {
 namespace {
@@ -37,6 +38,7 @@ class Analysis {
         if (auto bad = find_attach(program_, out_.attach)) return bad;
         if (auto bad = decode()) return bad;
         out_.flow = program::find_flow(insns_);
+        if (auto bad = find_exception_callback()) return bad;
         if (auto bad = targets()) return bad;
         if (auto bad = reach()) return bad;
         if (auto bad = recursion()) return bad;
@@ -46,6 +48,23 @@ class Analysis {
     }
 
   private:
+    // The program's function is tagged with the name of the one that is called after bpf_throw().
+    std::optional<Diagnostic> find_exception_callback() {
+        const auto flawed = [](program::ExceptionFlaw flaw, u32 pc = 0) {
+            return refuse(Finding::bad_exception_callback, pc, static_cast<i64>(flaw));
+        };
+        const auto [insn, flaw] = program::find_exception_callback(program_);
+        if (flaw != program::ExceptionFlaw::none) return flawed(flaw);
+        if (insn == 0) return std::nullopt;
+        for (const program::Call& call : out_.flow.calls)
+            if (call.target == insn) return flawed(program::ExceptionFlaw::called, call.insn);
+        out_.exception_callback = insn;
+        auto& starts = out_.flow.starts;
+        const auto at = std::ranges::lower_bound(starts, insn);
+        if (at == starts.end() || *at != insn) starts.insert(at, insn);
+        return std::nullopt;
+    }
+
     void find_tail_calls() {
         out_.tail_calls.resize(out_.flow.starts.size());
         for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc]))
@@ -250,9 +269,11 @@ class Analysis {
         reached[0] = true;
         out_.remember.resize(insns_.size());
         out_.targets.resize(insns_.size());
+        out_.rounds.resize(insns_.size());
         const auto go = [&](u32 pc) {
             if (!reached[pc]) reached[pc] = true, todo.push_back(pc);
         };
+        if (out_.exception_callback != 0) go(out_.exception_callback);
         while (!todo.empty()) {
             const u32 pc = todo.back();
             todo.pop_back();
@@ -273,7 +294,8 @@ class Analysis {
             if (call)
                 out_.remember[pc] = out_.remember[next] =
                     out_.remember[static_cast<u32>(i64{pc} + 1 + insns_[pc].imm)] = true;
-            if (calls_back(pc) || asks_iterator(pc)) out_.remember[pc] = out_.remember[next] = true;
+            out_.rounds[pc] = calls_back(pc);
+            if (out_.rounds[pc] || asks_iterator(pc)) out_.remember[pc] = out_.remember[next] = true;
         }
         for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc]))
             if (!reached[pc]) return refuse(Finding::unreachable_insn, pc);
@@ -282,17 +304,23 @@ class Analysis {
 
     bool calls_back(u32 pc) const {
         const isa::Form& form = out_.forms[pc];
-        return form.kind == Kind::call && form.call == isa::CallKind::helper &&
-               verifier::calls_back(static_cast<abi::HelperId>(insns_[pc].imm));
+        if (form.kind != Kind::call) return false;
+        if (form.call == isa::CallKind::helper) return verifier::calls_back(static_cast<abi::HelperId>(insns_[pc].imm));
+        const abi::Kfunc* row = kfunc(pc);
+        return row != nullptr && row->name == "bpf_rbtree_add_impl";
     }
 
-    bool asks_iterator(u32 pc) const {
+    const abi::Kfunc* kfunc(u32 pc) const {
         const isa::Form& form = out_.forms[pc];
         const auto id = static_cast<u32>(insns_[pc].imm);
         if (form.kind != Kind::call || form.call != isa::CallKind::kfunc || program_.kernel_btf == nullptr ||
             !program_.kernel_btf->contains(id))
-            return false;
-        const abi::Kfunc* row = abi::find_kfunc(program_.kernel_btf->type(id).name);
+            return nullptr;
+        return abi::find_kfunc(program_.kernel_btf->type(id).name);
+    }
+
+    bool asks_iterator(u32 pc) const {
+        const abi::Kfunc* row = kfunc(pc);
         return row != nullptr && row->has(abi::kfunc::iter_next);
     }
 

@@ -27,6 +27,8 @@ struct Structure {
     program::Flow flow;
     Liveness live;
     std::vector<bool> tail_calls;  // by subprogram: whether it makes any
+    std::vector<bool> rounds;      // calls that call a function of the program any number of times
+    u32 exception_callback = 0;    // the instruction that it begins at; 0: there is none
     std::vector<bool> remember;    // states are remembered and compared here
     // What is wrong with instructions by themselves that matters where a path leads to them only, as in Linux 6.18.
     std::vector<Diagnostic> faults;

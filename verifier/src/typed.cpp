@@ -312,11 +312,12 @@ i64 Walker::type_argument(const Reg& reg) { return i64{reg.object} | (reg.has(fl
 
 // A pointer that the kernel vouches for (is_trusted_reg() of Linux 6.18).
 bool Walker::is_trusted(const Reg& reg) {
+    if (reg.has(flag::non_owning)) return !reg.has(flag::untrusted | flag::rcu | flag::null);
     return !reg.has(flag::untrusted) && reg.has(flag::trusted | flag::referenced);
 }
 
 // Objects that RCU keeps stay whole here.
-bool Walker::in_rcu_section() const { return !program_.sleepable || state_.sections.rcu_locked; }
+bool Walker::in_rcu_section() const { return !sleepable() || state_.sections.rcu_locked || state_.lock.held; }
 
 const SafeMembers& Walker::safe_members() {
     if (!safe_members_) safe_members_.emplace(*program_.kernel_btf);
@@ -388,6 +389,7 @@ bool Walker::load_typed(const Reg& base, u32 base_reg, i32 off, u32 size, bool s
     const i64 at = base.value.smin + off;
     if (!base.value.is_constant() || at < 0) return fail(Finding::typed_offset, base_reg, type_argument(base));
     if (base.has(flag::percpu | flag::user)) return fail(Finding::typed_elsewhere, base_reg, type_argument(base));
+    if (is_allocated(base) && !check_own_fields(base, at, size)) return false;
     const Field field = find_field(btf, base.object, static_cast<u64>(at), size);
     switch (field.kind) {
         case Field::Kind::none:
@@ -399,21 +401,23 @@ bool Walker::load_typed(const Reg& base, u32 base_reg, i32 off, u32 size, bool s
             break;
     }
     if (sign) return fail(Finding::typed_field, at, size, type_argument(base));
-    if (base.has(flag::own)) return true;  // an address that the program may look at
+    if (is_allocated(base)) return true;  // an address that the program may look at
     if (field.kind == Field::Kind::memory) {
         out = Reg::pointer(Type::memory);
         out.flags = flag::read_only | flag::untrusted;
         return true;
     }
     out = Reg::pointer(Type::btf, field.type);
-    out.flags = pointer_flags(base, field);
+    out.flags = base.has(flag::own) ? flag::own | flag::untrusted : pointer_flags(base, field);
     if (out.has(flag::null)) out.id = next_id_++;
     return true;
 }
 
-// The kernel's objects are read only.
-bool Walker::store_typed(const Reg& base, u32 base_reg) {
-    return fail(Finding::typed_write, base_reg, type_argument(base));
+// The kernel's objects are read only; those that the program has allocated are not.
+bool Walker::store_typed(const Reg& base, u32 base_reg, i32 off, u32 size) {
+    if (!is_allocated(base)) return fail(Finding::typed_write, base_reg, type_argument(base));
+    Reg before;
+    return load_typed(base, base_reg, off, size, false, before);
 }
 
 // Addresses of the kernel's variables and functions (check_pseudo_btf_id() of Linux 6.18).
@@ -473,12 +477,15 @@ bool Walker::typed_argument(u32 index, abi::ArgKind kind) {
     if (may_be_null(at) && !nullable) return fail(Finding::maybe_null, index, static_cast<i64>(at.type));
     if (at.type == Type::task && (kind == K::btf_task || kind == K::btf_task_or_null) && at.value.is_constant(0))
         return true;
-    if (at.type != Type::btf || at.has(flag::own)) return wrong_argument(index, kind);
+    if (at.type != Type::btf) return wrong_argument(index, kind);
     if (kind == K::percpu_object) {
-        if (!at.has(flag::percpu) || at.has(flag::untrusted)) return wrong_argument(index, kind);
+        percpu_own_ = at.has(flag::own);
+        if (!at.has(flag::percpu) || at.has(flag::untrusted) || (percpu_own_ && !at.has(flag::rcu)))
+            return wrong_argument(index, kind);
         percpu_argument_ = at.object;
         return true;
     }
+    if (at.has(flag::own)) return wrong_argument(index, kind);
     if (at.has(flag::untrusted | flag::percpu | flag::user))
         return fail(Finding::typed_untrusted, index, type_argument(at));
     const std::string_view wanted = struct_of(kind);
@@ -495,6 +502,11 @@ Reg Walker::typed_result(abi::RetKind kind) {
     const btf::Btf& btf = *program_.kernel_btf;
     Reg out;
     const bool nullable = kind == R::btf_socket_or_null || kind == R::cpu_object_or_null;
+    if ((kind == R::cpu_object || kind == R::cpu_object_or_null) && percpu_own_) {
+        out = Reg::pointer(Type::btf, percpu_argument_);
+        out.flags = flag::own | flag::rcu;
+        return out;
+    }
     if (kind == R::cpu_object || kind == R::cpu_object_or_null) {
         const bool object = btf.type(percpu_argument_).is_composite();
         out = object ? Reg::pointer(Type::btf, percpu_argument_)

@@ -19,6 +19,8 @@ struct TypedCase {
     // struct of 8 bytes *, n: the same, not null, x: void * with arg:ctx, v: void *), and whether it is global. Empty:
     // it has none.
     std::string function = {};
+    // Where the function begins with E it is an exception callback, and the last two instructions are it; of its other
+    // letters L is for a static one, T for a second tag, M for a tag that names another.
     bool kernel_accepts = false;  // although we do not: see docs/differences.md
 };
 
@@ -36,6 +38,14 @@ inline void describe_function(program::Program& program, std::string_view argume
               to_void = builder.add_pointer(0);
     const u32 entry = builder.begin_prototype(number);
     builder.add_parameter("ctx", to_context);
+    const bool callback = arguments.starts_with('E');
+    if (callback) arguments.remove_prefix(1);
+    const auto take = [&](char letter) {
+        if (!arguments.starts_with(letter)) return false;
+        arguments.remove_prefix(1);
+        return true;
+    };
+    const bool local = take('L'), twice = take('T'), missing = take('M');
     const bool nothing = arguments.starts_with('V');
     if (nothing) arguments.remove_prefix(1);
     const u32 prototype = builder.begin_prototype(nothing ? 0 : number);
@@ -45,7 +55,9 @@ inline void describe_function(program::Program& program, std::string_view argume
                                    : letter == 's' || letter == 'n' ? to_pair
                                                                     : to_void);
     const u32 main = builder.add_reference(btf::Kind::func, "main", entry, 1);
-    const u32 function = builder.add_reference(btf::Kind::func, "f", prototype, 1);
+    const u32 function = builder.add_reference(btf::Kind::func, "f", prototype, local ? 0 : 1);
+    if (callback) builder.add_tag(missing ? "exception_callback:g" : "exception_callback:f", main, UINT32_MAX);
+    if (twice) builder.add_tag("exception_callback:g", main, UINT32_MAX);
     for (u32 i = 0; i < arguments.size(); ++i)
         if (arguments[i] == 'n' || arguments[i] == 'x')
             builder.add_tag(arguments[i] == 'n' ? "arg:nonnull" : "arg:ctx", function, i);
@@ -53,7 +65,7 @@ inline void describe_function(program::Program& program, std::string_view argume
     EXPECT_TRUE(parsed.has_value()) << (parsed ? "" : parsed.error().message);
     if (!parsed) return;
     program.btf = *parsed;
-    u32 start = 0;
+    u32 start = callback ? static_cast<u32>(program.insns.size()) - 2 : 0;
     for (u32 pc = 0; pc < program.insns.size(); pc += isa::slots(program.insns[pc]))
         if (program.insns[pc].code == 0x85 && program.insns[pc].src == 1)
             start = static_cast<u32>(i64{pc} + 1 + program.insns[pc].imm);
@@ -166,6 +178,9 @@ inline void typed_helpers(const auto& add) {
     add({"a hook's argument", "r1 = *(u64 *)(r1 + 0)\nr1 = *(u8 *)(r1 + 0)\nr0 = -1\nexit", F::none,
          "bpf_lsm_file_open", true, false, abi::ProgType::lsm});
     add({"a hook's result", "r0 = 1\nexit", F::return_range, "bpf_lsm_file_open", true, false, abi::ProgType::lsm});
+    add({"a helper whose contract is not known",
+         "r1 = *(u64 *)(r1 + 0)\nr2 = r10\nr2 += -8\nr3 = 8\ncall ima_file_hash\nr0 = 0\nexit", F::helper_unavailable,
+         "bpf_lsm_file_open", true, true, abi::ProgType::lsm});
     add({"no symbol", "r1 = btf[id:1] ll" + done, F::unknown_symbol});
     add({"a variable of each CPU, read", rq + "r2 = *(u64 *)(r1 + 0)" + done, F::typed_elsewhere});
     add({"this CPU's", rq + "call this_cpu_ptr\nr1 = *(u8 *)(r0 + 0)" + done});
@@ -421,15 +436,6 @@ inline void dynptrs(const auto& add) {
         packet + at(1, -16) + at(2, -32) + kfunc("bpf_dynptr_clone") + at(1, -32) + kfunc("bpf_dynptr_size") + done);
     xdp("another packet's", packet + "r1 = r6\nr2 = 0\n" + at(3, -32) + kfunc("bpf_dynptr_from_skb") + done,
         F::kfunc_program_type);
-    add({"an exception",
-         "r1 = 0\n" + kfunc("bpf_throw") + done,
-         F::kfunc_unsupported,
-         "btf_trace_sched_switch",
-         true,
-         false,
-         abi::ProgType::tracing,
-         {},
-         true});
     add({"sleeping in RCU",
          kfunc("bpf_rcu_read_lock") + at(1, -8) + "r2 = 8\nr3 = 0\ncall copy_from_user\n" +
              kfunc("bpf_rcu_read_unlock") + done,
@@ -440,6 +446,39 @@ inline void dynptrs(const auto& add) {
              "if r0 == 0 goto over\nr1 = r0\n" + kfunc("bpf_task_release") + "over: " + kfunc("bpf_rcu_read_unlock") +
              "r1 = r7\n" + kfunc("bpf_task_acquire") + out,
          F::typed_untrusted, "bpf_iter_task", true, true});
+}
+
+// What is thrown, and the function that the program names for it.
+inline void exceptions(const auto& add) {
+    using F = Finding;
+    const std::string thrown = "r1 = 0\n" + kfunc("bpf_throw") + "r0 = 0\nexit\n", back = "r0 = 0\nexit\n";
+    const auto xdp = [&](std::string name, std::string arguments, std::string text, F expected = F::none) {
+        add({std::move(name), std::move(text), expected, "", true, false, abi::ProgType::xdp, std::move(arguments)});
+    };
+    add({"an exception", thrown});
+    xdp("an exception callback", "Ei", thrown + back);
+    xdp("an exception callback that gives back what was thrown", "Ei", thrown + "r0 = r1\nexit\n");
+    xdp("an exception callback without an exception", "Ei", "r0 = 0\nexit\n" + back);
+    xdp("an exception callback that throws", "Ei", thrown + kfunc("bpf_throw") + "exit\n", F::throw_in_callback);
+    xdp("an exception callback of two numbers", "Eii", thrown + back, F::bad_exception_callback);
+    xdp("an exception callback of a pointer", "Es", thrown + back, F::bad_exception_callback);
+    xdp("an exception callback of nothing", "E", thrown + back, F::bad_exception_callback);
+    xdp("an exception callback that returns nothing", "EVi", thrown + back, F::bad_exception_callback);
+    xdp("a static exception callback", "ELi", thrown + back, F::bad_exception_callback);
+    xdp("two exception callbacks", "ETi", thrown + back, F::bad_exception_callback);
+    xdp("an exception callback that is not there", "EMi", thrown + back, F::bad_exception_callback);
+    xdp("an exception callback that is called", "Ei", "r1 = 0\ncall f\n" + thrown + "f: " + back,
+        F::bad_exception_callback);
+    const auto iterator = [&](std::string name, std::string arguments, std::string text, F expected = F::none) {
+        add({std::move(name), std::move(text), expected, "bpf_iter_task", true, false, abi::ProgType::tracing,
+             std::move(arguments)});
+    };
+    const std::string far = "r1 = 7\n" + kfunc("bpf_throw") + "r0 = 0\nexit\n";
+    iterator("an exception out of range", "", far, F::return_range);
+    iterator("an exception out of range, for a callback", "Ei", far + back);
+    iterator("an exception callback's result", "Ei", thrown + "r0 = 2\nexit\n", F::return_range);
+    iterator("an exception callback's result is what was thrown", "Ei", thrown + "r0 = r1\nexit\n", F::return_range);
+    iterator("a function that throws", "i", "r1 = 0\ncall f\nr0 = 0\nexit\nf: " + far);
 }
 
 // Functions that are judged by what BTF says of their arguments.
@@ -496,6 +535,7 @@ inline std::vector<TypedCase> typed_cases() {
     kfunc_calls(add);
     iterators(add);
     dynptrs(add);
+    exceptions(add);
     global_functions(add);
     return cases;
 }

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "object_programs.hpp"
+#include "owned_cases.hpp"
 #include "testing.hpp"
 #include "typed_cases.hpp"
 #include "walker.hpp"
@@ -789,7 +790,6 @@ std::vector<Case> cases() {
 
     // --- calls
     add("poisoned call", "call 195896080\nr0 = 0\nexit", F::unknown_helper);
-    add("helper that is not there", "r1 = 0\nr2 = 0\ncall kptr_xchg\nr0 = 0\nexit", F::helper_unavailable);
     add("without licence", "call get_current_task\nr0 = 0\nexit", F::helper_gpl_only, ProgType::kprobe,
         set([](auto& p, auto&) { p.gpl_compatible = false; }));
     add("tracing only", "call get_attach_cookie\nr0 = 0\nexit", F::helper_program_type, ProgType::socket_filter);
@@ -1098,6 +1098,7 @@ TEST(Findings, are_all_produced_by_a_case) {
     std::set<Finding> produced;
     for (const Case& one : cases()) produced.insert(one.expected);
     for (const TypedCase& one : typed_cases()) produced.insert(one.expected);
+    for (const OwnedCase& one : owned_cases()) produced.insert(one.expected);
     u16 count = 1;
 #define ANYBPF_FINDING(name, sentence, advice)                                  \
     EXPECT_TRUE(produced.contains(Finding::name)) << "no case produces " #name; \

@@ -53,9 +53,12 @@ bool Walker::readable(u32 index) {
 }
 
 void Walker::run() {
-    bool accepted = check_maps() && walk();
+    const bool callback = structure_.exception_callback != 0;
+    bool accepted = check_maps() && (!callback || check_exception_callback());
+    pc_ = 0;
+    accepted = accepted && walk();
     for (std::size_t i = 0; accepted && i < globals_.size(); ++i) accepted = begin_global(globals_[i]) && walk();
-    report_.accepted = accepted && finish_stacks();
+    report_.accepted = accepted && check_throws() && finish_stacks();
     report_.states = report_.peak_states = seen_.size();
     if (!report_.accepted) {
         append(message(report_.diagnostic, program_) + '\n');
@@ -111,8 +114,7 @@ bool Walker::usable(const Seen& seen) const {
 }
 
 Walker::Step Walker::visit() {
-    const bool loop_call = form().kind == Kind::call && form().call == isa::CallKind::helper &&
-                           calls_back(static_cast<abi::HelperId>(insn().imm));
+    const bool loop_call = structure_.rounds[pc_];
     const bool may_goto = form().kind == Kind::may_goto;
     const u32 iterator = iterator_ = iterator_here();
     const bool force = loop_call || may_goto || iterator != 0;
@@ -322,7 +324,8 @@ Walker::Step Walker::step() {
                 return outcome(packet_load());
             case Kind::call:
                 ++jumps_since_;
-                return outcome(call());
+                if (!call()) return Step::failed;
+                return std::exchange(thrown_, false) ? Step::path_end : Step::next;
             case Kind::exit:
                 ++jumps_since_;
                 return leave();
@@ -417,27 +420,20 @@ Walker::Step Walker::leave() {
     const Reg result = reg(0);
     if (outermost) {
         if (!sections_ended() || !check_released()) return Step::failed;
-        if (state_.frame().async) {
+        if (const Async async = state_.frame().async; async != Async::no) {
             mark(result);
-            if (result.is_zero()) return Step::path_end;
+            const bool any = async == Async::task_work && result.is_scalar() && result.value.smin >= INT32_MIN &&
+                             result.value.smax <= INT32_MAX;
+            if (any || result.is_zero()) return Step::path_end;
             fail(Finding::timer_return, result.value.smin, result.value.smax);
             return Step::failed;
         }
-        if (state_.frame().subprogram != 0) {
+        if (state_.frame().subprogram != 0 && !is_exception_callback()) {
             if (result.is_scalar()) return Step::path_end;
             fail(Finding::returns_pointer, static_cast<i64>(result.type));
             return Step::failed;
         }
-        if (!returns) return Step::path_end;
-        if (is_pointer(result.type) && !options_.allow_ptr_leaks) {
-            fail(Finding::pointer_leak_return, static_cast<i64>(result.type));
-            return Step::failed;
-        }
-        const auto range = abi::return_range(program_.type, program_.expected_attach_type);
-        if (range && !returns_within(result, range->least, range->most)) return Step::failed;
-        const auto typed = typed_return_range(program_, structure_.attach);
-        if (typed && !returns_within(result, typed->least, typed->most)) return Step::failed;
-        return Step::path_end;
+        return returns_as_program(result) ? Step::path_end : Step::failed;
     }
     if (result.type == Type::stack) {
         fail(Finding::returns_pointer, static_cast<i64>(result.type));

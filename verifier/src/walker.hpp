@@ -3,8 +3,9 @@
 // side aside; a path ends at exit, or where a state that was walked before covers the present one. What follows is one
 // class in several files: walker.cpp (paths, remembered states, calls between subprograms, the log), numbers.cpp
 // (arithmetic and comparisons), memory.cpp (loads, stores, what helpers touch), calls.cpp (helpers), objects.cpp (maps,
-// sockets, locks, timers), callbacks.cpp, typed.cpp (objects of the kernel's BTF), kfuncs.cpp, dynptr.cpp (dynptrs and
-// iterators) and globals.cpp (functions that are judged by their types).
+// sockets, timers), locks.cpp, callbacks.cpp, typed.cpp (objects of the kernel's BTF), kfuncs.cpp, kptrs.cpp (pointers
+// in map values), graph.cpp (objects of the program's, lists and trees), exceptions.cpp, deferred.cpp (work that runs
+// later), dynptr.cpp (dynptrs and iterators) and globals.cpp (functions that are judged by their types).
 //
 // Every check returns false after it has recorded what is wrong with fail().
 #pragma once
@@ -15,16 +16,10 @@
 #include "anybpf/abi/helper.hpp"
 #include "anybpf/abi/kfunc.hpp"
 #include "anybpf/btf/btf.hpp"
+#include "records.hpp"
 #include "structure.hpp"
 
 namespace anybpf::verifier {
-
-// What the kernel keeps in a map's value, as its BTF says.
-enum class FieldKind : u8 { spin_lock, timer, kptr, object };
-struct ValueField {
-    FieldKind kind{};
-    u32 offset = 0, size = 0;
-};
 
 class Walker {
   public:
@@ -194,9 +189,11 @@ class Walker {
     // objects.cpp
     const program::MapInfo& map_of(u32 object) const;
     bool check_maps();
-    const std::vector<ValueField>& fields_of(u32 object);
-    const ValueField* field_of(u32 object, FieldKind kind);
-    bool check_fields(const Reg& base, i64 off, i64 size);
+    const Fields& known_fields(u32 object);
+    const Record& fields_of(u32 object) { return known_fields(object).record; }
+    const ValueField* field_of(u32 object, FieldKind kind) { return find_field(fields_of(object), kind); }
+    bool check_map_fields(u32 map);
+    bool check_fields(const Reg& base, i64 off, i64 size, const ValueField** pointer = nullptr);
     bool fail_leak(const Reference& reference);
     bool check_released();
     void release(u32 id);
@@ -207,14 +204,62 @@ class Walker {
     bool give_element(const abi::HelperProto& proto);
     void settle(Reg& found);
     bool field_argument(u32 reg, abi::ArgKind argument, FieldKind kind);
-    bool lock_argument(u32 reg, abi::HelperId helper);
     bool timer_argument(u32 reg);
+
+    // locks.cpp
+    bool find_lock(u32 index, FieldKind kind, Lock& out);
+    bool take_lock(const Lock& lock);
+    bool give_lock(const Lock& lock);
+    bool lock_argument(u32 index, abi::HelperId helper);
+    bool resilient_lock_argument(u32 index);
+    bool lock_failure();
+    bool allowed_under_lock() const;
+    bool allocation_locked(u32 index);
+
+    // kptrs.cpp
+    bool has_program_types(u32 map);
+    bool kptr_target(const ValueField& field, const u32* map, u32& type, bool& own);
+    bool load_kptr(const ValueField& field, u32 map, Reg& out);
+    bool store_kptr(const ValueField& field, u32 map, const Reg& value, u32 value_reg);
+    bool kptr_matches(const ValueField& field, const u32* map, u32 value_reg, const Reg& value);
+    bool kptr_slot_argument(u32 index);
+    bool kptr_argument(u32 index);
+    bool exchange_kptr();
+
+    // graph.cpp
+    const Fields& own_fields(u32 type);
+    const Record* record_of(const Reg& reg);
+    bool check_own_fields(const Reg& base, i64 off, i64 size);
+    bool allocated_argument(u32 index);
+    bool counted_argument(u32 index);
+    bool root_argument(u32 index, FieldKind kind);
+    bool node_argument(u32 index, FieldKind kind);
+    bool function_argument(u32 index);
+    bool call_less();
+    bool in_less() const;
+    std::optional<bool> own_result();
+    bool new_object(bool percpu);
+    Reg element(u16 flags);
+    void stop_owning(u32 id);
+    void lose_borrowed();
+
+    // exceptions.cpp
+    bool throw_exception();
+    bool check_throws();
+    bool check_exception_callback();
+    bool is_exception_callback() const;
+    bool returns_as_program(const Reg& result);
+
+    // deferred.cpp
+    bool deferred_argument(u32 index, FieldKind kind);
+    bool deferred_map(u32 index);
+    bool sleepable() const;
 
     // callbacks.cpp
     bool call_back(abi::HelperId helper);
     void callback_arguments(abi::HelperId helper, const std::array<Reg, 11>& given, Frame& frame);
     void give_entry(u32 map, i32 lookup, Frame& frame);
-    bool call_later(u32 function);
+    bool call_later(u32 function, u32 map, i32 lookup, Async how);
 
     // typed.cpp
     const btf::Btf& types_of(const Reg& reg) const;
@@ -226,7 +271,7 @@ class Walker {
     Reg current_task();
     bool load_typed_context(i32 off, u32 size, Reg& out);
     bool load_typed(const Reg& base, u32 base_reg, i32 off, u32 size, bool sign, Reg& out);
-    bool store_typed(const Reg& base, u32 base_reg);
+    bool store_typed(const Reg& base, u32 base_reg, i32 off, u32 size);
     bool typed_argument(u32 index, abi::ArgKind kind);
     Reg typed_result(abi::RetKind kind);
     bool may_ask_for_paths() const;
@@ -312,7 +357,8 @@ class Walker {
     u32 next_id_ = 1;             // of nulls, references and activations
     std::vector<u32> stack_use_;  // by subprogram
     std::vector<u8> called_back_, async_;
-    std::vector<std::optional<std::vector<ValueField>>> fields_;  // by map, as map_of() counts
+    std::vector<std::optional<Fields>> fields_;                        // by map, as map_of() counts
+    std::vector<std::pair<u32, std::unique_ptr<Fields>>> own_fields_;  // by type of the program's BTF
     bool tail_calls_ = false;
     i32 trod_ = -1;             // the last step of this path in *trail
     u32 argument_ = 0;          // of the present helper call, that is looked at; 0: none
@@ -332,8 +378,10 @@ class Walker {
         bool timer = false;  // `map` is the timer's
         std::string_view text;
         bool has_text = false;
-        bool in_packet = false;  // memory arguments may lie in the packet
-        bool in_array = false;   // the array has an element of the key
+        bool in_packet = false;             // memory arguments may lie in the packet
+        bool in_array = false;              // the array has an element of the key
+        const ValueField* field = nullptr;  // the pointer that is exchanged
+        bool field_in_map = false;          // ... of `map`
     } arguments_;
     struct CallEdge {
         u32 from, to, insn;
@@ -347,10 +395,23 @@ class Walker {
         u32 released = 0;
         u64 constant = 0;  // of an argument that has to be one
         u32 frame = 0, slots = 0;
-        i64 at = 0;  // of an iterator
+        i64 at = 0;                         // of an iterator
+        Reg root;                           // where the list or the tree lies
+        const ValueField* field = nullptr;  // ... and what it is
+        u32 inserted = 0;                   // the reference that goes into it
+        u32 counted = 0;                    // the type of the object that gets another owner
+        bool owning = false;                // by an owner of it
+        u32 function = 0;
+        const ValueField* deferred = nullptr;  // the work queue in a value of `map`
+        u32 map = 0;
+        i32 lookup = 0;
+        std::optional<u64> buffer;  // bytes of memory that it returns
+        bool read_only = false;
     } kfunc_;
     Reg dynptr_argument_;
     u32 percpu_argument_ = 0;  // the type of the variable that a helper was given
+    bool percpu_own_ = false;  // ... of the program's BTF
+    bool thrown_ = false;      // the present path ends by an exception
     // What was looked for in BTF already: a kernel's has more than 100,000 types.
     std::vector<std::pair<std::string_view, u32>> kernel_structs_;
     std::vector<std::pair<u32, bool>> percpu_symbols_;
