@@ -308,6 +308,7 @@ int errno_of(verifier::Finding finding) {
                                   Finding::bad_program_size,
                                   Finding::bad_insn,
                                   Finding::unsupported_insn,
+                                  Finding::must_sleep,
                                   Finding::bad_register,
                                   Finding::jump_out_of_range,
                                   Finding::falls_off_end,

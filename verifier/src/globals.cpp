@@ -152,7 +152,6 @@ bool Walker::call_global(u32 subprogram, const btf::Type& function) {
             if (!good) return false;
         }
     }
-    edges_.push_back({state_.frame().subprogram, subprogram, pc_});
     if (std::ranges::find(globals_, subprogram) == globals_.end()) globals_.push_back(subprogram);
     for (u32 r = 1; r <= 5; ++r) reg(r) = {};
     reg(0) = unknown();

@@ -101,7 +101,6 @@ class Walker {
     bool may_goto();
     bool packet_load();
     bool wide(u32 pc);
-    bool finish_stacks();
     void log_insn();
     void log_effect(const State& before);
     void append(std::string_view text);
@@ -147,6 +146,7 @@ class Walker {
     bool atomic();
     bool load_from(u32 base, i32 off, u32 size, bool sign, Reg& out);
     bool store_to(u32 base, i32 off, u32 size, const Reg& value, u32 value_reg);
+    bool check_strict_alignment(u32 base_reg, i64 off, u32 size);
     bool check_alignment(const Reg& base, i64 off, u32 size);
     bool check_object(const Reg& base, i64 off, i64 size, i64 limit, Finding finding);
     bool check_map_access(u32 map, bool write);
@@ -199,6 +199,10 @@ class Walker {
     bool field_argument(u32 reg, abi::ArgKind argument, FieldKind kind);
     bool lock_argument(u32 reg, abi::HelperId helper);
     bool timer_argument(u32 reg);
+
+    // stacks.cpp
+    u32 stack_limit() const;
+    bool finish_stacks();
 
     // callbacks.cpp
     bool call_back(abi::HelperId helper);
@@ -302,7 +306,6 @@ class Walker {
     std::vector<u32> stack_use_;  // by subprogram
     std::vector<u8> called_back_, async_;
     std::vector<std::optional<std::vector<ValueField>>> fields_;  // by map, as map_of() counts
-    bool tail_calls_ = false;
     i32 trod_ = -1;             // the last step of this path in *trail
     u32 argument_ = 0;          // of the present helper call, that is looked at; 0: none
     std::vector<u32> globals_;  // global functions that are called, in the order in which they are judged
@@ -324,10 +327,6 @@ class Walker {
         bool in_packet = false;  // memory arguments may lie in the packet
         bool in_array = false;   // the array has an element of the key
     } arguments_;
-    struct CallEdge {
-        u32 from, to, insn;
-    };
-    std::vector<CallEdge> edges_;  // calls that were walked
     std::optional<SafeMembers> safe_members_;
     // What the arguments of the present call of a kernel function have shown so far.
     struct KfuncArguments {
