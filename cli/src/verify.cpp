@@ -140,6 +140,8 @@ Outcome<Verdict> judge(const ObjectFile& file, const ProgramSymbol& symbol, cons
             {.only = symbol.name, .log_level = level, .verbose = options.verbose, .fill_in = true, .name = file.name()},
             said));
         bpf_program* program = bpf_object__find_program_by_name(loaded.object(), symbol.name.c_str());
+        if (options.strict_alignment)
+            bpf_program__set_flags(program, bpf_program__flags(program) | abi::uapi::prog_strict_alignment);
         verdict.type = abi::to_string(static_cast<abi::ProgType>(bpf_program__type(program)));
         const auto start = std::chrono::steady_clock::now();
         judged = {};
@@ -195,7 +197,8 @@ Outcome<int> verify(const VerifyOptions& options) {
     const std::string& name = options.files.front();
     const auto file = CLI_TRY(ObjectFile::of_program(name, options.clang));
     CLI_TRY(check_sections(file));
-    const auto machine = CLI_TRY(Machine::open_to_judge(options.where, options.btf, options.unprivileged));
+    const auto machine =
+        CLI_TRY(Machine::open_to_judge(options.where, options.btf, options.unprivileged, options.limits));
     LibbpfLog said(options.verbose);
     const verifier::Style on_screen = style();
     Judged judged;

@@ -105,8 +105,13 @@ Result<Machine> Machine::open(const Options& options) {
     auto state = std::make_shared<State>();
     state->first_engine = ANYBPF_TRY(engine_row(options.engine));
     state->kernel = ANYBPF_TRY(kernel::Kernel::open(options.root));
+    ANYBPF_TRY(state->kernel->set_limits({.max_insns = options.max_insns, .stack_bytes = options.stack_bytes}));
     ANYBPF_TRY(state->runner(*state->first_engine));
     return Machine(std::move(state));
+}
+
+Result<> Machine::set_limits(u64 max_insns, u32 stack_bytes) const {
+    return state_->kernel->set_limits({.max_insns = max_insns, .stack_bytes = stack_bytes});
 }
 
 Result<kernel::Runner*> State::runner(const engine::AnyEngine& row) {

@@ -193,6 +193,7 @@ Result<program::Lowered> CorpusTest::verified(const std::string& verdict) {
     const program::Program program = this->program();
     verifier::Options options;
     options.log_level = case_.find("log") != nullptr ? 1 : 0;
+    if (const std::string* bytes = case_.find("stack")) options.stack_bytes = static_cast<u32>(std::stoul(*bytes));
     const verifier::Report report = verifier::verify(program, options);
     const std::string actual =
         report.accepted ? "accept" : "reject " + std::string(verifier::to_string(report.diagnostic.what));

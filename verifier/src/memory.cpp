@@ -601,6 +601,11 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
             return check_memory(base, index, 0, size, write);
         case Type::btf:
             if (may_be_null(base)) return fail(Finding::maybe_null, index, static_cast<i64>(base.type));
+            // Helpers read what a load would; kernel functions have an argument's type for it.
+            if (!write && is_trusted(base) && form().call == isa::CallKind::helper) {
+                Reg read;
+                return load_typed(base, index, 0, static_cast<u32>(std::min<u64>(most, UINT32_MAX)), false, read);
+            }
             break;
         case Type::packet:
         case Type::packet_meta:

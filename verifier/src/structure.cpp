@@ -71,7 +71,7 @@ class Analysis {
                 bad = refuse(Finding::bad_insn, pc, insn.code, static_cast<i64>(*defect));
             if (defect && counts_anywhere(*defect, form)) return bad;
             if (form.kind == Kind::callx || form.kind == Kind::gotox)
-                return refuse(Finding::unsupported_insn, pc, insn.code);
+                return bad ? bad : refuse(Finding::unsupported_insn, pc, insn.code);
             if (isa::slots(insn) == 2) {
                 second_[pc + 1] = true;
                 if (auto reference = wide(pc)) return reference;

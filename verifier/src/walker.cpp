@@ -68,7 +68,7 @@ void Walker::run() {
 bool Walker::walk() {
     while (true) {
         Step result = report_.processed >= options_.max_insns || values_.count() > max_values
-                          ? (fail(Finding::too_complex, static_cast<i64>(options_.max_insns)), Step::failed)
+                          ? (fail(Finding::too_complex, static_cast<i64>(report_.processed)), Step::failed)
                           : Step::next;
         if (result == Step::next) {
             ++report_.processed;

@@ -248,6 +248,7 @@ class Walker {
     bool has_tag(const btf::Type& function, u32 argument, std::string_view wanted) const;
     bool global_prototype(const btf::Type& function, btf::Type& prototype);
     bool global_argument(const btf::Type& function, u32 i, Reg& out);
+    bool untrusted_argument(const btf::Type& object, u32 i, Reg& out);
     bool call_global(u32 subprogram, const btf::Type& function);
     bool moves_packets(u32 subprogram);
     bool find_packet_moves(u32 subprogram) const;
