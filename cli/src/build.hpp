@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "anybpf/kernel/kernel.hpp"
 #include "failure.hpp"
 
 namespace anybpf::cli {

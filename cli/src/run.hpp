@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "anybpf/kernel/kernel.hpp"
 #include "failure.hpp"
 #include "sections.hpp"
 
