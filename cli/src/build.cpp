@@ -110,7 +110,7 @@ Outcome<Source> load(const BuildOptions& options) {
     const auto file = CLI_TRY(ObjectFile::of_program(options.program, options.clang));
     Source source;
     source.name = identifier(file.name());
-    source.machine.emplace(CLI_TRY(Machine::open(Where::user, options.limits)));
+    source.machine.emplace(CLI_TRY(Machine::open(Where::user)));
     const LibbpfLog said(options.verbose);
     source.loaded.emplace(CLI_TRY(open_object(
         file, {.only = options.only, .log_level = 0, .verbose = options.verbose, .name = file.name()}, said)));

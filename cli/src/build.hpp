@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "anybpf/kernel/kernel.hpp"
 #include "failure.hpp"
 
 namespace anybpf::cli {
@@ -14,7 +13,6 @@ struct BuildOptions {
     std::string program, only, output, header, prefix, cpu = "x86-64";
     std::vector<std::string> clang;
     bool verbose = false;
-    kernel::Limits limits;
 };
 // anybpf build: an object, or a shared library where the output's name ends in .so; and a C header.
 Outcome<int> build(const BuildOptions& options);

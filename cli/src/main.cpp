@@ -179,7 +179,6 @@ void add_build(CLI::App& app, const Words& words, Action& action) {
     build_app->add_option("--cpu", options->cpu, "Which processors run the code (x86-64: all)")
         ->option_text("native|x86-64|x86-64-v2|x86-64-v3|x86-64-v4")
         ->check(CLI::IsMember({"native", "x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"}));
-    add_limits(build_app, options->limits);
     build_app->add_flag("-v,--verbose", options->verbose, "Show what libbpf says");
     build_app->callback([=, &words, &action] {
         options->clang = words.clang;

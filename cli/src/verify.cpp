@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <map>
 
+#include "anybpf/abi/uapi.hpp"
 #include "anybpf/abi/types.hpp"
 #include "anybpf/kernel/kernel.hpp"
 #include "anybpf/verifier/verifier.hpp"
