@@ -13,6 +13,7 @@
 
 #include <cstring>
 
+#include "anybpf/abi/types.hpp"
 #include "state.hpp"
 
 namespace anybpf::agent {
@@ -21,6 +22,8 @@ namespace {
 constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000, clone_sighand = 0x800, clone_settls = 0x80000;
 // The state begins in the middle of a page, so that what a watched call uses of it and of the stack are two pages.
 constexpr u64 guard_size = 4096, stack_pages = 256UL << 10, stack_size = stack_pages + 2048;
+// Programs run on this stack, not on the guest's, with as much as a host may allow, and as much again for all else.
+static_assert(stack_pages >= 2 * (abi::max_stack_size + abi::max_frames * abi::stack_size));
 constexpr u64 stack_used = 2UL * 4096;  // by a signal, in whole pages
 constexpr u64 state_pages = (stack_size - stack_pages + sizeof(ThreadState) + 4095) & ~4095ULL;
 constexpr u32 alien_clone = 0x33;
@@ -28,9 +31,7 @@ constexpr long set_dispatch = 59;
 
 void set_selector(u32 selector) { asm volatile("mov %0, %%gs" ::"r"(selector)); }
 
-u64 thread_pointer() {
-    return reinterpret_cast<u64>(__builtin_thread_pointer());
-}
+u64 thread_pointer() { return reinterpret_cast<u64>(__builtin_thread_pointer()); }
 
 // tcbhead_t of glibc: a pointer to itself at 0 and at 16.
 bool is_library_tls(u64 tls) {

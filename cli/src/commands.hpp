@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "anybpf/kernel/kernel.hpp"
 #include "failure.hpp"
 #include "sections.hpp"
 
@@ -17,7 +18,8 @@ struct VerifyOptions {
     std::string btf;  // a file with the kernel's types; "anybpf": our own; empty: the running kernel's where it has any
     std::vector<std::string> clang;
     std::vector<std::string> kernels;  // "5.10", "all"; none: what the verifier here says
-    bool log = false, json = false, verbose = false, unprivileged = false, strict = false;
+    bool log = false, json = false, verbose = false, unprivileged = false, strict = false, strict_alignment = false;
+    kernel::Limits limits;
     Where where = Where::user;
 };
 Outcome<int> verify(const VerifyOptions& options);
@@ -29,6 +31,7 @@ struct ExecOptions {
     std::vector<std::string> clang;
     unsigned repeat = 1;
     bool json = false, verbose = false;
+    kernel::Limits limits;
 };
 Outcome<int> exec(const ExecOptions& options);
 

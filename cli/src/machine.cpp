@@ -34,11 +34,17 @@ Machine::~Machine() {
 
 kernel::Kernel* Machine::kernel() const { return user_ ? user_->kernel.get() : nullptr; }
 
-Outcome<Machine> Machine::open(Where where) {
+Outcome<Machine> Machine::open(Where where, const kernel::Limits& limits) {
     Machine machine(where);
-    if (where == Where::kernel) return machine;
+    if (where == Where::kernel) {
+        if (limits != kernel::Limits{})
+            return stop(Exit::usage,
+                        "the machine's own BPF has its own limits: --max-insns and --stack are not for it");
+        return machine;
+    }
     auto kernel = kernel::Kernel::open();
     if (!kernel) return stop(Exit::not_permitted, kernel.error().message);
+    if (const auto set = (*kernel)->set_limits(limits); !set) return stop(Exit::usage, set.error().message);
     machine.user_ = std::make_unique<User>();
     machine.user_->kernel = std::move(*kernel);
     machine.user_->interposition = preload::install(*machine.user_->kernel);
@@ -46,15 +52,16 @@ Outcome<Machine> Machine::open(Where where) {
 }
 
 // The file is read before ours stands in its place.
-Outcome<Machine> Machine::open_to_judge(Where where, const std::string& btf, bool unprivileged) {
-    if (where == Where::kernel) return open(where);
+Outcome<Machine> Machine::open_to_judge(Where where, const std::string& btf, bool unprivileged,
+                                        const kernel::Limits& limits) {
+    if (where == Where::kernel) return open(where, limits);
     constexpr const char* of_running_kernel = "/sys/kernel/btf/vmlinux";
     const std::string path = btf.empty() && ::access(of_running_kernel, R_OK) == 0 ? of_running_kernel : btf;
     const bool own = path.empty() || path == "anybpf";
     const auto bytes = own ? std::vector<std::byte>() : CLI_TRY(read_file(path));
     auto types = btf::Btf::parse(own ? helpers::own_vmlinux_btf() : std::span<const std::byte>(bytes));
     if (!types) return stop(Exit::truncated, fmt::format("{}: {}", path, types.error().message));
-    auto machine = CLI_TRY(open(where));
+    auto machine = CLI_TRY(open(where, limits));
     machine.kernel()->judge_for(std::move(*types), unprivileged);
     return machine;
 }

@@ -6,20 +6,18 @@
 #include <string>
 
 #include "anybpf/base/fd.hpp"
+#include "anybpf/kernel/kernel.hpp"
 #include "failure.hpp"
 #include "sections.hpp"
-
-namespace anybpf::kernel {
-class Kernel;
-}
 
 namespace anybpf::cli {
 
 class Machine {
   public:
-    static Outcome<Machine> open(Where where);
+    static Outcome<Machine> open(Where where, const kernel::Limits& limits = {});
     // The same for programs that are judged and not run, for the kernel with these types (VerifyOptions::btf).
-    static Outcome<Machine> open_to_judge(Where where, const std::string& btf, bool unprivileged);
+    static Outcome<Machine> open_to_judge(Where where, const std::string& btf, bool unprivileged,
+                                          const kernel::Limits& limits = {});
     Machine(Machine&& other) noexcept;
     ~Machine();
 

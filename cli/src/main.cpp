@@ -58,6 +58,14 @@ void add_where(CLI::App* app, Where& where) {
         ->option_text("user|kernel");
 }
 
+void add_limits(CLI::App* app, kernel::Limits& limits) {
+    app->add_option("--max-insns", limits.max_insns, "The verifier walks so many instructions, instead of 1000000")
+        ->option_text("N");
+    app->add_option("--stack", limits.stack_bytes,
+                    "A program may have so many bytes of stack, over its chain of calls, instead of 512: up to 65536")
+        ->option_text("BYTES");
+}
+
 void add_run(CLI::App& app, const Words& words, Action& action) {
     auto options = std::make_shared<RunOptions>();
     CLI::App* run_app =
@@ -85,6 +93,7 @@ void add_run(CLI::App& app, const Words& words, Action& action) {
         ->option_text("interp|jit")
         ->check(CLI::IsMember({"interp", "jit"}));
     run_app->add_flag("-v,--verbose", options->verbose, "Show what libbpf and the verifier say");
+    add_limits(run_app, options->limits);
     add_where(run_app, options->where);
     run_app->callback([=, &words, &action] {
         options->command = words.command;
@@ -219,6 +228,9 @@ void add_verify(CLI::App& app, const Words& words, Action& action) {
         ->delimiter(',')
         ->allow_extra_args(false);
     verify_app->add_flag("--strict", options->strict, "With --kernel: unknown fails, too");
+    verify_app->add_flag("--strict-alignment", options->strict_alignment,
+                         "As BPF_F_STRICT_ALIGNMENT: no unaligned loads and stores, for processors without them");
+    add_limits(verify_app, options->limits);
     verify_app->add_flag("-v,--verbose", options->verbose, "Show what libbpf says");
     add_where(verify_app, options->where);
     verify_app->callback([=, &words, &action] {
@@ -244,6 +256,7 @@ void add_exec(CLI::App& app, const Words& words, Action& action) {
         ->option_text("interp|jit|llvm|kernel")
         ->check(CLI::IsMember({"interp", "jit", "llvm", "kernel"}));
     exec_app->add_flag("--json", options->json, "{retval,duration_ns,repeat,engine,data_out,ctx_out}");
+    add_limits(exec_app, options->limits);
     exec_app->add_flag("-v,--verbose", options->verbose, "Show what libbpf says");
     exec_app->callback([=, &words, &action] {
         options->clang = words.clang;

@@ -374,6 +374,10 @@ void print_matrix(const Profiler& profiler) {
 }  // namespace
 
 Outcome<int> profile(const VerifyOptions& options) {
+    if (options.limits != kernel::Limits{} || options.strict_alignment)
+        return stop(Exit::usage,
+                    "--kernel asks about kernels, which have their own limits: --max-insns, --stack and "
+                    "--strict-alignment do not go with it");
     if (options.where == Where::kernel || options.log)
         return stop(Exit::usage, "--kernel goes with neither --on kernel nor --log: it asks about other machines");
     auto versions = CLI_TRY(versions_of(options.kernels));

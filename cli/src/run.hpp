@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "anybpf/kernel/kernel.hpp"
 #include "failure.hpp"
 #include "sections.hpp"
 
@@ -16,6 +17,7 @@ struct RunOptions {
     bool map_dump = false, json = false, verbose = false;
     double duration = 0;  // seconds; 0: until the command ends
     Where where = Where::user;
+    kernel::Limits limits;
     std::string engine = "jit";  // or interp: of what runs often in the traced processes
 };
 

@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "anybpf/abi/types.hpp"
+#include "anybpf/abi/uapi.hpp"
 #include "anybpf/kernel/kernel.hpp"
 #include "anybpf/verifier/verifier.hpp"
 #include "commands.hpp"
@@ -144,6 +145,8 @@ Load by_libbpf(const ObjectFile& file, const ProgramSymbol& symbol, const Verify
             {.only = symbol.name, .log_level = level, .verbose = options.verbose, .fill_in = true, .name = file.name()},
             said));
         bpf_program* program = bpf_object__find_program_by_name(loaded.object(), symbol.name.c_str());
+        if (options.strict_alignment)
+            bpf_program__set_flags(program, bpf_program__flags(program) | abi::uapi::prog_strict_alignment);
         Attempt attempt{
             .type = bpf_program__type(program), .start = std::chrono::steady_clock::now(), .failure = {}, .log = {}};
         if (const auto result = load_object(loaded, file, said); !result) attempt.failure = result.error();
@@ -242,7 +245,8 @@ Outcome<int> verify(const VerifyOptions& options) {
         file = CLI_TRY(ObjectFile::of_program(name, options.clang));
         CLI_TRY(check_sections(*file));
     }
-    const auto machine = CLI_TRY(Machine::open_to_judge(options.where, options.btf, options.unprivileged));
+    const auto machine =
+        CLI_TRY(Machine::open_to_judge(options.where, options.btf, options.unprivileged, options.limits));
     LibbpfLog said(options.verbose);
     const verifier::Style on_screen = style();
     Judged judged;

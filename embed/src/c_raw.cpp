@@ -54,6 +54,10 @@ anybpf_machine* anybpf_open(const char* root, const char* engine) {
     return handle<anybpf_machine>(embed::Machine::open(options));
 }
 void anybpf_close(anybpf_machine* machine) { delete machine; }
+int anybpf_set_limits(anybpf_machine* machine, uint64_t max_insns, uint32_t stack_bytes) {
+    const auto set = machine->machine.set_limits(max_insns, stack_bytes);
+    return set ? 0 : embed::c_failure(set.error());
+}
 
 anybpf_map* anybpf_map_create(anybpf_machine* machine, const char* name, enum anybpf_map_type type, uint32_t key_size,
                               uint32_t value_size, uint32_t max_entries) {

@@ -15,6 +15,8 @@ int c_interface(const char *root) {
     MUST(anybpf_open(root, "no such engine") == NULL && strstr(anybpf_error(), "no such engine") != NULL);
     anybpf_machine *machine = anybpf_open(root, NULL);
     MUST(machine != NULL);
+    MUST(anybpf_set_limits(machine, 1000000, 65537) == -EINVAL && strstr(anybpf_error(), "65536") != NULL);
+    MUST(anybpf_set_limits(machine, 2000000, 65536) == 0);
     anybpf_map *map = anybpf_map_create(machine, "numbers", ANYBPF_MAP_ARRAY, 4, 8, 2);
     MUST(map != NULL && anybpf_map_value_bytes(map) == 8 && anybpf_map_values(map) != NULL);
     MUST(anybpf_map_create(machine, "none", ANYBPF_MAP_ARRAY, 8, 8, 2) == NULL && strlen(anybpf_error()) > 0);

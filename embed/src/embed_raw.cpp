@@ -105,8 +105,13 @@ Result<Machine> Machine::open(const Options& options) {
     auto state = std::make_shared<State>();
     state->first_engine = ANYBPF_TRY(engine_row(options.engine));
     state->kernel = ANYBPF_TRY(kernel::Kernel::open(options.root));
+    ANYBPF_TRY(state->kernel->set_limits({.max_insns = options.max_insns, .stack_bytes = options.stack_bytes}));
     ANYBPF_TRY(state->runner(*state->first_engine));
     return Machine(std::move(state));
+}
+
+Result<> Machine::set_limits(u64 max_insns, u32 stack_bytes) const {
+    return state_->kernel->set_limits({.max_insns = max_insns, .stack_bytes = stack_bytes});
 }
 
 Result<kernel::Runner*> State::runner(const engine::AnyEngine& row) {
@@ -356,7 +361,7 @@ Result<> Program::filter(std::span<const Packet> packets, std::span<u64> verdict
     std::array<u32, sk_buff_bytes / sizeof(u32)> context{};
     return run_series(*code_, [&](auto& series) {
         for (std::size_t i = 0; i < packets.size(); ++i) {
-            context.fill(0);  // a filter may have written to cb
+            context.fill(0);                                   // a filter may have written to cb
             context[0] = static_cast<u32>(packets[i].size());  // __sk_buff.len
             verdicts[i] = series.run({.context = context.data(), .packet = {packets[i], 0, ethernet_header}});
         }

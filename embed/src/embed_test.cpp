@@ -41,6 +41,51 @@ class Embed : public ::testing::Test {
     std::string root_;
 };
 
+// A frame of 40 KiB, and one of 8 KiB that is called from it.
+TEST_F(Embed, GivesMoreStackWhereItIsAllowed) {
+    const auto deep = code(R"(
+        r6 = r10
+        r6 += -40960
+        *(u64 *)(r6 + 0) = 40
+        call f
+        r1 = *(u64 *)(r6 + 0)
+        r0 += r1
+        exit
+    f:  r6 = r10
+        r6 += -8192
+        *(u64 *)(r6 + 0) = 2
+        r0 = *(u64 *)(r6 + 0)
+        exit)");
+    for (const std::string_view engine : engines()) {
+        if (engine == "llvm" && !engine::Llvm::available()) continue;
+        const auto machine = Machine::open({.root = root_, .engine = std::string(engine)}).value();
+        const auto refused = machine.load({.name = "deep", .insns = deep});
+        ASSERT_FALSE(refused.has_value());
+        EXPECT_NE(refused.error().message.find("--stack BYTES"), std::string::npos) << refused.error().message;
+        ASSERT_TRUE(machine.set_limits(1'000'000, 49152 - 16));
+        EXPECT_FALSE(machine.load({.name = "deep", .insns = deep}).has_value());
+        ASSERT_TRUE(machine.set_limits(1'000'000, 49152));
+        const auto program = machine.load({.name = "deep", .insns = deep});
+        ASSERT_TRUE(program.has_value()) << program.error().message;
+        std::array<u8, 64> packet{};
+        EXPECT_EQ(program->filter(as_bytes(packet)).value(), 42U) << engine;
+
+        // A program with little stack whose tail call enters one with much.
+        const auto programs = machine.create_map({"next", abi::MapType::prog_array, 4, 4, 1}).value();
+        ASSERT_TRUE(programs.put(u32{0}, program->fd()));
+        auto insns = code("r2 = map[fd:0] ll\nr3 = 0\ncall tail_call\nr0 = 7\nexit");
+        insns[0].imm = programs.fd();
+        const auto first = machine.load({.name = "first", .insns = insns});
+        ASSERT_TRUE(first.has_value()) << first.error().message;
+        EXPECT_EQ(first->filter(as_bytes(packet)).value(), 42U) << engine;
+    }
+    const auto limited = Machine::open({.root = root_, .max_insns = 5, .stack_bytes = 65536}).value();
+    EXPECT_FALSE(limited.load({.name = "deep", .insns = deep}).has_value());
+    EXPECT_FALSE(limited.set_limits(0, 512));
+    EXPECT_FALSE(limited.set_limits(1'000'000, 65537));
+    EXPECT_FALSE(Machine::open({.root = root_, .stack_bytes = 1 << 20}));
+}
+
 TEST_F(Embed, FiltersPackets) {
     const auto program = machine().load({.name = "ipv4", .insns = code(R"(
         r6 = r1
@@ -283,7 +328,8 @@ TEST_F(Embed, TheVerifierExplains) {
         EXPECT_NE(refused.error().message.find(words), std::string::npos)
             << words << " in: " << refused.error().message;
     EXPECT_FALSE(machine.load({.name = "empty"}).has_value());
-    EXPECT_FALSE(machine.load({.name = "type", .type = abi::ProgType::cgroup_sock, .insns = code("r0 = 0\nexit")}).has_value());
+    EXPECT_FALSE(
+        machine.load({.name = "type", .type = abi::ProgType::cgroup_sock, .insns = code("r0 = 0\nexit")}).has_value());
     EXPECT_FALSE(machine.create_map({"none", abi::MapType::hash, 0, 8, 1}).has_value());
 }
 

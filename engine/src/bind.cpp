@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Binding for the interpreter: the lowered form, once checked, becomes threaded code of this process.
+#include <algorithm>
 #include <bit>
 
+#include "anybpf/abi/types.hpp"
 #include "anybpf/engine/check.hpp"
 #include "anybpf/engine/op.hpp"
 #include "executable.hpp"
@@ -14,7 +16,11 @@ Slot bind_insn(const Executable& executable, const program::LoweredInsn& insn, i
     const auto distance = [at](i64 target) { return static_cast<i32>((target - at) * i64{sizeof(Slot)}); };
     if (op_indices[insn.op] == Index::jump) slot.off = distance(insn.off);
     if (op_indices[insn.op] == Index::array) slot.imm = std::bit_cast<u64>(&executable.arrays[slot.imm]);
-    if (op_indices[insn.op] == Index::call) slot.off = distance(insn.imm);
+    if (op_indices[insn.op] == Index::call) {
+        slot.off = distance(insn.imm);
+        const auto callee = std::ranges::lower_bound(executable.subprograms, insn.imm);
+        slot.imm = executable.frame_bytes[static_cast<std::size_t>(callee - executable.subprograms.begin())];
+    }
     return slot;
 }
 
@@ -25,7 +31,11 @@ Result<std::shared_ptr<const Executable>> Interpreter::bind(const program::Lower
                                                             const abi::HelperBodies* helpers) {
     ANYBPF_TRY(check(lowered, maps, helpers));
     auto executable = std::make_shared<Executable>();
-    for (const program::LoweredSubprogram& sub : lowered.subprograms) executable->subprograms.push_back(sub.first);
+    for (const program::LoweredSubprogram& sub : lowered.subprograms) {
+        executable->subprograms.push_back(sub.first);
+        executable->frame_bytes.push_back((sub.stack_bytes + 15) & ~15U);
+        executable->deep |= sub.stack_bytes > abi::stack_size;
+    }
     for (const BoundMap& map : maps) executable->arrays.push_back(map.array);
     executable->code.reserve(lowered.insns.size() + 1);
     for (std::size_t i = 0; i < lowered.insns.size(); ++i)

@@ -29,7 +29,7 @@ Result<> check_subprograms(const Lowered& lowered) {
         return fail(Errc::malformed, "the subprograms are not in order");
     for (const program::LoweredSubprogram& sub : lowered.subprograms) {
         if (sub.first >= lowered.insns.size()) return fail(Errc::malformed, "a subprogram starts behind the end");
-        if (sub.stack_bytes > abi::stack_size) return fail(Errc::malformed, "a subprogram's stack is too large");
+        if (sub.stack_bytes > abi::max_stack_size) return fail(Errc::malformed, "a subprogram's stack is too large");
         if (sub.stack_bytes % 8 != 0) return fail(Errc::malformed, "a subprogram's stack is no whole number of words");
     }
     return {};

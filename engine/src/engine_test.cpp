@@ -497,7 +497,7 @@ TEST(Bind, ChecksEveryIndex) {
     EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms.clear(); }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms[1].first = 6; }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms.push_back({0, 0}); }));
-    EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms[1].stack_bytes = 520; }));
+    EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms[1].stack_bytes = abi::max_stack_size + 8; }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.subprograms[1].stack_bytes = 12; }));
     EXPECT_TRUE(refuses([](auto& bad) { bad.map_uses.push_back({0, 0, 0, 0}); }));
     const auto looks_up = [](program::Lowered& bad, i64 map) {

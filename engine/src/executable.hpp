@@ -22,6 +22,8 @@ class Executable {
     // One slot more than instructions: the last one ends the run, so that no path leaves the code.
     std::vector<Slot> code;
     std::vector<u32> subprograms;         // first slots
+    std::vector<u32> frame_bytes;         // of the stack of each, a multiple of 16
+    bool deep = false;                    // one of them has more stack than the kernel gives
     std::vector<abi::ArrayPlace> arrays;  // of the program's maps; slots point at them
 };
 

@@ -30,12 +30,19 @@ struct State {
     const Executable* executable;
     u32 depth;
     u32 tail_calls;
-    u32 loops;                        // left for may_goto
-    bool unwinding;                   // the run, or the callback that a helper is in, has been given up
-    u64 first_frame, frame_distance;  // the end of frame 0, and from there to the end of frame 1
+    u32 loops;           // left for may_goto
+    bool unwinding;      // the run, or the callback that a helper is in, has been given up
+    u64 frame_distance;  // from the end of a frame to that of the next; 0: each begins where the last one ends
+    u64 lowest;          // where the frames have to end, if the distance is 0
+    u64 ends[abi::max_frames + 1];  // of the frames, up to that behind the running one
     Caller callers[abi::max_frames];
 
-    u64 frame_pointer() const { return first_frame + depth * frame_distance; }
+    u64 frame_pointer() const { return ends[depth]; }
+    // Makes room for the frame `depth`, of so many bytes; false: there is none.
+    bool open_frame(u64 bytes) {
+        ends[depth + 1] = frame_distance != 0 ? ends[depth] + frame_distance : ends[depth] - bytes;
+        return frame_distance != 0 || ends[depth + 1] >= lowest;
+    }
 };
 
 // A program that nobody verified may access address 0, too: that is a fault like another, not a null pointer of ours.
@@ -108,6 +115,8 @@ bool packet_bytes(abi::Run& run, u64 offset, u32 size, u64& r0) {
     r0 = loaded != abi::packet_outside ? loaded : 0;
     return loaded != abi::packet_outside;
 }
+
+u64 execute_deep(State* state, const std::array<u64, 5>& arguments);
 
 // Runs from pc, in the frame state->depth, until that frame exits. With a null state it returns where it runs the op
 // arguments[0] instead, since the addresses are known in here alone: it must not be inlined or cloned, or they would
@@ -275,6 +284,7 @@ op_call_local:
     if (state->depth + 1 == abi::max_frames) goto give_up;
     state->callers[state->depth++] = {pc + 1, state->executable, r[6], r[7], r[8], r[9]};
     r[10] = state->frame_pointer();
+    if (!state->open_frame(pc->imm)) goto give_up;
     ANYBPF_JUMP_TO_TARGET;
 
 op_loop: {
@@ -286,6 +296,7 @@ op_loop: {
     if (count != 0 && state->depth + 1 == abi::max_frames) goto give_up;
     const Slot* const step = pointer<const Slot>(reinterpret_cast<u64>(pc) + static_cast<u64>(i64{pc->off}));
     ++state->depth;
+    if (count != 0 && !state->open_frame(pc->imm)) goto give_up;
     for (r[0] = 0; r[0] < count;)
         if (execute(state, step, {r[0]++, r[3], 0, 0, 0}) != 0 || state->unwinding) break;
     --state->depth;
@@ -300,6 +311,7 @@ op_callx: {
         if (subprogram >= state->executable->subprograms.size() || state->depth + 1 == abi::max_frames) goto give_up;
         state->callers[state->depth++] = {pc + 1, state->executable, r[6], r[7], r[8], r[9]};
         r[10] = state->frame_pointer();
+        if (!state->open_frame(state->executable->frame_bytes[subprogram])) goto give_up;
         pc = &state->executable->code[state->executable->subprograms[subprogram]];
         ANYBPF_GO;
     }
@@ -316,7 +328,13 @@ op_tail_call: {
         if (target != nullptr) {
             ++state->tail_calls;
             state->executable = target;  // in the same frame, whose stack it takes over
+            if (target->deep && state->frame_distance != 0) {
+                r[0] = execute_deep(state, {r[1], r[2], r[3], r[4], r[5]});
+                if (state->unwinding) goto give_up;
+                goto op_exit;
+            }
             r[10] = state->frame_pointer();
+            if (!state->open_frame(target->frame_bytes[0])) goto give_up;
             pc = target->code.data();
             ANYBPF_GO;
         }
@@ -342,6 +360,23 @@ give_up:
     return 0;
 }
 
+// Runs the program state->executable, from its beginning in the frame state->depth, on a stack that holds what a host
+// may allow, and the frames of whoever called a tail call. A function of its own: others need not have as much.
+[[gnu::noinline]] u64 execute_deep(State* state, const std::array<u64, 5>& arguments) {
+    constexpr std::size_t size = abi::max_stack_size + abi::max_frames * abi::stack_size;
+    alignas(16) std::byte stack[size];
+    const u64 distance = state->frame_distance, end = state->frame_pointer();
+    state->frame_distance = 0;
+    state->lowest = reinterpret_cast<u64>(stack);
+    state->ends[state->depth] = state->lowest + size;
+    const Executable& executable = *state->executable;
+    const bool fits = state->open_frame(executable.frame_bytes[0]);
+    const u64 result = fits ? execute(state, executable.code.data(), arguments) : 0;
+    state->frame_distance = distance;
+    state->ends[state->depth] = end;
+    return result;
+}
+
 // abi::Run::call_back: a subprogram in a new frame above the one whose helper call is under way.
 u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r5) {
     State& state = *static_cast<State*>(run.engine);
@@ -350,6 +385,10 @@ u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r
     if (!is_function(function) || subprogram >= executable.subprograms.size() || state.depth + 1 == abi::max_frames)
         return 0;
     ++state.depth;
+    if (!state.open_frame(executable.frame_bytes[subprogram])) {
+        --state.depth;
+        return 0;
+    }
     const u64 result = execute(&state, &executable.code[executable.subprograms[subprogram]], {r1, r2, r3, r4, r5});
     --state.depth;
     state.unwinding = false;
@@ -361,13 +400,14 @@ u64 call_back(abi::Run& run, u64 function, u64 r1, u64 r2, u64 r3, u64 r4, u64 r
 const void* interpreter_handler(u32 op) { return reinterpret_cast<const void*>(execute(nullptr, nullptr, {op})); }
 
 u64 Interpreter::run(const Executable& executable, abi::Run& run, u64 second) {
+    if (executable.deep) return run_in({}, executable, run, second);
     alignas(16) std::byte stack[abi::max_frames * abi::stack_size];
     return run_in({stack + abi::stack_size, abi::stack_size}, executable, run, second);
 }
 
 u64 Interpreter::run_in(const Frames& frames, const Executable& executable, abi::Run& run, u64 second) {
     State state;
-    state.first_frame = reinterpret_cast<u64>(frames.first_end);
+    state.ends[0] = reinterpret_cast<u64>(frames.first_end);
     state.frame_distance = frames.distance;
     state.run = &run;
     state.executable = &executable;
@@ -377,7 +417,10 @@ u64 Interpreter::run_in(const Frames& frames, const Executable& executable, abi:
     state.unwinding = false;
     run.call_back = &call_back;
     run.engine = &state;
-    return execute(&state, executable.code.data(), {reinterpret_cast<u64>(run.context), second, 0, 0, 0});
+    const std::array<u64, 5> arguments = {reinterpret_cast<u64>(run.context), second, 0, 0, 0};
+    if (frames.first_end == nullptr) return execute_deep(&state, arguments);
+    state.open_frame(executable.frame_bytes[0]);
+    return execute(&state, executable.code.data(), arguments);
 }
 
 }  // namespace anybpf::engine

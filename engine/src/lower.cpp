@@ -267,7 +267,8 @@ void Lowering::find_known_arguments() {
 Result<> Lowering::number() {
     if (proof_.insns.size() != insns_.size()) return fail(Errc::invalid_argument, "the proof is of another program");
     for (u32 pc = 0; pc < insns_.size(); pc += isa::slots(insns_[pc]))
-        if (const auto defect = isa::defect_at(insns_, pc); defect && proof_.insns[pc].reached)
+        if (const auto defect = contracts_ ? isa::kernel_defect_at(insns_, pc) : isa::defect_at(insns_, pc);
+            defect && proof_.insns[pc].reached)
             return refuse(pc, isa::to_string(*defect));
     fates_.assign(insns_.size(), Fate::dropped);
     place_.assign(insns_.size(), -1);

@@ -161,7 +161,11 @@ Result<program::Lowered> Loader::verify_again(const kernel::ProgramObject& objec
         bound[i].values = copy.data();
     }
 
-    const auto report = verifier::verify(program, {});
+    // Under the limits of who loaded it.
+    const verifier::Options standard;
+    const auto report =
+        verifier::verify(program, {.max_insns = std::max<u64>(standard.max_insns, object.verified_insns),
+                                   .stack_bytes = std::max(standard.stack_bytes, object.stack_limit)});
     if (!report.accepted) return fail(Errc::rejected, verifier::message(report.diagnostic, program));
     loaded.context_bytes = report.proof.context_bytes;
     return engine::lower(program, report.proof);

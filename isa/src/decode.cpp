@@ -177,6 +177,13 @@ std::optional<DefectKind> defect_at(std::span<const Insn> insns, u32 pc) {
     return decoded.defect;
 }
 
+std::optional<DefectKind> kernel_defect_at(std::span<const Insn> insns, u32 pc) {
+    if (insns[pc].code != static_cast<u8>(ControlCode::exit)) return defect_at(insns, pc);
+    Insn insn = insns[pc];
+    insn.off = 0;
+    return decode(insn).defect;
+}
+
 std::optional<Defect> check(std::span<const Insn> insns) {
     for (u32 pc = 0; pc < insns.size(); pc += slots(insns[pc])) {
         if (const auto what = defect_at(insns, pc)) return Defect{*what, Pc{pc}};

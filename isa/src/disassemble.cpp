@@ -197,7 +197,9 @@ std::string as_bytes(const Insn& insn) {
 
 std::string print(std::span<const Insn> insns, Style style, const HelperName& helper) {
     const Decoded decoded = decode(insns[0]);
-    if (decoded.defect) return as_bytes(insns[0]);
+    const bool good =
+        !decoded.defect || (style == Style::kernel && decoded.form.kind == Kind::exit && !kernel_defect_at(insns, 0));
+    if (!good) return as_bytes(insns[0]);
     const bool wide = decoded.form.kind == Kind::wide;
     if (wide && check(insns.first(insns.size() < 2 ? 1 : 2))) return as_bytes(insns[0]);
     return Printer(style, helper).print(decoded.form, insns[0], wide ? &insns[1] : nullptr);

@@ -74,6 +74,15 @@ void Kernel::judge_for(std::shared_ptr<const btf::Btf> kernel_btf, bool unprivil
     state_->unprivileged = unprivileged;
     state_->kernel_btf = std::move(kernel_btf);
 }
+Result<> Kernel::set_limits(const Limits& limits) {
+    if (limits.max_insns == 0 || limits.max_insns > UINT32_MAX)
+        return fail(Errc::invalid_argument, "the verifier walks 1 to 4294967295 instructions");
+    if (limits.stack_bytes == 0 || limits.stack_bytes > abi::max_stack_size)
+        return fail(Errc::invalid_argument,
+                    "a program has 1 to " + std::to_string(abi::max_stack_size) + " bytes of stack");
+    state_->limits.with([&](Limits& now) { now = limits; });
+    return {};
+}
 std::shared_ptr<const btf::Btf> Kernel::kernel_btf() const { return state_->kernel_btf; }
 void Kernel::set_watcher(Watcher watcher) {
     state_->watcher.with([&](Watcher& it) { it = std::move(watcher); });

@@ -311,6 +311,7 @@ int errno_of(verifier::Finding finding) {
                                   Finding::bad_program_size,
                                   Finding::bad_insn,
                                   Finding::unsupported_insn,
+                                  Finding::must_sleep,
                                   Finding::bad_register,
                                   Finding::jump_out_of_range,
                                   Finding::falls_off_end,
@@ -439,6 +440,7 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     const auto tag = tag_of(program.insns);
     const Log log{.level = in.log_level, .size = in.log_size, .buffer = in.log_buf};
     ANYBPF_TRY(log.check());
+    const Limits allowed = limits.with([](const Limits& now) { return now; });
     verifier::Report report;
     Result<program::Lowered> lowered;
     const Result<> outcome = [&]() -> Result<> {
@@ -447,10 +449,15 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
         ANYBPF_TRY(loading.check_function_info(starts));
         ANYBPF_TRY(loading.read_line_info(starts));
         ANYBPF_TRY(loading.resolve_maps());
+        // On processors like this one everything may be unaligned, if nobody asks for another.
+        constexpr u32 strictly = uapi::prog_strict_alignment, any = uapi::prog_any_alignment;
         report = arena.with([&](verifier::Arena& memory) {
-            return verifier::verify(
-                program,
-                {.log_level = log.level & ~uapi::log_fixed, .allow_ptr_leaks = !unprivileged, .arena = &memory});
+            return verifier::verify(program, {.log_level = log.level & ~uapi::log_fixed,
+                                              .max_insns = allowed.max_insns,
+                                              .stack_bytes = allowed.stack_bytes,
+                                              .strict_alignment = (in.prog_flags & (strictly | any)) == strictly,
+                                              .allow_ptr_leaks = !unprivileged,
+                                              .arena = &memory});
         });
         report.options.arena = nullptr;  // it is another load's now
         if (const auto told = watcher.with([](const Watcher& it) { return it; })) told(program, report);
@@ -497,6 +504,7 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     header.map_count = static_cast<u32>(map_ids.size());
     header.btf_id = loading.btf_id;
     header.verified_insns = static_cast<u32>(report.processed);
+    header.stack_limit = allowed.stack_bytes;
     header.context_bytes = report.proof.context_bytes;
     if (const auto at = abi::packet_addresses_at(program.type))
         header.context_bytes = *at + u32{sizeof(abi::PacketAddresses)};

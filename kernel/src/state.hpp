@@ -48,6 +48,7 @@ struct Kernel::State {
     Guarded<std::map<u32, std::shared_ptr<const MappedMap>>>
         maps;  // mapped here; memory of the dead goes in forget_dead()
     Guarded<std::map<u32, std::shared_ptr<const btf::Btf>>> btfs;
+    Guarded<Limits> limits;
     bool judging = false, unprivileged = false;  // judge_for() was called
     std::shared_ptr<const btf::Btf> kernel_btf;
     Guarded<std::map<u32, std::shared_ptr<const program::MapInfo>>> inner;  // of maps of maps, by id

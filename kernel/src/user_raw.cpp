@@ -35,7 +35,8 @@ bool copy_through_pipe(void* to, const void* from, std::size_t size) {
 
 bool copy(void* to, const void* from, std::size_t size, bool from_user) {
     if (size == 0) return true;
-    const iovec user{from_user ? const_cast<void*>(from) : to, size}, ours{from_user ? to : const_cast<void*>(from), size};
+    const iovec user{from_user ? const_cast<void*>(from) : to, size},
+        ours{from_user ? to : const_cast<void*>(from), size};
     const ssize_t moved = from_user ? ::process_vm_readv(::getpid(), &ours, 1, &user, 1, 0)
                                     : ::process_vm_writev(::getpid(), &ours, 1, &user, 1, 0);
     if (moved < 0 && errno != EFAULT) return copy_through_pipe(to, from, size);

@@ -157,6 +157,7 @@ Result<ProgramObject> Root::open_program(u32 id) const {
         .btf_id = header.btf_id,
         .verified_insns = header.verified_insns,
         .context_bytes = header.context_bytes,
+        .stack_limit = header.stack_limit,
         .map_ids = std::move(map_ids),
         .lowered = {.insns = std::move(lowered),
                     .map_uses = std::move(map_uses),

@@ -11,7 +11,7 @@ namespace {
 
 constexpr auto known_keys =
     std::to_array<std::string_view>({"about", "asm", "classic", "raw", "mem", "type", "map", "verdict", "defect",
-                                     "seed", "error", "result", "kernel", "disasm", "log"});
+                                     "seed", "error", "result", "kernel", "disasm", "log", "stack"});
 
 std::string trim(std::string_view text) {
     while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);

@@ -4,6 +4,7 @@
 //   -- about: what it shows         -- asm      eBPF assembler          -- classic  classic assembler
 //   -- raw    hex bytes             -- mem: hex bytes that r1 points to, r2 long
 //   -- type: program type           -- map: TYPE KEY VALUE ENTRIES, one line a map, for the verifier
+//   -- stack: bytes that the program may have, instead of the kernel's 512
 //   -- verdict: accept | reject FINDING    of the verifier; without it the program runs unverified
 //   -- defect: NAME     of isa::check       -- error: part of the assembler's or the lowering's message
 //   -- result: r0       -- kernel: no, why  (the live kernel is not asked)

@@ -44,16 +44,6 @@ bool any_insn(const program::Program& program, bool (*is)(const isa::Insn& insn,
     return false;
 }
 
-bool has_unreached_call(const program::Program& program) {
-    const auto report = verifier::verify(program, {});
-    for (u32 pc = 0; pc < report.proof.insns.size(); pc += isa::slots(program.insns[pc])) {
-        const isa::Form form = isa::decode(program.insns[pc]).form;
-        if (form.kind == isa::Kind::call && form.call == isa::CallKind::subprogram && !report.proof.insns[pc].reached)
-            return true;
-    }
-    return false;
-}
-
 bool divides_narrowly(const isa::Form& form) {
     using isa::AluOp;
     return form.kind == isa::Kind::alu && !form.is64 &&
@@ -79,12 +69,6 @@ constexpr std::array differences = {
                }},
     Difference{"unreached_function", "the kernel looks kernel functions up also where no path leads",
                [](const Disagreement& of) { return !of.pc && has(of.message, "kernel btf_id"); }},
-    Difference{"unreached_call", "the kernel counts the stack of calls where no path leads",
-               [](const Disagreement& of) {
-                   return (has(of.message, "tail_calls are not allowed when call stack") ||
-                           has(of.message, "combined stack size")) &&
-                          has_unreached_call(of.program);
-               }},
     Difference{"stack_subtraction", "a constant is subtracted from an address of the stack",
                [](const Disagreement& of) { return has(of.message, "subtraction from stack pointer prohibited"); }},
     Difference{"narrow_division", "the kernel forgets that a 32-bit division clears the upper half",

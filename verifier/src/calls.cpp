@@ -73,7 +73,6 @@ bool Walker::call_helper(u32 id) {
         if (!state_.references.empty()) return fail_leak(state_.references.front());
         for (const Frame& frame : state_.frames)
             if (frame.callback) return fail(Finding::tail_call_in_frame);
-        tail_calls_ = true;
         if (state_.depth() > 0) {
             // When it succeeds, the function it stands in returns what the other program returns.
             State other = state_;

@@ -434,7 +434,7 @@ bool Slicer::define_by_load(Place& place, std::size_t i) {
     name(i);
     if (base.type == Type::stack && base.value.is_constant() && !fetches) {
         const i64 offset = base.value.smin + insn(i).off;
-        if (offset < -i64{abi::stack_size} || offset >= 0) return false;
+        if (offset < -i64{abi::max_stack_size} || offset >= 0) return false;
         const auto at = static_cast<i32>(offset & ~i64{7});
         const Slot from = slot(i, base.frame, at);
         if (at == offset && from.saved_bytes() == size)
@@ -758,7 +758,7 @@ i64 Slicer::next_access(u32 r) const {
 }
 
 void Slicer::explain_stack() {
-    const i64 low = diagnostic_.args[0], size = std::min<i64>(diagnostic_.args[1], abi::stack_size);
+    const i64 low = diagnostic_.args[0], size = std::min<i64>(diagnostic_.args[1], abi::max_stack_size);
     const u32 r = subject();
     const u32 frame = reg(end(), stops()[end()].depth(), r).type == Type::stack
                           ? reg(end(), stops()[end()].depth(), r).frame
@@ -893,7 +893,7 @@ void Slicer::explain_effort() {
 
 // The chain of calls that needs most, up to the refused call.
 void Slicer::explain_stack_chain() {
-    const auto size = [&](u32 sub) { return std::max(16U, (path_.stack_use[sub] + 15) & ~15U); };
+    const auto size = [&](u32 sub) { return (path_.stack_use[sub] + 15) & ~15U; };
     const auto& flow = structure_.flow;
     u32 sub = flow.subprogram_of(diagnostic_.pc.v);
     std::vector<Cause> causes;

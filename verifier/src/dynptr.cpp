@@ -29,7 +29,7 @@ bool Walker::object_slots(u32 index, u32 count, u32& frame, i64& at) {
     if (base.type != Type::stack || !base.value.is_constant()) return fail(Finding::object_place, index);
     at = base.value.smin;
     frame = base.frame;
-    if (at % 8 != 0 || at < -i64{abi::stack_size} || at + 8 * i64{count} > 0) return fail(Finding::object_place, index);
+    if (at % 8 != 0 || at < -i64{stack_limit()} || at + 8 * i64{count} > 0) return fail(Finding::object_place, index);
     use_stack(frame, at);
     return true;
 }
@@ -176,7 +176,7 @@ u32 Walker::iterator_here() {
     if (row == nullptr || !row->has(kfunc::iter_next)) return 0;
     const Reg& base = reg(1);
     if (base.type != Type::stack || !base.value.is_constant() || base.value.smin % 8 != 0 || base.value.smin >= 0 ||
-        base.value.smin < -i64{abi::stack_size})
+        base.value.smin < -i64{stack_limit()})
         return 0;
     const Slot& slot = slot_seen(base.frame, base.value.smin);
     return slot.bytes[0] == Byte::object && slot.saved.type == Type::iterator ? slot.saved.id : 0;

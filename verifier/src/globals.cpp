@@ -62,6 +62,20 @@ bool Walker::has_tag(const btf::Type& function, u32 argument, std::string_view w
     return false;
 }
 
+// An argument that may be anything: loads through it are caught, and it is never written to.
+bool Walker::untrusted_argument(const btf::Type& object, u32 i, Reg& out) {
+    if (object.id == 0 || object.kind == Kind::int_ || object.is_enum()) {
+        out = Reg::pointer(Type::memory);
+        out.flags = flag::read_only | flag::untrusted;
+        return true;
+    }
+    const u32 kernel = program_.kernel_btf != nullptr ? kernel_struct(object.name) : 0;
+    if (kernel == 0 || object.kind != Kind::struct_) return fail(Finding::global_argument_type, i + 1);
+    out = Reg::pointer(Type::btf, kernel);
+    out.flags = flag::untrusted;
+    return true;
+}
+
 // The register that the function is to find its argument in: of any value that callers may pass.
 bool Walker::global_argument(const btf::Type& function, u32 i, Reg& out) {
     const btf::Btf& btf = *program_.btf;
@@ -94,9 +108,9 @@ bool Walker::global_argument(const btf::Type& function, u32 i, Reg& out) {
         if (has_tag(function, i, "arg:nullable")) out.flags |= flag::null, out.id = next_id_++;
         return true;
     }
+    if (has_tag(function, i, "arg:untrusted")) return untrusted_argument(object, i, out);
     const auto bytes = btf.size(target);
-    if (!bytes || has_tag(function, i, "arg:untrusted") || has_tag(function, i, "arg:arena"))
-        return fail(Finding::global_argument_type, i + 1);
+    if (!bytes || has_tag(function, i, "arg:arena")) return fail(Finding::global_argument_type, i + 1);
     out = Reg::pointer(Type::memory, *bytes);
     if (!nonnull) out.flags = flag::null, out.id = next_id_++;
     return true;
@@ -127,6 +141,7 @@ bool Walker::call_global(u32 subprogram, const btf::Type& function) {
             if (!at.is_scalar()) return refused();
             continue;
         }
+        if (wanted.has(flag::untrusted)) continue;
         if (at.is_scalar()) mark(at);
         const bool null = at.is_zero() || may_be_null(at);
         if (wanted.type == Type::ctx) {
@@ -153,7 +168,6 @@ bool Walker::call_global(u32 subprogram, const btf::Type& function) {
             if (!good) return false;
         }
     }
-    edges_.push_back({state_.frame().subprogram, subprogram, pc_});
     if (std::ranges::find(globals_, subprogram) == globals_.end()) globals_.push_back(subprogram);
     for (u32 r = 1; r <= 5; ++r) reg(r) = {};
     reg(0) = unknown();

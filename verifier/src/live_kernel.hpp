@@ -21,8 +21,8 @@ class LiveKernel {
         std::string log;  // ends in what errno says, of a refused program
         int error = 0;
     };
-    // The log's level as in bpf(2): 4 gives the message without the walk.
-    Verdict load(const program::Program& program, u32 log_level = 1) const;
+    // The log's level as in bpf(2): 4 gives the message without the walk. flags: of BPF_PROG_LOAD.
+    Verdict load(const program::Program& program, u32 log_level = 1, u32 flags = 0) const;
 
   private:
     std::vector<Fd> maps_;

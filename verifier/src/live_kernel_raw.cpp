@@ -80,7 +80,7 @@ Result<LiveKernel> LiveKernel::open(const std::vector<program::MapInfo>& maps) {
     return kernel;
 }
 
-LiveKernel::Verdict LiveKernel::load(const program::Program& program, u32 log_level) const {
+LiveKernel::Verdict LiveKernel::load(const program::Program& program, u32 log_level, u32 flags) const {
     std::vector<isa::Insn> insns = program.insns;
     // Some maps take only the type of the first program that was loaded with them: each gets its own.
     std::vector<Fd> own;
@@ -122,7 +122,7 @@ LiveKernel::Verdict LiveKernel::load(const program::Program& program, u32 log_le
     attr.insn_cnt = static_cast<u32>(insns.size());
     attr.license = address(license);
     attr.log_level = log_level;
-    attr.prog_flags = program.sleepable ? BPF_F_SLEEPABLE : 0;
+    attr.prog_flags = flags | (program.sleepable ? BPF_F_SLEEPABLE : 0);
     attr.attach_btf_id = program.attach_btf_id;
     attr.log_buf = address(log_.data());
     attr.log_size = static_cast<u32>(log_.size());

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "limit_cases.hpp"
 #include "random_programs.hpp"
 
 namespace anybpf::verifier {
@@ -58,6 +59,23 @@ TEST(Kernel, accepts_what_we_accept) {
     RecordProperty("stricter", static_cast<int>(stricter));
     for (const auto& [finding, count] : why) RecordProperty("stricter_" + finding, static_cast<int>(count));
     EXPECT_GT(accepted, 300U);
+}
+
+TEST(Kernel, has_the_same_limits) {
+    constexpr u32 strict = 1, any = 2;  // BPF_F_STRICT_ALIGNMENT, BPF_F_ANY_ALIGNMENT
+    const auto kernel = LiveKernel::open(maps());
+    if (!kernel) GTEST_SKIP() << "the kernel cannot be asked: " << kernel.error().message;
+    if (const auto smallest = kernel->load(program_of("r0 = 0\nexit")); !smallest.accepted)
+        GTEST_SKIP() << "the kernel does not load programs here: " << smallest.log;
+    for (const LimitCase& one : limit_cases()) {
+        if (one.stack_bytes != abi::stack_size) continue;
+        const auto program = limit_program(one);
+        const auto verdict = kernel->load(program, 1, one.strict_alignment ? strict : 0);
+        EXPECT_EQ(verdict.accepted, one.expected == Finding::none) << one.name << '\n' << last_lines(verdict.log);
+        if (one.strict_alignment) {
+            EXPECT_TRUE(kernel->load(program, 1, strict | any).accepted) << one.name;
+        }
+    }
 }
 
 }  // namespace

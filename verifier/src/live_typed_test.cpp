@@ -42,8 +42,8 @@ TEST(Kernel, judges_typed_programs_alike) {
                                   verdict.log.find("failed to find the address") != std::string::npos))
             continue;
         EXPECT_EQ(report.accepted || one.kernel_accepts, verdict.accepted) << one.name << '\n'
-                                                     << explain(report, program) << '\n'
-                                                     << end_of(verdict.log);
+                                                                           << explain(report, program) << '\n'
+                                                                           << end_of(verdict.log);
         EXPECT_EQ(to_string(report.diagnostic.what), to_string(one.expected)) << one.name << '\n'
                                                                               << end_of(verdict.log);
         ++asked;

@@ -84,6 +84,14 @@ bool Walker::check_alignment(const Reg& base, i64 off, u32 size) {
     return fail(Finding::misaligned, static_cast<i64>(at), size);
 }
 
+// Where the host asks for it, as BPF_F_STRICT_ALIGNMENT: addresses in packets lie 2 bytes off, as the kernel has them.
+bool Walker::check_strict_alignment(u32 base_reg, i64 off, u32 size) {
+    if (!options_.strict_alignment) return true;
+    const Reg& base = reg(base_reg);
+    const bool packet = base.type == Type::packet || base.type == Type::packet_meta;
+    return check_alignment(base, packet ? off + base.off + 2 : off, size);
+}
+
 bool Walker::check_object(const Reg& base, i64 off, i64 size, i64 limit, Finding finding) {
     const i128 first = i128{base.value.smin} + off, last = i128{base.value.smax} + off + size;
     if (first >= 0 && last <= limit) return true;
@@ -184,7 +192,7 @@ bool Walker::load() {
 }
 
 bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
-    if (!readable(base_reg)) return false;
+    if (!readable(base_reg) || !check_strict_alignment(base_reg, off, size)) return false;
     const Reg& base = seen(base_reg);
     if (base.has(flag::null)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
     Number number = Number::of_width(8 * size);
@@ -311,7 +319,7 @@ bool Walker::store() {
 }
 
 bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg) {
-    if (!readable(base_reg)) return false;
+    if (!readable(base_reg) || !check_strict_alignment(base_reg, off, size)) return false;
     const Reg& base = seen(base_reg);
     if (base.has(flag::null)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
     switch (base.type) {
@@ -435,7 +443,7 @@ bool Walker::atomic() {
 }
 
 // ---------------------------------------------------------------------------------------------------------- the stack
-// Offsets count from the frame pointer, down to -512. Slot i holds fp-8*(i+1) up to fp-8*i.
+// Offsets count from the frame pointer, down to -512, or to what the host allows. Slot i holds fp-8*(i+1) up to fp-8*i.
 
 Slot& Walker::slot_at(u32 frame, i64 at) {
     const std::size_t index = static_cast<std::size_t>((-at - 1) / 8);
@@ -463,8 +471,9 @@ bool Walker::stack_range(const Reg& base, u32 base_reg, i64 off, i64 size, i64& 
     if (base.value.smin < -bound || base.value.smax > bound) return fail(Finding::unbounded_stack, base_reg);
     low = base.value.smin + off;
     high = base.value.smax + off + size;
-    if (low < -i64{abi::stack_size} || high > 0 || low >= 0)
-        return fail(Finding::out_of_stack, low < -i64{abi::stack_size} ? low : high - size, size);
+    const i64 lowest = -i64{stack_limit()};
+    if (low < lowest || high > 0 || low >= 0)
+        return fail(Finding::out_of_stack, low < lowest ? low : high - size, size, stack_limit());
     use_stack(base.frame, low);
     return true;
 }
@@ -610,6 +619,11 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
             return check_memory(base, index, 0, size, write);
         case Type::btf:
             if (may_be_null(base)) return fail(Finding::maybe_null, index, static_cast<i64>(base.type));
+            // Helpers read what a load would; kernel functions have an argument's type for it.
+            if (!write && is_trusted(base) && form().call == isa::CallKind::helper) {
+                Reg read;
+                return load_typed(base, index, 0, static_cast<u32>(std::min<u64>(most, UINT32_MAX)), false, read);
+            }
             break;
         case Type::packet:
         case Type::packet_meta:

@@ -33,6 +33,8 @@ class Analysis {
     std::optional<Diagnostic> run() {
         if (!supported(program_.type))
             return refuse(Finding::unsupported_program_type, 0, static_cast<i64>(program_.type));
+        if (program_.type == abi::ProgType::syscall && !program_.sleepable)
+            return refuse(Finding::must_sleep, 0, static_cast<i64>(program_.type));
         if (insns_.empty() || insns_.size() > max_program)
             return refuse(Finding::bad_program_size, 0, static_cast<i64>(insns_.size()));
         if (auto bad = find_attach(program_, out_.attach)) return bad;
@@ -81,12 +83,14 @@ class Analysis {
             const isa::Insn& insn = insns_[pc];
             const isa::Form form = out_.forms[pc] = isa::decode(insn).form;
             std::optional<Diagnostic> bad;
-            const auto defect = isa::defect_at(insns_, pc);
+            const auto defect = isa::kernel_defect_at(insns_, pc);
             if (defect == isa::DefectKind::bad_register)
                 bad = refuse(Finding::bad_register, pc, std::max<i64>(insn.dst, insn.src));
             else if (defect)
                 bad = refuse(Finding::bad_insn, pc, insn.code, static_cast<i64>(*defect));
             if (defect && counts_anywhere(*defect, form)) return bad;
+            if (form.kind == Kind::callx || form.kind == Kind::gotox)
+                return bad ? bad : refuse(Finding::unsupported_insn, pc, insn.code);
             if (isa::slots(insn) == 2) {
                 second_[pc + 1] = true;
                 if (auto reference = wide(pc)) return reference;
@@ -162,7 +166,6 @@ class Analysis {
         }
         if (is_packet_load(form.kind) && !abi::loads_packets(program_.type))
             return refuse(Finding::packet_load_type, pc, static_cast<i64>(program_.type));
-        if (form.kind == Kind::gotox) return refuse(Finding::unsupported_insn, pc, insn.code);
         if (form.kind == Kind::alu && !form.by_register) {
             using isa::AluOp;
             const bool divides =

@@ -16,7 +16,8 @@ struct TypedCase {
     bool sleepable = false;
     abi::ProgType type = abi::ProgType::tracing;
     // Of the function that the text has behind its label `f`: the arguments by letters (i: int, c: struct xdp_md *, s:
-    // struct of 8 bytes *, n: the same, not null, x: void * with arg:ctx, v: void *), and whether it is global. Empty:
+    // struct of 8 bytes *, n: the same, not null, x: void * with arg:ctx, v: void *, and with arg:untrusted
+    // t: struct task_struct *, u: struct of 8 bytes *, w: int *), and whether it is global. Empty:
     // it has none.
     std::string function = {};
     // Where the function begins with E it is an exception callback, and the last two instructions are it; of its other
@@ -35,7 +36,10 @@ inline void describe_function(program::Program& program, std::string_view argume
     const u32 context = builder.begin_composite(btf::Kind::struct_, "xdp_md", 4);
     builder.add_member("data", number, 0);
     const u32 to_pair = builder.add_pointer(pair), to_context = builder.add_pointer(context),
-              to_void = builder.add_pointer(0);
+              to_void = builder.add_pointer(0), to_number = builder.add_pointer(number);
+    const u32 task = builder.begin_composite(btf::Kind::struct_, "task_struct", 4);
+    builder.add_member("of_the_program", number, 0);
+    const u32 to_task = builder.add_pointer(task);
     const u32 entry = builder.begin_prototype(number);
     builder.add_parameter("ctx", to_context);
     const bool callback = arguments.starts_with('E');
@@ -50,17 +54,23 @@ inline void describe_function(program::Program& program, std::string_view argume
     if (nothing) arguments.remove_prefix(1);
     const u32 prototype = builder.begin_prototype(nothing ? 0 : number);
     for (const char letter : arguments)
-        builder.add_parameter("a", letter == 'i'                    ? number
-                                   : letter == 'c'                  ? to_context
-                                   : letter == 's' || letter == 'n' ? to_pair
-                                                                    : to_void);
+        builder.add_parameter("a", letter == 'i'                                     ? number
+                                   : letter == 'c'                                   ? to_context
+                                   : letter == 's' || letter == 'n' || letter == 'u' ? to_pair
+                                   : letter == 't'                                   ? to_task
+                                   : letter == 'w'                                   ? to_number
+                                                                                     : to_void);
     const u32 main = builder.add_reference(btf::Kind::func, "main", entry, 1);
     const u32 function = builder.add_reference(btf::Kind::func, "f", prototype, local ? 0 : 1);
     if (callback) builder.add_tag(missing ? "exception_callback:g" : "exception_callback:f", main, UINT32_MAX);
     if (twice) builder.add_tag("exception_callback:g", main, UINT32_MAX);
     for (u32 i = 0; i < arguments.size(); ++i)
-        if (arguments[i] == 'n' || arguments[i] == 'x')
-            builder.add_tag(arguments[i] == 'n' ? "arg:nonnull" : "arg:ctx", function, i);
+        for (const auto& [letter, tag] : {std::pair{'n', "arg:nonnull"},
+                                          {'x', "arg:ctx"},
+                                          {'t', "arg:untrusted"},
+                                          {'u', "arg:untrusted"},
+                                          {'w', "arg:untrusted"}})
+            if (arguments[i] == letter) builder.add_tag(tag, function, i);
     auto parsed = btf::Btf::parse(builder.finish());
     EXPECT_TRUE(parsed.has_value()) << (parsed ? "" : parsed.error().message);
     if (!parsed) return;
@@ -159,6 +169,22 @@ inline void typed_pointers(const auto& add) {
          "bpf_iter_task"});
     add({"an iterator's result", "r0 = 2\nexit", F::return_range, "bpf_iter_task"});
     add({"an iterator over nothing", "r0 = 0\nexit", F::bad_attach_target, "bpf_iter_nothing"});
+    const std::string task = "call get_current_task_btf\nr1 = r0\n", print = "call trace_printk\nr0 = 0\nexit";
+    for (const std::string attach : {"btf_trace_sched_switch", ""}) {
+        const std::string kind = attach.empty() ? " in a kprobe" : "";
+        const auto also = [&](std::string name, const std::string& text, F expected = F::none) {
+            add({name + kind, text, expected, attach, true, false,
+                 attach.empty() ? abi::ProgType::kprobe : abi::ProgType::tracing});
+        };
+        also("a task as memory", task + "r1 += {o:task_struct.pid}\nr2 = 4\n" + print);
+        also("a part of a task as memory", task + "r1 += {o:task_struct.comm}\nr2 = 7\n" + print);
+        also("a task as memory beyond a member", task + "r1 += {o:task_struct.pid}\nr2 = 8\n" + print, F::typed_field);
+        also("a task as memory before it", task + "r1 += -8\nr2 = 4\n" + print, F::typed_offset);
+        also("a task as memory to write",
+             task + "r1 += {o:task_struct.comm}\nr2 = 8\ncall get_current_comm\nr0 = 0\nexit", F::wrong_argument);
+        also("what a task points to as memory",
+             task + "r1 = *(u64 *)(r1 + {o:task_struct.mm})\nif r1 == 0 goto +2\nr2 = 4\n" + print, F::wrong_argument);
+    }
     add({"the current task", "call get_current_task_btf\nr0 = *(u32 *)(r0 + {o:task_struct.pid})\nr0 = 0\nexit",
          F::none, "", true, false, abi::ProgType::kprobe});
     add({"one instruction for two kinds of memory",
@@ -511,6 +537,21 @@ inline void global_functions(const auto& add) {
     xdp("a function of another context", "c", pair + "call f\n" + done + "f: r0 = *(u32 *)(r1 + 12)\nexit",
         F::global_argument);
     xdp("a function of a tagged context", "x", "call f\n" + done + "f: r0 = *(u32 *)(r1 + 12)\nexit");
+    xdp("a function of an untrusted task", "t",
+        "r1 = 0\ncall f\n" + done + "f: r0 = *(u32 *)(r1 + {o:task_struct.pid})\nexit");
+    xdp("an untrusted task may be any number", "t",
+        "call get_prandom_u32\nr1 = r0\ncall f\n" + done + "f: r1 = *(u64 *)(r1 + {o:task_struct.real_parent})\n" +
+            "r0 = *(u32 *)(r1 + {o:task_struct.pid})\nexit");
+    xdp("an untrusted task beyond a member", "t",
+        "r1 = 0\ncall f\n" + done + "f: r0 = *(u64 *)(r1 + {o:task_struct.pid})\nr0 = 0\nexit", F::typed_field);
+    xdp("an untrusted task is not written to", "t",
+        "r1 = 0\ncall f\n" + done + "f: *(u32 *)(r1 + {o:task_struct.pid}) = 1\n" + done, F::typed_write);
+    xdp("an untrusted struct that the kernel lacks", "u", "r1 = 0\ncall f\n" + done + "f: " + done,
+        F::global_argument_type);
+    xdp("a function of untrusted numbers", "w",
+        "r1 = r10\ncall f\n" + done + "f: r0 = *(u32 *)(r1 + 100)\nr1 += 4096\nr2 = *(u64 *)(r1 + 0)\nr0 = 0\nexit");
+    xdp("untrusted numbers are not written to", "w", "r1 = 0\ncall f\n" + done + "f: *(u32 *)(r1 + 0) = 1\n" + done,
+        F::memory_read_only);
     xdp("a function of anything", "v", "call f\n" + done + "f: " + done, F::global_argument_type);
     xdp("a function that returns nothing", "Vi", "r1 = 0\ncall f\n" + done + "f: " + done, F::global_result);
     xdp("a function that returns a pointer", "c", "call f\n" + done + "f: r0 = r1\nexit", F::returns_pointer);

@@ -4,6 +4,7 @@
 #include <functional>
 #include <set>
 
+#include "limit_cases.hpp"
 #include "object_programs.hpp"
 #include "owned_cases.hpp"
 #include "testing.hpp"
@@ -394,7 +395,13 @@ std::vector<Case> cases() {
     add("kfunc", "r0 = 0\nexit", F::unknown_kfunc, ProgType::kprobe,
         set([](auto& p, auto&) { p.insns[0] = {.code = 0x85, .src = 2, .imm = 1}; }));
     add("callx", "r0 = 0\nr1 = 5\ncallx r1\nexit", F::unsupported_insn);
+    add("callx where no path leads", "r0 = 0\nif r0 == 0 goto end\ncallx r1\nend: exit", F::unsupported_insn);
+    add("gotox where no path leads", "r0 = 0\nif r0 == 0 goto end\ngotox r1\nend: exit", F::unsupported_insn);
     add("gotox", "r1 = 0\nr0 = 0\ngotox r1\nexit", F::unsupported_insn);
+    add("exit with an offset", "r0 = 0\nexit", F::none, ProgType::kprobe,
+        set([](auto& p, auto&) { p.insns[1].off = 5; }));
+    add("exit with an immediate", "r0 = 0\nexit", F::bad_insn, ProgType::kprobe,
+        set([](auto& p, auto&) { p.insns[1].imm = 5; }));
     add("cast", "r0 = 0\nr1 = 0\nr1 = addr_space_cast(r1, 0, 1)\nexit", F::unsupported_insn);
     packet_loads(add);
     privileged(add);
@@ -1099,6 +1106,7 @@ TEST(Findings, are_all_produced_by_a_case) {
     for (const Case& one : cases()) produced.insert(one.expected);
     for (const TypedCase& one : typed_cases()) produced.insert(one.expected);
     for (const OwnedCase& one : owned_cases()) produced.insert(one.expected);
+    for (const LimitCase& one : limit_cases()) produced.insert(one.expected);
     u16 count = 1;
 #define ANYBPF_FINDING(name, sentence, advice)                                  \
     EXPECT_TRUE(produced.contains(Finding::name)) << "no case produces " #name; \
@@ -1117,7 +1125,8 @@ TEST(Message, names_everything) {
               "access of 8 bytes at fp-520 leaves the stack (out_of_stack)\n"
               "  instruction 1: *(u64 *)(r10 -520) = r6\n"
               "  known here: R1=ctx() R6=ctx() R10=fp0\n"
-              "  what would do: keep offsets between -512 and the frame pointer\n");
+              "  what would do: keep offsets between -512 and the frame pointer, or raise the limit "
+              "(--stack BYTES, up to 65536)\n");
 }
 
 TEST(Log, looks_like_the_kernels) {

@@ -71,7 +71,7 @@ void Walker::run() {
 bool Walker::walk() {
     while (true) {
         Step result = report_.processed >= options_.max_insns || values_.count() > max_values
-                          ? (fail(Finding::too_complex, static_cast<i64>(options_.max_insns)), Step::failed)
+                          ? (fail(Finding::too_complex, static_cast<i64>(report_.processed)), Step::failed)
                           : Step::next;
         if (result == Step::next) {
             ++report_.processed;
@@ -385,7 +385,6 @@ bool Walker::wide(u32 pc) {
 bool Walker::enter(State& state, u32 target, bool callback) {
     if (state.frames.size() >= abi::max_frames) return fail(Finding::too_many_frames, abi::max_frames);
     const u32 subprogram = *structure_.flow.starting_at(target);
-    edges_.push_back({state.frame().subprogram, subprogram, pc_});
     if (callback) called_back_[subprogram] = 1, ++state.rounds;
     const u8 depth = static_cast<u8>(state.frames.size());
     Frame& frame = state.frames.push(arena_);
@@ -507,45 +506,6 @@ void Walker::widen(State& now, i32 from) {
         }
         return;
     }
-}
-
-// The stack that each chain of calls needs. As Linux 6.18 counts it: tracing programs without tail calls have a stack
-// for each frame, all others one for the chain, in which a frame takes a multiple of 16 bytes.
-bool Walker::finish_stacks() {
-    const auto& starts = structure_.flow.starts;
-    for (u32 sub = 0; sub < starts.size(); ++sub) {
-        const u32 end = sub + 1 < starts.size() ? starts[sub + 1] : static_cast<u32>(program_.insns.size());
-        report_.proof.subprograms.push_back({starts[sub], end, (stack_use_[sub] + 7) & ~7U, called_back_[sub] != 0});
-    }
-    const bool own_stacks = abi::is_tracing(program_.type) && !tail_calls_;
-    if (own_stacks) return true;
-    std::sort(edges_.begin(), edges_.end(),
-              [](const CallEdge& a, const CallEdge& b) { return std::tie(a.from, a.to) < std::tie(b.from, b.to); });
-    edges_.erase(std::unique(edges_.begin(), edges_.end(),
-                             [](const CallEdge& a, const CallEdge& b) { return a.from == b.from && a.to == b.to; }),
-                 edges_.end());
-    const auto size = [&](u32 sub) { return std::max(16U, (stack_use_[sub] + 15) & ~15U); };
-    // No chain is longer than max_frames, so that many rounds find the deepest one to each subprogram.
-    std::vector<u32> depth(starts.size());
-    depth[0] = size(0);
-    for (u32 sub = 0; sub < async_.size(); ++sub)
-        if (async_[sub] != 0) depth[sub] = size(sub);
-    for (u32 round = 0; round < abi::max_frames; ++round)
-        for (const CallEdge& edge : edges_) {
-            if (depth[edge.from] == 0) continue;
-            if (depth[edge.from] >= abi::tail_call_stack_size && structure_.tail_calls[edge.to]) {
-                pc_ = edge.insn;
-                return fail(Finding::tail_call_stack, depth[edge.from], abi::tail_call_stack_size);
-            }
-            const u32 needed = depth[edge.from] + size(edge.to);
-            if (needed <= depth[edge.to]) continue;
-            depth[edge.to] = needed;
-            if (needed > abi::stack_size) {
-                pc_ = edge.insn;
-                return fail(Finding::stack_too_deep, needed, abi::stack_size);
-            }
-        }
-    return true;
 }
 
 // -------------------------------------------------------------------------------------------------------------- the

@@ -105,7 +105,6 @@ class Walker {
     bool may_goto();
     bool packet_load();
     bool wide(u32 pc);
-    bool finish_stacks();
     void log_insn();
     void log_effect(const State& before);
     void append(std::string_view text);
@@ -151,6 +150,7 @@ class Walker {
     bool atomic();
     bool load_from(u32 base, i32 off, u32 size, bool sign, Reg& out);
     bool store_to(u32 base, i32 off, u32 size, const Reg& value, u32 value_reg);
+    bool check_strict_alignment(u32 base_reg, i64 off, u32 size);
     bool check_alignment(const Reg& base, i64 off, u32 size);
     bool check_object(const Reg& base, i64 off, i64 size, i64 limit, Finding finding);
     bool check_map_access(u32 map, bool write);
@@ -255,6 +255,10 @@ class Walker {
     bool deferred_map(u32 index);
     bool sleepable() const;
 
+    // stacks.cpp
+    u32 stack_limit() const;
+    bool finish_stacks();
+
     // callbacks.cpp
     bool call_back(abi::HelperId helper);
     void callback_arguments(abi::HelperId helper, const std::array<Reg, 11>& given, Frame& frame);
@@ -299,6 +303,7 @@ class Walker {
     bool has_tag(const btf::Type& function, u32 argument, std::string_view wanted) const;
     bool global_prototype(const btf::Type& function, btf::Type& prototype);
     bool global_argument(const btf::Type& function, u32 i, Reg& out);
+    bool untrusted_argument(const btf::Type& object, u32 i, Reg& out);
     bool call_global(u32 subprogram, const btf::Type& function);
     bool moves_packets(u32 subprogram);
     bool find_packet_moves(u32 subprogram) const;
@@ -359,8 +364,7 @@ class Walker {
     std::vector<u8> called_back_, async_;
     std::vector<std::optional<Fields>> fields_;                        // by map, as map_of() counts
     std::vector<std::pair<u32, std::unique_ptr<Fields>>> own_fields_;  // by type of the program's BTF
-    bool tail_calls_ = false;
-    i32 trod_ = -1;             // the last step of this path in *trail
+    i32 trod_ = -1;                                                    // the last step of this path in *trail
     u32 argument_ = 0;          // of the present helper call, that is looked at; 0: none
     std::vector<u32> globals_;  // global functions that are called, in the order in which they are judged
 
@@ -383,10 +387,6 @@ class Walker {
         const ValueField* field = nullptr;  // the pointer that is exchanged
         bool field_in_map = false;          // ... of `map`
     } arguments_;
-    struct CallEdge {
-        u32 from, to, insn;
-    };
-    std::vector<CallEdge> edges_;  // calls that were walked
     std::optional<SafeMembers> safe_members_;
     // What the arguments of the present call of a kernel function have shown so far.
     struct KfuncArguments {

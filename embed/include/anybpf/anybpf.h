@@ -45,6 +45,9 @@ const char *anybpf_error(void);
 /* root: a directory on a tmpfs, or NULL for the user's. engine: "jit" (the default, also for NULL), "interp" or "llvm". */
 anybpf_machine *anybpf_open(const char *root, const char *engine);
 void anybpf_close(anybpf_machine *machine);
+/* For programs that are loaded from now on: how many instructions the verifier walks (1000000 at first), and how many bytes
+ * of stack a chain of calls may have (512 at first, 65536 at most). Threads that run them need so much stack, and 8 KiB. */
+int anybpf_set_limits(anybpf_machine *machine, uint64_t max_insns, uint32_t stack_bytes);
 
 anybpf_map *anybpf_map_create(anybpf_machine *machine, const char *name, enum anybpf_map_type type, uint32_t key_size,
                               uint32_t value_size, uint32_t max_entries);

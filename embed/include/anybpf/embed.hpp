@@ -35,6 +35,9 @@ namespace anybpf::embed {
 struct Options {
     std::optional<std::string> root;  // a directory on a tmpfs; without: the user's
     std::string engine = "jit";       // one of engines()
+    // What a program may need, as Machine::set_limits() has it.
+    u64 max_insns = 1'000'000;
+    u32 stack_bytes = abi::stack_size;
 };
 
 // By name, what Options::engine may be.
@@ -168,6 +171,11 @@ class Program {
 class Machine {
   public:
     static Result<Machine> open(const Options& options);
+
+    // For programs that are loaded from now on, where they may need more than Linux allows: instructions that the
+    // verifier walks, and bytes of stack, of a function and over a chain of calls (up to 65536). Threads that run them
+    // need so much stack, and 8 KiB.
+    Result<> set_limits(u64 max_insns, u32 stack_bytes) const;
 
     Result<Map> create_map(const MapSpec& spec) const;
     // Verified, and bound to this process. Errc::rejected: the verifier refuses it; the message says why, where, and

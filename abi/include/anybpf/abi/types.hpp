@@ -44,6 +44,7 @@ constexpr u64 ringbuf_no_wakeup = 1, ringbuf_force_wakeup = 2;
 
 constexpr u32 max_frames = 8;              // frames of bpf-to-bpf calls
 constexpr u32 stack_size = 512;            // bytes
+constexpr u32 max_stack_size = 64U << 10;  // to which a host may raise it
 constexpr u32 tail_call_stack_size = 256;  // less than that in the callers of a function that makes tail calls
 constexpr u32 max_tail_calls = 33;
 constexpr u32 max_loop_iterations = 1U << 23;  // of bpf_loop

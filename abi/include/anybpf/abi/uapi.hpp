@@ -198,9 +198,10 @@ static_assert(sizeof(ProgLoad) == attr_size);
 // map_flags, file_flags (uapi BPF_F_*) that types.hpp does not have.
 constexpr u32 flag_numa_node = 1U << 2, flag_path_fd = 1U << 14, flag_vtype_btf_obj_fd = 1U << 15,
               flag_token_fd = 1U << 16;
-constexpr u64 flag_lock = 4;                                                 // of map operations
-constexpr u32 flag_replace = 4;                                              // of link_update
-constexpr u32 prog_sleepable = 1U << 4, prog_flags = 0x1ff | flag_token_fd;  // what prog_load accepts at all
+constexpr u64 flag_lock = 4;     // of map operations
+constexpr u32 flag_replace = 4;  // of link_update
+constexpr u32 prog_strict_alignment = 1U << 0, prog_any_alignment = 1U << 1, prog_sleepable = 1U << 4,
+              prog_flags = 0x1ff | flag_token_fd;  // what prog_load accepts at all
 constexpr u32 test_run_on_cpu = 1;
 constexpr u32 log_level1 = 1, log_level2 = 2, log_stats = 4, log_fixed = 8, log_mask = 15;
 constexpr u32 max_used_maps = 64, max_btf_size = 16U << 20;

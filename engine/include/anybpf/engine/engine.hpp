@@ -31,9 +31,10 @@ struct Interpreter {
     static Result<std::shared_ptr<const Executable>> bind(const program::Lowered& lowered,
                                                           std::span<const BoundMap> maps,
                                                           const abi::HelperBodies* helpers = nullptr);
-    // Runs to the end; r1 = run.context, r2 = second. Uses a stack area of its own on the caller's stack (8 frames);
-    // does not allocate, does not make system calls, is async-signal-safe. What a verified program cannot do (a ninth
-    // frame, a call of nothing) ends the run with 0 and sets run.gave_up.
+    // Runs to the end; r1 = run.context, r2 = second. Uses a stack area of its own on the caller's stack (8 frames of
+    // 512 bytes; 68 KiB where a program has more, which a host has to allow); does not allocate, does not make system
+    // calls, is async-signal-safe. What a verified program cannot do (a ninth frame, a call of nothing) ends the run
+    // with 0 and sets run.gave_up.
     [[gnu::hot]] static u64 run(const Executable& executable, abi::Run& run, u64 second = 0);
     // Where the frames of a run lie: the outermost one ends at first_end, each next one so much further.
     struct Frames {

@@ -102,6 +102,8 @@ struct Defect {
 
 // What is wrong with the instruction that starts at pc, both halves of a wide one.
 std::optional<DefectKind> defect_at(std::span<const Insn> insns, u32 pc);
+// The same to Linux, which does not look at the offset of exit; RFC 9669 reserves it.
+std::optional<DefectKind> kernel_defect_at(std::span<const Insn> insns, u32 pc);
 
 // The first defect of a program, if any: unknown opcodes, reserved fields that are not zero, half of a wide
 // instruction. Where jumps lead is not looked at.

@@ -118,7 +118,7 @@ struct ProgramFile {
     u32 btf_id;
     u32 verified_insns;  // processed by the verifier
     u32 context_bytes;   // its context is not touched beyond (program::Proof)
-    u32 reserved2;
+    u32 stack_limit;     // Limits::stack_bytes, under which it was verified
     u32 lowered_count, map_use_count, subprogram_count, insn_count, func_info_count, line_info_count;
     u32 lowered_offset;            // program::LoweredInsn[lowered_count]
     u32 map_use_offset;            // program::MapUse[map_use_count]

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "anybpf/abi/types.hpp"
 #include "anybpf/btf/btf.hpp"
 #include "anybpf/engine/any.hpp"
 #include "anybpf/kernel/root.hpp"
@@ -26,6 +27,15 @@ struct Report;
 }
 
 namespace anybpf::kernel {
+
+// How much a program may need, where a host allows more than Linux: instructions that the verifier walks, and bytes of
+// stack, of each frame and of a chain of calls (up to abi::max_stack_size). What runs the program needs so much of its
+// thread's stack, and 8 KiB.
+struct Limits {
+    u64 max_insns = 1'000'000;
+    u32 stack_bytes = abi::stack_size;
+    friend bool operator==(const Limits&, const Limits&) = default;
+};
 
 class Kernel {
   public:
@@ -75,6 +85,9 @@ class Kernel {
     // Unprivileged: by the rules for loads without CAP_PERFMON. Call it before the first command.
     void judge_for(std::shared_ptr<const btf::Btf> kernel_btf, bool unprivileged);
     std::shared_ptr<const btf::Btf> kernel_btf() const;  // as given; null without
+
+    // For programs that are loaded from now on. Fails where a limit is zero, or more stack than there can be.
+    Result<> set_limits(const Limits& limits);
 
     // Is told of each program that reaches the verifier, as it is after relocation, and what the verifier found: by the
     // thread that loads it.

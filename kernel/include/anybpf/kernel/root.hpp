@@ -61,7 +61,7 @@ struct ProgramObject {
     u32 uid = 0;
     u32 verifier_version = 0;
     std::array<u8, 32> hash{};
-    u32 btf_id = 0, verified_insns = 0, context_bytes = 0;
+    u32 btf_id = 0, verified_insns = 0, context_bytes = 0, stack_limit = 0;
     std::vector<u32> map_ids;
     program::Lowered lowered;
     std::vector<isa::Insn> insns;

@@ -38,7 +38,10 @@ struct Options {
     // As in bpf(2): 1 logs instructions and what they change, 2 the whole state at each, 4 only the statistics line; 0
     // nothing.
     u32 log_level = 0;
-    u64 max_insns = 1'000'000;           // walked, over all paths
+    u64 max_insns = 1'000'000;  // walked, over all paths
+    // Of a frame, and of a chain of calls: the kernel's 512, or up to abi::max_stack_size where engines have as much.
+    u32 stack_bytes = abi::stack_size;
+    bool strict_alignment = false;       // loads and stores are aligned everywhere, as on machines that need it
     u64 max_log_bytes = 16ULL << 20;     // of a longer log the first part is dropped
     u64 max_state_bytes = 512ULL << 20;  // of remembered states; beyond it nothing more is remembered
     // Addresses may be stored into maps, compared, returned and passed on, as a load with CAP_PERFMON may; false: the
