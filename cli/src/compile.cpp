@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "anybpf/abi/types.hpp"
 #include "anybpf/base/fd.hpp"
 #include "paths.hpp"
 #include "vmlinux_header.hpp"
@@ -58,6 +59,9 @@ Outcome<> run_clang(const CompileOptions& options, Fd* out, const Drain& drain) 
         return stop(Exit::compile_error, "no clang found: install clang-19 (or name one in ANYBPF_CLANG)");
 
     std::vector<std::string> words{clang, "-target", "bpf", "-O2", "-g", "-mcpu=v3", "-D__TARGET_ARCH_x86"};
+    // How much stack there may be is the verifier's to say. Older ones have no such option, and stop at 512 bytes.
+    if (clang.ends_with("clang-19"))
+        words.insert(words.end(), {"-mllvm", fmt::format("-bpf-stack-size={}", abi::max_stack_size)});
     switch (options.emit) {
         case Emit::object:
             words.emplace_back("-c");

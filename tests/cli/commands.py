@@ -48,10 +48,10 @@ with Place() as place:
 
     # Limits: a local array of 40 KiB, on every engine; a byte less is refused by the option's name.
     place.write("deep.bpf.c", HEAD + """
-SEC("socket") int deep(struct __sk_buff *skb) { volatile char big[40960]; for (int i = 0; i < 40960; i += 8192) big[i] = i >> 13; return big[8192] + big[32768] + 100; }
+SEC("socket") int deep(struct __sk_buff *skb) { volatile char big[40960]; __u32 at = skb->len & 8191; for (int i = 0; i < 40960; i += 8192) big[i + at] = i >> 13; return big[8192 + at] + big[32768 + at] + 100; }
 static long add(__u32 i, long *sum) { volatile long mine[2048]; mine[i & 1] = i; *sum += mine[i & 1]; return 0; }
 SEC("socket") int back(struct __sk_buff *skb) { volatile long mine[2000]; long sum = 0; mine[0] = 7; bpf_loop(2, add, &sum, 0); return sum + mine[0]; }
-SEC("kprobe") int rounds(void *ctx) { int sum = 0; for (volatile int i = 0; i < 100; i++) sum += i; return sum; }
+SEC("kprobe") int rounds(void *ctx) { int sum = 0; for (volatile long i = 0; i < 100; i++) sum += i; return sum; }
 """)
     limits = ("--stack", "41000", "--max-insns", "2000000")
     check(place.run("verify", *limits, "deep.bpf.c").returncode == 0, "verify --stack")
