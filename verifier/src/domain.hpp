@@ -11,7 +11,9 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <optional>
 
 #include "anybpf/base/types.hpp"
 
@@ -284,6 +286,35 @@ constexpr Value<N> apply(Op op, const Value<N>& a, const Value<N>& b) {
     return out;
 }
 
+// The operation on two known numbers, in N bits; nothing where apply() knows nothing of it.
+template <unsigned N>
+constexpr std::optional<u64> exact(Op op, u64 a, u64 b) {
+    using V = Value<N>;
+    switch (op) {
+        case Op::add:
+            return (a + b) & V::mask;
+        case Op::sub:
+            return (a - b) & V::mask;
+        case Op::mul:
+            return (a * b) & V::mask;
+        case Op::and_:
+            return a & b;
+        case Op::or_:
+            return a | b;
+        case Op::xor_:
+            return a ^ b;
+        case Op::lsh:
+            return b < N ? std::optional(a << b & V::mask) : std::nullopt;
+        case Op::rsh:
+            return b < N ? std::optional(a >> b) : std::nullopt;
+        case Op::arsh:
+            return b < N ? std::optional(static_cast<u64>(V::sign_extend(a) >> b) & V::mask) : std::nullopt;
+        case Op::unknown:
+            break;
+    }
+    return std::nullopt;
+}
+
 // Whether `a op b` holds for all members or for none, as far as the ranges tell.
 enum class Decision : u8 { never, always, open };
 constexpr Decision opposite(Decision of) {
@@ -323,6 +354,7 @@ constexpr Decision decide(Compare op, const Value<N>& a, const Value<N>& b) {
 template <unsigned N>
 constexpr void refine(Compare op, Value<N>& a, Value<N>& b) {
     using V = Value<N>;
+    const V a_before = a, b_before = b;
     const auto drop = [](V& from, u64 v) {  // v is not in from
         if (from.umin == v && from.umax == v) return from.clear();
         if (from.umin == v) ++from.umin;
@@ -384,8 +416,8 @@ constexpr void refine(Compare op, Value<N>& a, Value<N>& b) {
             b.meet_bits({0, ~a.bits.value & V::mask});
             break;
     }
-    a.reconcile();
-    b.reconcile();
+    if (!(a == a_before)) a.reconcile();
+    if (!(b == b_before)) b.reconcile();
     if (a.empty() || b.empty()) a.clear(), b.clear();
 }
 
@@ -477,6 +509,8 @@ struct Scalar {
 template <unsigned N>
 constexpr Scalar<N> apply_wide(Op op, const Scalar<N>& a, const Scalar<N>& b) {
     using S = Scalar<N>;
+    if (a.is_constant() && b.is_constant())
+        if (const auto known = exact<N>(op, a.umin, b.umin)) return S::constant(*known);
     auto low = S::Low::unknown();
     switch (op) {
         case Op::add:
@@ -512,6 +546,8 @@ constexpr Scalar<N> zero_extend(const Value<N / 2>& low) {
 // The operation in the lower half, with zeros above.
 template <unsigned N>
 constexpr Scalar<N> apply_low(Op op, const Scalar<N>& a, const Scalar<N>& b) {
+    if (a.low_umin == a.low_umax && b.low_umin == b.low_umax)
+        if (const auto known = exact<N / 2>(op, a.low_umin, b.low_umin)) return Scalar<N>::constant(*known);
     return zero_extend<N>(apply(op, a.low(), b.low()));
 }
 
@@ -536,10 +572,15 @@ constexpr void refine(Compare op, bool low, Scalar<N>& a, Scalar<N>& b) {
     auto a_low = a.low(), b_low = b.low();
     if (!low) refine(op, a_wide, b_wide);
     if (low || op == Compare::eq) refine(op, a_low, b_low);
-    a = Scalar<N>::of(a_wide, a_low);
-    b = Scalar<N>::of(b_wide, b_low);
+    if (!(a_wide == a.wide() && a_low == a.low())) a = Scalar<N>::of(a_wide, a_low);
+    if (!(b_wide == b.wide() && b_low == b.low())) b = Scalar<N>::of(b_wide, b_low);
 }
 
 using Number = Scalar<64>;
+
+// What a load of 1, 2, 4 or 8 bytes may give.
+inline constexpr std::array<Number, 4> loads = {Number::of_width(8), Number::of_width(16), Number::of_width(32),
+                                                Number::of_width(64)};
+constexpr const Number& loaded(u32 size) { return loads[static_cast<std::size_t>(std::countr_zero(size))]; }
 
 }  // namespace anybpf::verifier

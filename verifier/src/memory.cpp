@@ -195,7 +195,7 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
     if (!readable(base_reg) || !check_strict_alignment(base_reg, off, size)) return false;
     const Reg& base = seen(base_reg);
     if (base.has(flag::null)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
-    Number number = Number::of_width(8 * size);
+    Number number = loaded(size);
     if (sign) number = sign_extend(number, 8 * size, false);
     switch (base.type) {
         case Type::uninit:
@@ -481,7 +481,7 @@ bool Walker::stack_range(const Reg& base, u32 base_reg, i64 off, i64 size, i64& 
 bool Walker::load_stack(const Reg& base, u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
     i64 low = 0, high = 0;
     if (!stack_range(base, base_reg, off, size, low, high) || !check_alignment(base, off, size)) return false;
-    Number number = Number::of_width(8 * size);
+    Number number = loaded(size);
     if (sign) number = sign_extend(number, 8 * size, false);
     if (!base.value.is_constant()) {
         if (!read_stack_bytes(base.frame, low, high, false)) return false;

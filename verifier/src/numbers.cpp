@@ -163,7 +163,7 @@ bool Walker::alu() {
                              values_.fresh(target.id));
         return true;
     }
-    const Reg operand = form().by_register ? reg(src) : Reg::number(Number::constant(immediate(insn())), 0);
+    const Reg operand = form().by_register ? seen(src) : Reg::number(Number::constant(immediate(insn())), 0);
     if (is_pointer(target.type)) return pointer_arithmetic(op, is64, target, operand);
     if (is_pointer(operand.type)) {
         // number + pointer is the same as pointer + number
@@ -349,10 +349,11 @@ Walker::Step Walker::compare_numbers(Compare op, const Reg& a, const Reg& b, u32
         if (a_changed) replace(state, a, a_value, a_id);
         if (b_changed && b.id != a.id) replace(state, b, b_value, b_id);
     };
-    State other = state_;
-    teach(other, a_taken, b_taken);
+    State* const other = fork(target);
+    if (other == nullptr) return Step::failed;
+    teach(*other, a_taken, b_taken);
     teach(state_, a_next, b_next);
-    return set_aside(std::move(other), target) ? Step::next : Step::failed;
+    return Step::next;
 }
 
 // A pointer that may be null turned out to be null, or not: so did its copies.
@@ -383,12 +384,13 @@ void Walker::learn_range(State& state, const Reg& at, bool open) {
 }
 
 Walker::Step Walker::compare_packets(Compare op, const Reg& at, u32 target) {
-    State other = state_;
+    State* const other = fork(target);
+    if (other == nullptr) return Step::failed;
     if (op == Compare::lt || op == Compare::le)
-        learn_range(other, at, op == Compare::lt);
+        learn_range(*other, at, op == Compare::lt);
     else
         learn_range(state_, at, op == Compare::ge);
-    return set_aside(std::move(other), target) ? Step::next : Step::failed;
+    return Step::next;
 }
 
 // The packet may be elsewhere now.
@@ -405,15 +407,16 @@ Walker::Step Walker::compare_pointers(Compare op, bool is64, const Reg& a, const
         mark(a);
         mark(b);
         if (!may_be_null(pointer)) {
-            if (!certainly_not_null(pointer)) return set_aside(state_, target) ? Step::next : Step::failed;
+            if (!certainly_not_null(pointer)) return fork(target) != nullptr ? Step::next : Step::failed;
             if (op == Compare::ne) next_ = target;
             return Step::next;
         }
         const u32 id = pointer.id;
-        State other = state_;
-        settle_null(other, id, op == Compare::eq);
+        State* const other = fork(target);
+        if (other == nullptr) return Step::failed;
+        settle_null(*other, id, op == Compare::eq);
         settle_null(state_, id, op == Compare::ne);
-        return set_aside(std::move(other), target) ? Step::next : Step::failed;
+        return Step::next;
     }
     if (is64 && orders(op) && is_end_of(b, a)) return compare_packets(op, a, target);
     if (is64 && orders(op) && is_end_of(a, b)) return compare_packets(mirror(op), b, target);
@@ -423,7 +426,7 @@ Walker::Step Walker::compare_pointers(Compare op, bool is64, const Reg& a, const
         fail(Finding::pointer_comparison, &pointer == &a ? insn().dst : insn().src, static_cast<i64>(pointer.type));
         return Step::failed;
     }
-    return set_aside(state_, target) ? Step::next : Step::failed;
+    return fork(target) != nullptr ? Step::next : Step::failed;
 }
 
 }  // namespace anybpf::verifier

@@ -121,55 +121,62 @@ u16 live_registers(const State& state, std::size_t index, u32 pc, const Liveness
 
 // --------------------------------------------------------------------------------------------------- what is kept
 
-Kept::Drafted Kept::write(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values,
-                          Draft& draft) {
-    draft.frames.clear(), draft.contents.clear(), draft.bytes.clear();
+namespace {
+
+void draft(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values, Kept::Draft& draft) {
+    draft.frames.clear(), draft.contents.clear(), draft.slots.clear();
     const auto decides = [&](const Reg& reg) { return reg.is_scalar() && values.decides(reg.id); };
     const auto any_number = [&](const Reg& reg) { return reg.is_scalar() && !values.used_since(reg.id, time); };
     for (std::size_t f = state.frames.size(); f-- > 0;) {
         const Frame& frame = state.frames[f];
-        OfFrame of{frame.subprogram, frame.call_site, frame.rounds, 0, 0, frame.callback, frame.async};
+        Kept::OfFrame of{frame.subprogram, frame.call_site, frame.rounds, 0, 0, frame.callback, frame.async};
         const std::size_t first = draft.contents.size();
-        const u16 mask = live_registers(state, f, pc, live);
-        for (u32 r = 0; r < 10; ++r) {
+        for (u32 mask = live_registers(state, f, pc, live) & 0x3ffU; mask != 0; mask &= mask - 1) {
+            const u8 r = static_cast<u8>(std::countr_zero(mask));
             const Reg& reg = frame.regs[r];
-            if ((mask >> r & 1) == 0 || reg.type == Type::uninit) continue;
+            if (reg.type == Type::uninit) continue;
             if (any_number(reg))
                 of.numbers |= static_cast<u16>(1U << r);
             else
-                draft.contents.push_back({{static_cast<u8>(r), static_cast<u8>(f), 0}, decides(reg), reg});
+                draft.contents.push_back({{r, static_cast<u8>(f), 0}, decides(reg), reg});
         }
         for (std::size_t s = 0; s < frame.stack.size(); ++s) {
             const Slot& slot = frame.stack[s];
             if (!values.used_since(slot.version, time)) continue;
-            Bytes bytes{static_cast<u16>(f), static_cast<u16>(s), slot.bytes};
+            Kept::InSlot kept{static_cast<u16>(f), static_cast<u16>(s), slot.bytes};
             if (slot.bytes[0] == Byte::saved && any_number(slot.saved))
-                std::replace(bytes.bytes.begin(), bytes.bytes.end(), Byte::saved, Byte::misc);
+                std::ranges::replace(kept.bytes, Byte::saved, Byte::misc);
             else if (slot.bytes[0] == Byte::saved || slot.bytes[0] == Byte::object)
                 draft.contents.push_back(
-                    {{Place::in_slot, static_cast<u8>(f), bytes.slot}, decides(slot.saved), slot.saved});
-            draft.bytes.push_back(bytes);
+                    {{Place::in_slot, static_cast<u8>(f), kept.slot}, decides(slot.saved), slot.saved});
+            draft.slots.push_back(kept);
         }
         of.contents = static_cast<u32>(draft.contents.size() - first);
         draft.frames.push_back(of);
     }
-    return {};
 }
 
-Kept::Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values, Arena& arena, Draft& draft)
-    : Kept(write(state, pc, time, live, values, draft), state, arena, draft) {}
-Kept::Kept(Drafted, const State& state, Arena& arena, const Draft& draft)
-    : frames(arena, draft.frames),
-      contents(arena, draft.contents),
-      slots(arena, draft.bytes),
-      references(arena, state.references),
-      outer_locks(arena, state.outer_locks),
-      lock(state.lock),
-      sections(state.sections) {}
+}  // namespace
 
-std::size_t Kept::bytes() const {
-    return sizeof(Kept) + frames.size() * sizeof(OfFrame) + contents.size() * sizeof(Contents) +
-           slots.size() * sizeof(Bytes) + references.size() * sizeof(Reference);
+Kept::Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values, Arena& arena, Draft& draft)
+    : arena_(&arena) {
+    verifier::draft(state, pc, time, live, values, draft);
+    const auto padded = [](std::size_t bytes) { return (bytes + 7) & ~std::size_t{7}; };
+    const auto total = [&](const auto&... lists) { return (padded(std::span(lists).size_bytes()) + ...); };
+    const std::size_t bytes =
+        sizeof(Lists) + total(draft.frames, draft.contents, draft.slots, state.references, state.outer_locks);
+    auto* at = static_cast<std::byte*>(arena.take(bytes));
+    const auto lay = [&]<class T>(const std::vector<T>& from) {
+        static_assert(std::is_trivially_destructible_v<T> && alignof(T) <= 8);
+        T* const to = reinterpret_cast<T*>(at);
+        std::uninitialized_copy(from.begin(), from.end(), to);
+        at += padded(from.size() * sizeof(T));
+        return std::span<const T>(to, from.size());
+    };
+    lists_ = reinterpret_cast<Lists*>(at);
+    at += sizeof(Lists);
+    std::construct_at(lists_, lay(draft.frames), lay(draft.contents), lay(draft.slots), lay(state.references),
+                      lay(state.outer_locks), state.lock, state.sections, bytes);
 }
 
 // ------------------------------------------------------------------------------------------------------- comparison
@@ -221,12 +228,11 @@ bool Comparison::covers(const Kept& old, const State& now, Difference& differenc
     difference.type = Type::uninit;
     const std::size_t count = now.frames.size();
     begin(false);
-    if (old.frames.size() != count || old.references.size() != now.references.size()) return false;
-    const std::span<const Lock> outer(old.outer_locks.begin(), old.outer_locks.size());
-    if (!locks(old.lock, outer, now) || !old.sections.alike(now.sections)) return false;
-    auto next = old.contents.begin();
+    if (old->frames.size() != count || old->references.size() != now.references.size()) return false;
+    if (!locks(old->lock, old->outer_locks, now) || !old->sections.alike(now.sections)) return false;
+    auto next = old->contents.begin();
     for (std::size_t i = 0; i < count; ++i) {
-        const Kept::OfFrame& a = old.frames[i];
+        const Kept::OfFrame& a = old->frames[i];
         const Frame& b = now.frames[count - 1 - i];
         if (a.subprogram != b.subprogram || a.call_site != b.call_site || a.callback != b.callback) return false;
         if (a.async != b.async) return false;
@@ -241,7 +247,7 @@ bool Comparison::covers(const Kept& old, const State& now, Difference& differenc
             if (!b.regs[static_cast<u32>(std::countr_zero(numbers))].is_scalar()) return false;
     }
     static constexpr Slot none{};
-    for (const Kept::Bytes& a : old.slots) {
+    for (const Kept::InSlot& a : old->slots) {
         const Frame& frame = now.frames[a.frame];
         const Slot& b = a.slot < frame.stack.size() ? frame.stack[a.slot] : none;
         if (a.bytes == b.bytes) continue;  // what they hold is compared above
@@ -249,14 +255,13 @@ bool Comparison::covers(const Kept& old, const State& now, Difference& differenc
         if (a.bytes[0] == Byte::object || b.bytes[0] == Byte::object) {
             if (a.bytes[0] == b.bytes[0]) continue;  // compared above
             // One that holds nothing may stand where nothing was.
-            if (a.bytes != none.bytes || b.saved.has(flag::referenced)) return false;
+            if (!a.bytes.untouched() || b.saved.has(flag::referenced)) return false;
             continue;
         }
         if (a.bytes[0] == Byte::saved) {
-            for (std::size_t i = 0; i < 8; ++i)
-                if ((a.bytes[i] == Byte::saved) != (b.bytes[i] == Byte::saved)) return false;
+            if (a.bytes.leading(Byte::saved) != b.saved_bytes()) return false;
         } else if (pointer) {
-            if (a.bytes != none.bytes) return false;  // a pointer may stand only where nothing was
+            if (!a.bytes.untouched()) return false;  // a pointer may stand only where nothing was
             continue;
         }
         for (std::size_t i = 0; i < 8; ++i) {
@@ -264,7 +269,7 @@ bool Comparison::covers(const Kept& old, const State& now, Difference& differenc
             if (a.bytes[i] == Byte::misc && b.bytes[i] == Byte::invalid) return false;
         }
     }
-    return references({old.references.begin(), old.references.size()}, now.references);
+    return references(old->references, now.references);
 }
 
 bool Comparison::covers(const State& old, const State& now, u32 pc, const Liveness& live, How how,
@@ -400,13 +405,13 @@ bool Comparison::slots(const Slot& old, const Slot& now) {
     if (old_object || now_object) {
         if (old_object && now_object) return regs(old.saved, now.saved);
         // One that holds nothing may stand where nothing was.
-        return !old_object && !now.saved.has(flag::referenced) && old.bytes == std::array<Byte, 8>{};
+        return !old_object && !now.saved.has(flag::referenced) && old.bytes.untouched();
     }
     if (old.bytes[0] == Byte::saved) {
         if (now.bytes[0] != Byte::saved || old.saved_bytes() != now.saved_bytes() || !regs(old.saved, now.saved))
             return false;
     } else if (now.has_pointer()) {
-        return old.bytes == std::array<Byte, 8>{};  // a pointer may stand only where nothing was
+        return old.bytes.untouched();  // a pointer may stand only where nothing was
     }
     for (std::size_t i = 0; i < 8; ++i) {
         switch (old.bytes[i]) {
@@ -427,13 +432,13 @@ bool Comparison::slots(const Slot& old, const Slot& now) {
 }
 
 void inherit_marks(const Kept& old, const State& now, Values& values) {
-    for (const Kept::Contents& what : old.contents) {
+    for (const Kept::Contents& what : old->contents) {
         const Reg* to = what.place.find(now);
         if (to != nullptr && to->is_scalar()) values.mark(to->id, what.decides);
     }
-    for (const Kept::Bytes& bytes : old.slots) {
-        const Frame& frame = now.frames[bytes.frame];
-        if (bytes.slot < frame.stack.size()) values.mark(frame.stack[bytes.slot].version);
+    for (const Kept::InSlot& at : old->slots) {
+        const Frame& frame = now.frames[at.frame];
+        if (at.slot < frame.stack.size()) values.mark(frame.stack[at.slot].version);
     }
 }
 
@@ -640,7 +645,7 @@ std::string print(const State& state, const program::Program& program, const Sta
     }
     for (std::size_t s = 0; s < frame.stack.size(); ++s) {
         const Slot& slot = frame.stack[s];
-        if (slot.bytes == std::array<Byte, 8>{}) continue;
+        if (slot.bytes.untouched()) continue;
         if (before != nullptr && s < before->stack.size() && before->stack[s].version == slot.version) continue;
         add(fmt::format("fp-{}={}", 8 * (s + 1), print(slot, program)));
     }

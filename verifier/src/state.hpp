@@ -11,6 +11,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <memory>
 #include <span>
 #include <string>
@@ -200,20 +201,27 @@ enum class Byte : u8 {
     object,  // of what only the kernel's functions touch, and `saved` describes
 };
 
+// What the bytes of a slot are, to be compared at once.
+struct Bytes : std::array<Byte, 8> {
+    static constexpr Bytes all(Byte byte) { return {{byte, byte, byte, byte, byte, byte, byte, byte}}; }
+    constexpr u64 word() const { return std::bit_cast<u64>(*this); }
+    friend constexpr bool operator==(const Bytes& a, const Bytes& b) { return a.word() == b.word(); }
+    constexpr bool untouched() const { return word() == 0; }  // all invalid
+    // How many of the first are such.
+    constexpr u32 leading(Byte byte) const { return static_cast<u32>(std::countr_zero(word() ^ all(byte).word())) / 8; }
+};
+
 struct Slot {
-    std::array<Byte, 8> bytes{};
+    Bytes bytes{};
     u32 version = 0;
     Reg saved;  // its low bytes lie in the slot's first bytes
 
-    u32 saved_bytes() const {
-        u32 count = 0;
-        while (count < 8 && bytes[count] == Byte::saved) ++count;
-        return count;
-    }
+    u32 saved_bytes() const { return bytes.leading(Byte::saved); }
     bool has_pointer() const { return bytes[0] == Byte::saved && is_pointer(saved.type); }
     // Forgets what the saved register was: its bytes are plain data from now on, those of an address not even that
     // where addresses must not get out.
     void demote(bool pointers_are_data) {
+        if (bytes[0] != Byte::saved && bytes[0] != Byte::object) return;
         const Byte left = is_pointer(saved.type) && !pointers_are_data ? Byte::invalid : Byte::misc;
         for (Byte& byte : bytes)
             if (byte == Byte::saved) byte = left;
@@ -335,36 +343,6 @@ class Pile {
     static constexpr std::size_t each = std::max<std::size_t>(4096 / sizeof(T), 1);
     Arena& arena_;
     std::vector<T*> pieces_;
-    std::size_t size_ = 0;
-};
-
-// A list in an arena that keeps its size.
-template <class T>
-class Fixed {
-  public:
-    Fixed(Arena& arena, std::span<const T> from) : arena_(&arena), size_(from.size()) {
-        static_assert(std::is_trivially_destructible_v<T>);
-        if (size_ == 0) return;
-        data_ = static_cast<T*>(arena.take(size_ * sizeof(T)));
-        std::uninitialized_copy(from.begin(), from.end(), data_);
-    }
-    Fixed(Fixed&& other) noexcept
-        : arena_(other.arena_), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-    Fixed& operator=(Fixed other) noexcept {
-        std::swap(arena_, other.arena_), std::swap(data_, other.data_), std::swap(size_, other.size_);
-        return *this;
-    }
-    ~Fixed() {
-        if (data_ != nullptr) arena_->give_back(data_, size_ * sizeof(T));
-    }
-    std::size_t size() const { return size_; }
-    const T* begin() const { return data_; }
-    const T* end() const { return data_ + size_; }
-    const T& operator[](std::size_t i) const { return data_[i]; }
-
-  private:
-    Arena* arena_;
-    T* data_ = nullptr;
     std::size_t size_ = 0;
 };
 
@@ -573,8 +551,9 @@ struct Place {
     const Reg* find(const State& state) const;  // null where nothing can stand
 };
 
-// What mattered of a state to the paths from it, all of which were walked.
-struct Kept {
+// What mattered of a state to the paths from it, all of which were walked. Its lists lie in one block of the arena.
+class Kept {
+  public:
     struct OfFrame {
         u32 subprogram, call_site, rounds;
         u32 contents;  // how many are its
@@ -587,33 +566,39 @@ struct Kept {
         bool decides;  // Values::decides
         Reg value;
     };
-    struct Bytes {
+    struct InSlot {
         u16 frame, slot;
-        std::array<Byte, 8> bytes;
+        Bytes bytes;
     };
     // What it is put together in.
     struct Draft {
         std::vector<OfFrame> frames;
         std::vector<Contents> contents;
-        std::vector<Bytes> bytes;
+        std::vector<InSlot> slots;
+    };
+
+    struct Lists {
+        std::span<const OfFrame> frames;     // the running one first
+        std::span<const Contents> contents;  // in the order of frames
+        std::span<const InSlot> slots;
+        std::span<const Reference> references;
+        std::span<const Lock> outer_locks;
+        Lock lock;
+        Sections sections;
+        std::size_t bytes;  // of all of it
     };
 
     Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values, Arena& arena, Draft& draft);
-    std::size_t bytes() const;
-
-    Fixed<OfFrame> frames;     // the running one first
-    Fixed<Contents> contents;  // in the order of frames
-    Fixed<Bytes> slots;
-    Fixed<Reference> references;
-    Fixed<Lock> outer_locks;
-    Lock lock;
-    Sections sections;
+    Kept(Kept&& other) noexcept : arena_(other.arena_), lists_(std::exchange(other.lists_, nullptr)) {}
+    Kept& operator=(Kept&&) = delete;
+    ~Kept() {
+        if (lists_ != nullptr) arena_->give_back(lists_, lists_->bytes);
+    }
+    const Lists* operator->() const { return lists_; }
 
   private:
-    struct Drafted {};
-    Kept(Drafted, const State& state, Arena& arena, const Draft& draft);
-    static Drafted write(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values,
-                         Draft& draft);
+    Arena* arena_;
+    Lists* lists_;
 };
 
 // Decides whether all that an older state allows covers `now`; both stand before the same instruction.

@@ -79,6 +79,7 @@ bool Walker::walk() {
         }
         if (result == Step::next) result = step();
         if (result == Step::failed) return false;
+        if (ended_ < pending_.size()) end_step();
         if (result == Step::next) {
             pc_ = next_;
             continue;
@@ -206,7 +207,7 @@ void Walker::remember() {
     seen_bytes_ += size;
     values_.pass_time();
     Seen& seen = seen_.push();
-    seen.what = state_;
+    seen.what.emplace<State>(state_);
     seen.bytes = size;
     seen.time = values_.now();
     seen.pc = pc_;
@@ -241,10 +242,9 @@ void Walker::close_path() {
 // All paths from it are walked: only what mattered is kept.
 void Walker::close(Seen& seen) {
     Kept kept(std::get<State>(seen.what), seen.pc, seen.time, structure_.live, values_, arena_, draft_);
-    seen_bytes_ -= seen.bytes;
-    seen.bytes = kept.bytes();
-    seen.what = std::move(kept);
-    seen_bytes_ += seen.bytes;
+    seen_bytes_ += kept->bytes - seen.bytes;
+    seen.bytes = kept->bytes;
+    seen.what.emplace<Kept>(std::move(kept));
 }
 
 bool Walker::resume() {
@@ -258,22 +258,35 @@ bool Walker::resume() {
     values_.shrink(item.values);
     trod_ = item.trod;
     pending_.shrink(pending_.size() - 1);
+    ended_ = pending_.size();
     from_callback_ = false;
     if (options_.log_level & 3) append(fmt::format("\nfrom earlier to {}: {}\n", pc_, print(state_, program_)));
     return true;
 }
 
+// The present state is set aside; what the other path has learnt is written to it within this step. Null: too many are.
+State* Walker::fork(u32 pc) {
+    if (pending_.size() >= max_pending) return fail(Finding::too_many_branches, max_pending), nullptr;
+    if (parent_ >= 0) ++seen_[static_cast<u32>(parent_)].open;
+    return &pending_.push(state_, pc, parent_, 0, trod_, false).state;
+}
+
 bool Walker::set_aside(State state, u32 pc) {
     if (pending_.size() >= max_pending) return fail(Finding::too_many_branches, max_pending);
     if (parent_ >= 0) ++seen_[static_cast<u32>(parent_)].open;
-    pending_.push(Pending{std::move(state), pc, parent_, values_.count(), trod_, false});
+    pending_.push(std::move(state), pc, parent_, 0, trod_, false);
     return true;
+}
+
+// What was set aside in a step may hold any value that was made in it.
+void Walker::end_step() {
+    while (ended_ < pending_.size()) pending_[ended_++].values = values_.count();
 }
 
 // The same for a path that does not go on from the present one; its first state is remembered.
 bool Walker::set_aside_alone(State state, u32 pc) {
     if (pending_.size() >= max_pending) return fail(Finding::too_many_branches, max_pending);
-    pending_.push(Pending{std::move(state), pc, -1, values_.count(), -1, true});
+    pending_.push(std::move(state), pc, -1, 0, -1, true);
     return true;
 }
 
@@ -293,64 +306,63 @@ Walker::Step Walker::step() {
         report_.diagnostic = *std::ranges::find(structure_.faults, Pc{pc_}, &Diagnostic::pc);
         return Step::failed;
     }
-    const bool logging = (options_.log_level & 3) != 0;
-    State before;
-    if (logging) {
-        log_insn();
-        before = state_;
-    }
-    const auto outcome = [](bool good) { return good ? Step::next : Step::failed; };
-    const Step result = [&] {
-        switch (form().kind) {
-            case Kind::alu:
-                return outcome(alu());
-            case Kind::extend:
-                return outcome(extend());
-            case Kind::swap:
-                return outcome(swap());
-            case Kind::jump:
-                ++jumps_since_;
-                return jump();
-            case Kind::ja:
-            case Kind::gotol:
-                ++jumps_since_;
-                next_ = structure_.targets[pc_];
-                return Step::next;
-            case Kind::may_goto:
-                ++jumps_since_;
-                return outcome(may_goto());
-            case Kind::packet_abs:
-            case Kind::packet_ind:
-                return outcome(packet_load());
-            case Kind::call:
-                ++jumps_since_;
-                if (!call()) return Step::failed;
-                return std::exchange(thrown_, false) ? Step::path_end : Step::next;
-            case Kind::exit:
-                ++jumps_since_;
-                return leave();
-            case Kind::load:
-            case Kind::load_sx:
-                return outcome(load());
-            case Kind::store_imm:
-            case Kind::store:
-                return outcome(store());
-            case Kind::atomic:
-                return outcome(atomic());
-            case Kind::wide:
-                return outcome(wide(pc_));
-            case Kind::cast:
-            case Kind::gotox:
-            case Kind::callx:
-                return outcome(fail(Finding::unsupported_insn, insn().code));
-        }
-        return Step::failed;
-    }();
-    if (logging && result == Step::next)
+    if ((options_.log_level & 3) == 0) return execute();
+    log_insn();
+    const State before = state_;
+    const Step result = execute();
+    if (result == Step::next)
         log_effect(before);
-    else if (logging)
+    else
         append("\n");
     return result;
+}
+
+Walker::Step Walker::execute() {
+    const auto outcome = [](bool good) { return good ? Step::next : Step::failed; };
+    switch (form().kind) {
+        case Kind::alu:
+            return outcome(alu());
+        case Kind::extend:
+            return outcome(extend());
+        case Kind::swap:
+            return outcome(swap());
+        case Kind::jump:
+            ++jumps_since_;
+            return jump();
+        case Kind::ja:
+        case Kind::gotol:
+            ++jumps_since_;
+            next_ = structure_.targets[pc_];
+            return Step::next;
+        case Kind::may_goto:
+            ++jumps_since_;
+            return outcome(may_goto());
+        case Kind::packet_abs:
+        case Kind::packet_ind:
+            return outcome(packet_load());
+        case Kind::call:
+            ++jumps_since_;
+            if (!call()) return Step::failed;
+            return std::exchange(thrown_, false) ? Step::path_end : Step::next;
+        case Kind::exit:
+            ++jumps_since_;
+            return leave();
+        case Kind::load:
+        case Kind::load_sx:
+            return outcome(load());
+        case Kind::store_imm:
+        case Kind::store:
+            return outcome(store());
+        case Kind::atomic:
+            return outcome(atomic());
+        case Kind::wide:
+            return outcome(wide(pc_));
+        case Kind::cast:
+        case Kind::gotox:
+        case Kind::callx:
+            return outcome(fail(Finding::unsupported_insn, insn().code));
+    }
+    return Step::failed;
 }
 
 bool Walker::wide(u32 pc) {

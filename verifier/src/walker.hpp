@@ -77,7 +77,7 @@ class Walker {
         State state;
         u32 pc = 0;
         i32 parent = -1;
-        std::size_t values = 0;  // how many there were
+        std::size_t values = 0;  // how many there were when its step had ended
         i32 trod = -1;
         bool alone = false;  // its first state is to be remembered
     };
@@ -87,6 +87,7 @@ class Walker {
     bool fail(Finding what, i64 a = 0, i64 b = 0, i64 c = 0);
     Step visit();  // compares with the remembered states, and remembers
     Step step();
+    Step execute();
     bool cut(u32 index, bool loop);
     bool usable(const Seen& seen) const;
     void remember();
@@ -94,7 +95,9 @@ class Walker {
     void close_path();
     void close(Seen& seen);
     bool resume();
+    State* fork(u32 pc);
     bool set_aside(State state, u32 pc);
+    void end_step();
     bool set_aside_alone(State state, u32 pc);
     bool call_subprogram(u32 target);
     bool enter(State& state, u32 target, bool callback);
@@ -356,6 +359,7 @@ class Walker {
     u32 iterator_ = 0;                       // whose next element is asked for at the present instruction
     u64 insns_since_ = 0, jumps_since_ = 0;  // walked since a state was remembered, on any path; calls are jumps
     Pile<Pending> pending_;
+    std::size_t ended_ = 0;  // of these, whose step has ended
     Pile<Seen> seen_;
     std::vector<std::vector<Candidate>> seen_at_;  // by instruction
     std::size_t seen_bytes_ = 0;
