@@ -138,7 +138,7 @@ void draft(const State& state, u32 pc, u32 time, const Liveness& live, const Val
             if (any_number(reg))
                 of.numbers |= static_cast<u16>(1U << r);
             else
-                draft.contents.push_back({{r, static_cast<u8>(f), 0}, decides(reg), reg});
+                draft.contents.push_back({{r, static_cast<u8>(f), 0}, decides(reg), &reg});
         }
         for (std::size_t s = 0; s < frame.stack.size(); ++s) {
             const Slot& slot = frame.stack[s];
@@ -148,7 +148,7 @@ void draft(const State& state, u32 pc, u32 time, const Liveness& live, const Val
                 std::ranges::replace(kept.bytes, Byte::saved, Byte::misc);
             else if (slot.bytes[0] == Byte::saved || slot.bytes[0] == Byte::object)
                 draft.contents.push_back(
-                    {{Place::in_slot, static_cast<u8>(f), kept.slot}, decides(slot.saved), slot.saved});
+                    {{Place::in_slot, static_cast<u8>(f), kept.slot}, decides(slot.saved), &slot.saved});
             draft.slots.push_back(kept);
         }
         of.contents = static_cast<u32>(draft.contents.size() - first);
@@ -162,10 +162,17 @@ Kept::Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Val
     : arena_(&arena) {
     verifier::draft(state, pc, time, live, values, draft);
     const auto padded = [](std::size_t bytes) { return (bytes + 7) & ~std::size_t{7}; };
-    const auto total = [&](const auto&... lists) { return (padded(std::span(lists).size_bytes()) + ...); };
-    const std::size_t bytes =
-        sizeof(Lists) + total(draft.frames, draft.contents, draft.slots, state.references, state.outer_locks);
-    auto* at = static_cast<std::byte*>(arena.take(bytes));
+    const std::size_t size = sizeof(Lists) + draft.contents.size() * sizeof(Contents) +
+                             padded(std::span(draft.frames).size_bytes()) + padded(std::span(draft.slots).size_bytes()) +
+                             padded(std::span(state.references).size_bytes()) +
+                             padded(std::span(state.outer_locks).size_bytes());
+    auto* at = static_cast<std::byte*>(arena.take(size));
+    lists_ = reinterpret_cast<Lists*>(at);
+    auto* contents = reinterpret_cast<Contents*>(at + sizeof(Lists));
+    at += sizeof(Lists) + draft.contents.size() * sizeof(Contents);
+    const std::span found(contents, draft.contents.size());
+    for (const Draft::Found& each : draft.contents)
+        std::construct_at(contents++, each.place, each.decides, *each.value);
     const auto lay = [&]<class T>(const std::vector<T>& from) {
         static_assert(std::is_trivially_destructible_v<T> && alignof(T) <= 8);
         T* const to = reinterpret_cast<T*>(at);
@@ -173,10 +180,8 @@ Kept::Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Val
         at += padded(from.size() * sizeof(T));
         return std::span<const T>(to, from.size());
     };
-    lists_ = reinterpret_cast<Lists*>(at);
-    at += sizeof(Lists);
-    std::construct_at(lists_, lay(draft.frames), lay(draft.contents), lay(draft.slots), lay(state.references),
-                      lay(state.outer_locks), state.lock, state.sections, bytes);
+    std::construct_at(lists_, lay(draft.frames), found, lay(draft.slots), lay(state.references), lay(state.outer_locks),
+                      state.lock, state.sections, size);
 }
 
 // ------------------------------------------------------------------------------------------------------- comparison

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <bit>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -275,7 +276,7 @@ class Shared {
     Block* block_ = nullptr;
 };
 
-// At most N values, in place.
+// At most N values, in place. They may be moved by copying their bytes.
 template <class T, std::size_t N>
 class Few {
   public:
@@ -283,12 +284,11 @@ class Few {
     Few(const Few& other) {
         for (const T& item : other) push(item);
     }
-    Few(Few&& other) noexcept {
-        for (T& item : other) push(std::move(item));
-    }
-    Few& operator=(Few other) noexcept {
+    Few(Few&& other) noexcept { take(other); }
+    Few& operator=(const Few& other) { return *this = Few(other); }
+    Few& operator=(Few&& other) noexcept {
         clear();
-        for (T& item : other) push(std::move(item));
+        take(other);
         return *this;
     }
     ~Few() { clear(); }
@@ -307,6 +307,10 @@ class Few {
     }
 
   private:
+    void take(Few& other) {
+        size_ = std::exchange(other.size_, 0);
+        std::memcpy(static_cast<void*>(items_), static_cast<const void*>(other.items_), size_ * sizeof(T));
+    }
     u32 size_ = 0;
     union {
         T items_[N];
@@ -328,7 +332,10 @@ class Pile {
     T& back() { return (*this)[size_ - 1]; }
     template <class... A>
     T& push(A&&... arguments) {
-        if (size_ == pieces_.size() * each) pieces_.push_back(static_cast<T*>(arena_.take(sizeof(T) * each)));
+        if (size_ == room_) {
+            pieces_.push_back(static_cast<T*>(arena_.take(sizeof(T) * each)));
+            room_ += each;
+        }
         T& place = (*this)[size_++];
         return *std::construct_at(&place, std::forward<A>(arguments)...);
     }
@@ -340,10 +347,10 @@ class Pile {
     }
 
   private:
-    static constexpr std::size_t each = std::max<std::size_t>(4096 / sizeof(T), 1);
+    static constexpr std::size_t each = std::bit_floor(std::max<std::size_t>(8192 / sizeof(T), 1));
     Arena& arena_;
     std::vector<T*> pieces_;
-    std::size_t size_ = 0;
+    std::size_t size_ = 0, room_ = 0;
 };
 
 constexpr std::size_t slots_per_chunk = 8;
@@ -570,10 +577,15 @@ class Kept {
         u16 frame, slot;
         Bytes bytes;
     };
-    // What it is put together in.
+    // What it is put together from.
     struct Draft {
+        struct Found {
+            Place place;
+            bool decides;
+            const Reg* value;
+        };
         std::vector<OfFrame> frames;
-        std::vector<Contents> contents;
+        std::vector<Found> contents;
         std::vector<InSlot> slots;
     };
 

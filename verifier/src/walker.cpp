@@ -117,7 +117,7 @@ bool Walker::usable(const Seen& seen) const {
 Walker::Step Walker::visit() {
     const bool loop_call = structure_.rounds[pc_];
     const bool may_goto = form().kind == Kind::may_goto;
-    const u32 iterator = iterator_ = iterator_here();
+    const u32 iterator = iterator_ = form().kind == Kind::call ? iterator_here() : 0;
     const bool force = loop_call || may_goto || iterator != 0;
     bool add = force || remember_all || (jumps_since_ >= 2 && insns_since_ >= 8);
     const bool back = std::exchange(from_callback_, false);
@@ -125,12 +125,9 @@ Walker::Step Walker::visit() {
 
     std::vector<Candidate>& list = seen_at_[pc_];
     const u32 call_site = std::as_const(state_).frame().call_site;
-    for (std::size_t i = 0; i < list.size();) {
+    for (std::size_t i = list.size(); i-- > 0;) {
         Candidate& candidate = list[i];
-        if (candidate.call_site != call_site) {
-            ++i;
-            continue;
-        }
+        if (candidate.call_site != call_site) continue;
         const bool differs = candidate.difference.again(state_);
         if (!candidate.closed || !differs) {
             Seen& seen = seen_[candidate.seen];
@@ -167,11 +164,7 @@ Walker::Step Walker::visit() {
                 }
             }
         }
-        if (add && ++candidate.misses > candidate.hits * 3 + (force ? 16 : 3)) {
-            forget(list, i);
-            continue;
-        }
-        ++i;
+        if (add && ++candidate.misses > candidate.hits * 3 + (force ? 16 : 3)) forget(list, i);
     }
     if (add) {
         if (loop_call && back) widen(state_, parent_);
