@@ -366,6 +366,11 @@ constexpr void refine(Compare op, Value<N>& a, Value<N>& b) {
     };
     switch (op) {
         case Compare::eq:
+            if (b.is_constant()) {
+                if (!a.contains(b.umin)) b.clear();
+                a = b;
+                return;
+            }
             a.meet(b);
             b = a;
             break;
