@@ -79,8 +79,8 @@ void draft(const State& state, u32 pc, u32 time, const Liveness& live, const Val
 
 }  // namespace
 
-Kept::Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values, Arena& arena, Draft& draft)
-    : arena_(&arena) {
+Kept::Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values, Arena& arena,
+           Draft& draft) {
     verifier::draft(state, pc, time, live, values, draft);
     const auto padded = [](std::size_t bytes) { return (bytes + 7) & ~std::size_t{7}; };
     const std::size_t size =
@@ -102,7 +102,7 @@ Kept::Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Val
         return std::span<const T>(to, from.size());
     };
     std::construct_at(lists_, lay(draft.frames), found, lay(draft.slots), lay(state.references), lay(state.outer_locks),
-                      state.lock, state.sections, size);
+                      state.lock, state.sections, static_cast<u32>(size), &arena);
 }
 
 // ------------------------------------------------------------------------------------------------------- comparison

@@ -252,6 +252,7 @@ class Shared {
         arena.give_back(block_, sizeof(Block));
     }
 
+    explicit operator bool() const { return block_ != nullptr; }
     const T& get() const { return block_->value; }
     T& own() {
         if (block_->users > 1) {
@@ -597,20 +598,24 @@ class Kept {
         std::span<const Lock> outer_locks;
         Lock lock;
         Sections sections;
-        std::size_t bytes;  // of all of it
+        u32 bytes;  // of all of it
+        Arena* arena;
     };
 
+    Kept() = default;
     Kept(const State& state, u32 pc, u32 time, const Liveness& live, const Values& values, Arena& arena, Draft& draft);
-    Kept(Kept&& other) noexcept : arena_(other.arena_), lists_(std::exchange(other.lists_, nullptr)) {}
-    Kept& operator=(Kept&&) = delete;
+    Kept(Kept&& other) noexcept : lists_(std::exchange(other.lists_, nullptr)) {}
+    Kept& operator=(Kept&& other) noexcept {
+        std::swap(lists_, other.lists_);
+        return *this;
+    }
     ~Kept() {
-        if (lists_ != nullptr) arena_->give_back(lists_, lists_->bytes);
+        if (lists_ != nullptr) lists_->arena->give_back(lists_, lists_->bytes);
     }
     const Lists* operator->() const { return lists_; }
 
   private:
-    Arena* arena_;
-    Lists* lists_;
+    Lists* lists_ = nullptr;
 };
 
 // Decides whether all that an older state allows covers `now`; both stand before the same instruction.

@@ -132,25 +132,24 @@ Walker::Step Walker::visit() {
         if (!candidate.closed || !differs) {
             Seen& seen = seen_[candidate.seen];
             const auto covers = [&](Comparison::How how) {
-                return !differs && compare_.covers(std::get<State>(seen.what), state_, pc_, structure_.live, how,
-                                                   candidate.difference);
+                return !differs &&
+                       compare_.covers(seen.state.get(), state_, pc_, structure_.live, how, candidate.difference);
             };
             if (seen.open > 0) {
                 // A state of the present path. Within one bpf_loop(), and after a may_goto has been passed, both of
                 // which are bounded at run time, coming back into what it covers ends the path; elsewhere coming back
                 // unchanged means that the loop need not end.
-                const bool bounded = iterator != 0 ? seen.iterator == iterator
-                                     : loop_call && back
-                                         ? std::get<State>(std::as_const(seen.what)).frame().activation ==
-                                               std::as_const(state_).frame().activation
-                                         : may_goto && seen.passed < state_.passed;
+                const bool bounded = iterator != 0       ? seen.iterator == iterator
+                                     : loop_call && back ? seen.state.get().frame().activation ==
+                                                               std::as_const(state_).frame().activation
+                                                         : may_goto && seen.passed < state_.passed;
                 if (bounded && covers(Comparison::How::within)) {
                     ++candidate.hits;
                     return cut(candidate.seen, true) ? Step::path_end : Step::failed;
                 }
                 if (loop_call && back) {
                     // another round
-                } else if (std::get<State>(seen.what).rounds == state_.rounds && covers(Comparison::How::equal)) {
+                } else if (seen.state.get().rounds == state_.rounds && covers(Comparison::How::equal)) {
                     fail(Finding::infinite_loop, pc_);
                     return Step::failed;
                 }
@@ -158,7 +157,7 @@ Walker::Step Walker::visit() {
                 if (!force && !remember_all && jumps_since_ < 20 && insns_since_ < 100) add = false;
             } else if (usable(seen)) {
                 candidate.closed = true;
-                if (compare_.covers(std::get<Kept>(seen.what), state_, candidate.difference)) {
+                if (compare_.covers(seen.kept, state_, candidate.difference)) {
                     ++candidate.hits;
                     return cut(candidate.seen, false) ? Step::path_end : Step::failed;
                 }
@@ -179,7 +178,7 @@ bool Walker::cut(u32 index, bool loop) {
     if (loop)
         inherit_marks(state_, pc_, structure_.live, values_);
     else
-        inherit_marks(std::get<Kept>(seen_[index].what), state_, values_);
+        inherit_marks(seen_[index].kept, state_, values_);
     // The states on the way from that loop's state to here now rest on it: on the innermost, if on several, for that
     // one lies on the way and rests on the next itself.
     i32 rests_on = loop ? static_cast<i32>(index) : seen_[index].loop;
@@ -199,28 +198,18 @@ void Walker::remember() {
     if (seen_bytes_ + size > options_.max_state_bytes) return;
     seen_bytes_ += size;
     values_.pass_time();
-    Seen& seen = seen_.push();
-    seen.what.emplace<State>(state_);
-    seen.bytes = size;
-    seen.time = values_.now();
-    seen.pc = pc_;
-    seen.parent = parent_;
-    seen.open = 1;
-    seen.iterator = iterator_;
-    seen.depth = state_.depth();
-    seen.activation = std::as_const(state_).frame().activation;
-    seen.passed = state_.passed;
-    seen.may_goto = form().kind == Kind::may_goto;
+    const Frame& frame = std::as_const(state_).frame();
+    seen_.push(Shared<State>(arena_, state_), Kept(), static_cast<u32>(size), values_.now(), pc_, parent_, 1, -1,
+               iterator_, state_.depth(), frame.activation, state_.passed, form().kind == Kind::may_goto);
     parent_ = static_cast<i32>(seen_.size()) - 1;
-    seen_at_[pc_].push_back(
-        {.seen = static_cast<u32>(parent_), .call_site = std::as_const(state_).frame().call_site, .difference = {}});
+    seen_at_[pc_].push_back({.seen = static_cast<u32>(parent_), .call_site = frame.call_site, .difference = {}});
     report_.max_states_per_insn = std::max<u64>(report_.max_states_per_insn, seen_at_[pc_].size());
 }
 
 void Walker::forget(std::vector<Candidate>& list, std::size_t at) {
     Seen& seen = seen_[list[at].seen];
     seen_bytes_ -= seen.bytes;
-    seen.what = std::monostate();
+    seen.state = {}, seen.kept = {};
     list.erase(list.begin() + static_cast<std::ptrdiff_t>(at));
 }
 
@@ -228,16 +217,16 @@ void Walker::close_path() {
     for (i32 at = parent_; at >= 0; at = seen_[static_cast<u32>(at)].parent) {
         Seen& seen = seen_[static_cast<u32>(at)];
         if (--seen.open > 0) break;
-        if (std::holds_alternative<State>(seen.what)) close(seen);
+        if (seen.state) close(seen);
     }
 }
 
 // All paths from it are walked: only what mattered is kept.
 void Walker::close(Seen& seen) {
-    Kept kept(std::get<State>(seen.what), seen.pc, seen.time, structure_.live, values_, arena_, draft_);
-    seen_bytes_ += kept->bytes - seen.bytes;
-    seen.bytes = kept->bytes;
-    seen.what.emplace<Kept>(std::move(kept));
+    seen.kept = Kept(seen.state.get(), seen.pc, seen.time, structure_.live, values_, arena_, draft_);
+    seen.state = {};
+    seen_bytes_ += std::size_t{seen.kept->bytes} - seen.bytes;
+    seen.bytes = seen.kept->bytes;
 }
 
 bool Walker::resume() {
@@ -490,9 +479,10 @@ bool Walker::may_goto() {
 void Walker::widen(State& now, i32 from) {
     for (i32 at = from; at >= 0; at = seen_[static_cast<u32>(at)].parent) {
         const Seen& seen = seen_[static_cast<u32>(at)];
-        const State* state = std::get_if<State>(&seen.what);
-        if (seen.pc != pc_ || state == nullptr || state->depth() != now.depth() ||
-            state->frame().activation != std::as_const(now).frame().activation || seen.iterator != iterator_)
+        if (seen.pc != pc_ || !seen.state) continue;
+        const State& state = seen.state.get();
+        if (state.depth() != now.depth() || state.frame().activation != std::as_const(now).frame().activation ||
+            seen.iterator != iterator_)
             continue;
         const auto loosen = [&](const Reg& then, Reg& reg) {
             if (!then.is_scalar() || !reg.is_scalar() || then.value == reg.value) return;
@@ -500,7 +490,7 @@ void Walker::widen(State& now, i32 from) {
             reg = unknown();
         };
         for (std::size_t f = 0; f < now.frames.size(); ++f) {
-            const Frame& then = state->frames[f];
+            const Frame& then = state.frames[f];
             Frame& frame = now.frames[f];
             for (u32 r = 0; r < 10; ++r) loosen(then.regs[r], frame.regs[r]);
             for (std::size_t s = 0; s < std::min(then.stack.size(), frame.stack.size()); ++s) {

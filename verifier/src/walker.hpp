@@ -11,7 +11,6 @@
 #pragma once
 
 #include <functional>
-#include <variant>
 
 #include "anybpf/abi/helper.hpp"
 #include "anybpf/abi/kfunc.hpp"
@@ -47,11 +46,11 @@ class Walker {
     // A remembered state. Where it lies in the tree of paths: `parent` is the one before it on its path, `open` counts
     // the paths from it that are not walked to their end yet.
     struct Seen {
-        Seen() {}  // without clearing what a state is copied into
-        // The state while paths from it are open, what mattered of it afterwards; nothing when it has been forgotten.
-        std::variant<std::monostate, State, Kept> what;
-        std::size_t bytes = 0;  // of these
-        u32 time = 0;           // when it was remembered
+        // The state while paths from it are open, what mattered of it afterwards; neither when it has been forgotten.
+        Shared<State> state;
+        Kept kept;
+        u32 bytes = 0;  // of these
+        u32 time = 0;   // when it was remembered
         u32 pc = 0;
         i32 parent = -1;
         u32 open = 0;
