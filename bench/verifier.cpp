@@ -555,6 +555,7 @@ int main(int argc, char** argv) {
     const bool json = argc > 1 && std::string_view(argv[1]) == "--json";
     const int name = json ? 2 : 1;
     const std::vector<Case> all_cases = cases(argc > name ? argv[name] : "");
+    if (all_cases.empty()) give_up(fmt::format("no program is called '{}'", argv[name]));
     std::vector<Row> rows;
     std::string missing;
     {
