@@ -63,7 +63,8 @@ void draft(const State& state, u32 pc, u32 time, const Liveness& live, const Val
         }
         for (std::size_t s = 0; s < frame.stack.size(); ++s) {
             const Slot& slot = frame.stack[s];
-            if (!values.used_since(slot.version, time)) continue;
+            // One that was never written to says nothing: what a state holds there instead may be forgotten.
+            if (slot.version == 0 || !values.used_since(slot.version, time)) continue;
             Kept::InSlot kept{static_cast<u16>(f), static_cast<u16>(s), slot.bytes};
             if (slot.bytes[0] == Byte::saved && any_number(slot.saved))
                 std::ranges::replace(kept.bytes, Byte::saved, Byte::misc);
@@ -328,17 +329,16 @@ bool Comparison::stacks(const Frame& old, const Frame& now) {
 bool Comparison::slots(const Slot& old, const Slot& now) {
     if (equal_ && old.bytes != now.bytes) return false;
     const bool old_object = old.bytes[0] == Byte::object, now_object = now.bytes[0] == Byte::object;
-    if (old_object || now_object) {
-        if (old_object && now_object) return regs(old.saved, now.saved);
-        // One that holds nothing may stand where nothing was.
-        return !old_object && !now.saved.has(flag::referenced) && old.bytes.untouched();
-    }
+    // An object that holds nothing may stand where nothing was, and so may a pointer.
+    if (old.bytes.untouched()) return !now_object || !now.saved.has(flag::referenced);
+    if (old_object || now_object) return old_object && now_object && regs(old.saved, now.saved);
     if (old.bytes[0] == Byte::saved) {
         if (now.bytes[0] != Byte::saved || old.saved_bytes() != now.saved_bytes() || !regs(old.saved, now.saved))
             return false;
     } else if (now.has_pointer()) {
-        return old.bytes.untouched();  // a pointer may stand only where nothing was
+        return false;
     }
+    if (old.bytes == now.bytes) return true;
     for (std::size_t i = 0; i < 8; ++i) {
         switch (old.bytes[i]) {
             case Byte::invalid:

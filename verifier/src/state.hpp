@@ -491,12 +491,20 @@ struct State {
     void change(W&& wanted, F&& visit, bool in_stacks = true) {
         const State& now = *this;
         for (std::size_t f = 0; f < frames.size(); ++f) {
-            for (u32 r = 0; r < now.frames[f].regs.size(); ++r)
-                if (wanted(now.frames[f].regs[r])) visit(frames[f].regs[r]);
+            const Reg* regs = now.frames[f].regs.data();
+            for (u32 r = 0; r < 10; ++r) {
+                if (!wanted(regs[r])) continue;
+                visit(frames[f].regs[r]);
+                regs = now.frames[f].regs.data();  // a copy, perhaps
+            }
             if (!in_stacks) continue;
-            for (std::size_t s = 0; s < now.frames[f].stack.size(); ++s) {
-                const Slot& slot = now.frames[f].stack[s];
-                if (slot.bytes[0] == Byte::saved && wanted(slot.saved)) visit(frames[f].stack[s].saved);
+            for (std::size_t s = 0; s < now.frames[f].stack.size(); s += slots_per_chunk) {
+                const Slot* slot = &now.frames[f].stack[s];
+                for (std::size_t i = 0; i < slots_per_chunk; ++i) {
+                    if (slot[i].bytes[0] != Byte::saved || !wanted(slot[i].saved)) continue;
+                    visit(frames[f].stack[s + i].saved);
+                    slot = &now.frames[f].stack[s];  // a copy, perhaps
+                }
             }
         }
     }
