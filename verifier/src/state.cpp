@@ -362,9 +362,13 @@ void inherit_marks(const Kept& old, const State& now, Values& values) {
         const Reg* to = what.place.find(now);
         if (to != nullptr && to->is_scalar()) values.mark(to->id, what.decides);
     }
+    u32 marked = 0;
     for (const Kept::InSlot& at : old->slots) {
-        const Frame& frame = now.frames[at.frame];
-        if (at.slot < frame.stack.size()) values.mark(frame.stack[at.slot].version);
+        const Stack& stack = now.frames[at.frame].stack;
+        if (at.slot >= stack.size()) continue;
+        const u32 version = stack[at.slot].version;
+        if (version != marked) values.mark(version);  // often written together
+        marked = version;
     }
 }
 
