@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "../verdicts/arguments.hpp"
 #include "../verdicts/maps.hpp"
 #include "../verdicts/programs.hpp"
 #include "../verdicts/workers_raw.hpp"
@@ -21,51 +22,12 @@ namespace {
 using verifier::testing::LawOptions;
 using verifier::testing::Trial;
 
-constexpr std::string_view usage =
-    "anybpf-law [--count N] [--runs R] [--seed S] [--jobs J] [--json] [--check] [--only S]\n"
-    "  --count N  so many programs (10000), of which those that are accepted are run\n"
-    "  --runs R   each of them so often (100); fewer times when that takes more than 1,000,000 instructions\n"
-    "  --only S   one program: its listing and what came of it\n"
-    "  --check    the exit status is 1 also where less than 30 % are accepted, or less than 80 % of these compared\n"
-    "The exit status is 1 where anything went wrong.\n";
 constexpr double least_accepted = 0.3, least_compared = 0.8;
 constexpr std::size_t most_faults = 20;
 
-struct Arguments {
-    u64 count = 10'000, runs = 100, seed = 1;
-    std::optional<u64> only;
-    u32 jobs = 1;
-    bool json = false, check = false;
+struct Arguments : verdicts::Arguments {
+    u64 runs = 100;
 };
-
-std::optional<Arguments> parse(std::span<char*> words) {
-    Arguments out;
-    for (std::size_t i = 1; i < words.size(); ++i) {
-        const std::string_view word = words[i];
-        if (word == "--json") {
-            out.json = true;
-        } else if (word == "--check") {
-            out.check = true;
-        } else if (i + 1 == words.size()) {
-            return std::nullopt;
-        } else {
-            const u64 number = std::strtoull(words[++i], nullptr, 0);
-            if (word == "--count")
-                out.count = number;
-            else if (word == "--runs")
-                out.runs = number;
-            else if (word == "--seed")
-                out.seed = number;
-            else if (word == "--only")
-                out.only = number;
-            else if (word == "--jobs")
-                out.jobs = static_cast<u32>(std::max<u64>(1, number));
-            else
-                return std::nullopt;
-        }
-    }
-    return out;
-}
 
 using Counts = std::map<std::string, u64>;
 
@@ -172,21 +134,16 @@ int only(const Arguments& arguments) {
     return trial.fault.empty() ? 0 : 1;
 }
 
-int run(std::span<char*> words) {
-    const auto arguments = parse(words);
-    if (!arguments) {
-        fmt::print(stderr, "{}", usage);
-        return 2;
-    }
-    if (arguments->only) return only(*arguments);
-    const auto progress = shared_progress(arguments->jobs);
+int run(const Arguments& arguments) {
+    if (arguments.only) return only(arguments);
+    const auto progress = shared_progress(arguments.jobs);
     if (!progress) {
         fmt::print(stderr, "{}\n", progress.error().message);
         return 1;
     }
     const auto start = std::chrono::steady_clock::now();
     const auto parts = verdicts::in_processes(
-        arguments->jobs, [&](u32 part) { return nlohmann::json(run(*arguments, part, (*progress)[part])).dump(); });
+        arguments.jobs, [&](u32 part) { return nlohmann::json(run(arguments, part, (*progress)[part])).dump(); });
     if (!parts) {
         fmt::print(stderr, "{}\n", parts.error().message);
         for (const Progress& one : *progress)
@@ -196,11 +153,22 @@ int run(std::span<char*> words) {
     }
     Tally tally;
     for (const std::string& part : *parts) tally.add(nlohmann::json::parse(part).get<Tally>());
-    print(*arguments, tally, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    return good(tally, arguments->check) ? 0 : 1;
+    print(arguments, tally, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    return good(tally, arguments.check) ? 0 : 1;
 }
 
 }  // namespace
 }  // namespace anybpf::law
 
-int main(int argc, char** argv) { return anybpf::law::run({argv, static_cast<std::size_t>(argc)}); }
+int main(int argc, char** argv) {
+    CLI::App app{
+        "Runs random programs that the verifier accepts, and compares registers and stack with what was proved"};
+    anybpf::law::Arguments arguments;
+    arguments.add_to(app, "also where less than 30 % are accepted, or less than 80 % of these compared");
+    app.add_option("--runs", arguments.runs,
+                   "each accepted program so often; fewer times when that takes more than 1,000,000 instructions")
+        ->capture_default_str();
+    app.footer("The exit status is 1 where anything went wrong.");
+    CLI11_PARSE(app, argc, argv);
+    return anybpf::law::run(arguments);
+}

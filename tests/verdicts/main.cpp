@@ -10,6 +10,7 @@
 #include "anybpf/isa/text.hpp"
 #include "classes.hpp"
 #include "maps.hpp"
+#include "arguments.hpp"
 #include "programs.hpp"
 #include "tally.hpp"
 #include "workers_raw.hpp"
@@ -17,56 +18,13 @@
 namespace anybpf::verdicts {
 namespace {
 
-constexpr std::string_view usage =
-    "anybpf-verdicts [--count N] [--seed S] [--jobs J] [--json] [--check] [--show N] [--messages N] [--only S]\n"
-    "  --show N      of each kind of disagreement, so many: made small, with both logs (0)\n"
-    "  --messages N  so many of the kernel's messages, the most frequent ones (20)\n"
-    "  --only S      one program, as it is, with both verdicts\n"
-    "  --check       the exit status is 1 unless 99.5 % of the verdicts are equal, 30 % of the programs accepted, 30 "
-    "%\n"
-    "                refused, and each that only the kernel refuses is of a known class\n"
-    "The exit status is 77 where the kernel cannot be asked.\n";
 constexpr int cannot_ask = 77;
 constexpr double least_equal = 0.995, least_each = 0.3;
 constexpr std::size_t most_seeds = 200;
 
-struct Arguments {
-    u64 count = 10'000, seed = 1, show = 0, messages = 20;
-    std::optional<u64> only;
-    u32 jobs = 1;
-    bool json = false, check = false;
+struct Options : Arguments {
+    u64 show = 0, messages = 20;
 };
-
-std::optional<Arguments> parse(std::span<char*> words) {
-    Arguments out;
-    for (std::size_t i = 1; i < words.size(); ++i) {
-        const std::string_view word = words[i];
-        if (word == "--json") {
-            out.json = true;
-        } else if (word == "--check") {
-            out.check = true;
-        } else if (i + 1 == words.size()) {
-            return std::nullopt;
-        } else {
-            const u64 number = std::strtoull(words[++i], nullptr, 0);
-            if (word == "--count")
-                out.count = number;
-            else if (word == "--seed")
-                out.seed = number;
-            else if (word == "--show")
-                out.show = number;
-            else if (word == "--messages")
-                out.messages = number;
-            else if (word == "--only")
-                out.only = number;
-            else if (word == "--jobs")
-                out.jobs = static_cast<u32>(std::max<u64>(1, number));
-            else
-                return std::nullopt;
-        }
-    }
-    return out;
-}
 
 // As a load with every capability.
 verifier::Report judge(const program::Program& program, u32 log_level = 0) {
@@ -149,16 +107,16 @@ class Judges {
     verifier::testing::LiveKernel kernel_;
 };
 
-Tally run(const Judges& judges, const Arguments& arguments, u32 part) {
+Tally run(const Judges& judges, const Options& options, u32 part) {
     Tally tally;
     const bool watched = part == 0 && ::isatty(STDERR_FILENO) != 0;
-    for (u64 seed = arguments.seed + part; seed < arguments.seed + arguments.count; seed += arguments.jobs) {
+    for (u64 seed = options.seed + part; seed < options.seed + options.count; seed += options.jobs) {
         const auto program = make(seed, judges.maps);
         const Both both = judges.ask(program);
         ++tally.programs;
         tally.insns += program.insns.size();
         if (watched && tally.programs % 5000 == 0)
-            fmt::print(stderr, "\r{} programs, {:.3f} % equal", tally.programs * arguments.jobs, 100 * tally.equal());
+            fmt::print(stderr, "\r{} programs, {:.3f} % equal", tally.programs * options.jobs, 100 * tally.equal());
         if (!both.not_verified.empty()) {
             ++tally.not_verified[both.not_verified];
             continue;
@@ -208,14 +166,14 @@ program::Program smaller(const Judges& judges, const program::Program& program) 
     return with_insns(program, insns);
 }
 
-void show(const Judges& judges, const Arguments& arguments, const std::vector<u64>& seeds) {
+void show(const Judges& judges, const Options& options, const std::vector<u64>& seeds) {
     std::map<std::string, u64> shown;
     for (const u64 seed : seeds) {
         const auto program = make(seed, judges.maps);
         const Both both = judges.ask(program);
         const std::string what =
             both.kernels ? std::string(verifier::to_string(both.finding)) : normalised(both.message);
-        if (shown[what]++ >= arguments.show) continue;
+        if (shown[what]++ >= options.show) continue;
         fmt::print("\n=== seed {}: {} {}\n", seed,
                    both.kernels ? "the kernel accepts, we say" : "we accept, the kernel says",
                    both.kernels ? what : both.message);
@@ -237,9 +195,9 @@ bool good(const Tally& tally) {
            (unknown == tally.classes.end() || unknown->second == 0);
 }
 
-void print(const Judges& judges, const Arguments& arguments, const Tally& tally, double seconds) {
-    if (arguments.json) {
-        nlohmann::ordered_json out{{"seed", arguments.seed},
+void print(const Judges& judges, const Options& options, const Tally& tally, double seconds) {
+    if (options.json) {
+        nlohmann::ordered_json out{{"seed", options.seed},
                                    {"seconds", seconds},
                                    {"counted", tally.counted()},
                                    {"equal", tally.equal()},
@@ -250,7 +208,7 @@ void print(const Judges& judges, const Arguments& arguments, const Tally& tally,
         return;
     }
     const auto percent = [&](u64 count) { return 100 * tally.share(count); };
-    fmt::print("{} programs from seed {}, {:.1f} instructions each, {:.1f} s\n", tally.programs, arguments.seed,
+    fmt::print("{} programs from seed {}, {:.1f} instructions each, {:.1f} s\n", tally.programs, options.seed,
                static_cast<double>(tally.insns) / static_cast<double>(std::max<u64>(tally.programs, 1)), seconds);
     for (const auto& text : judges.missing) fmt::print("not created: {}\n", text);
     for (const auto& [why, count] : tally.not_verified) fmt::print("not verified by the kernel: {} {}\n", count, why);
@@ -260,45 +218,56 @@ void print(const Judges& judges, const Arguments& arguments, const Tally& tally,
     for (const auto& [count, what] : by_count(tally.we_refuse)) fmt::print("  {:7} {}\n", count, what);
     fmt::print("we accept, the kernel refuses: {} ({:.3f} %)\n", tally.we_accept, percent(tally.we_accept));
     for (const auto& [count, what] : by_count(tally.classes))
-        fmt::print("  {:7} {}\n", count, what.empty() ? "of no known class" : what);
+        fmt::print(
+            "  {:7} {}\n", count,
+            what.empty() ? fmt::format("of no known class: seeds {}", fmt::join(tally.we_accept_seeds, ", ")) : what);
     fmt::print("the kernel's messages: {}\n", tally.messages.size());
     for (u64 i = 0; const auto& [count, what] : by_count(tally.messages))
-        if (i++ < arguments.messages) fmt::print("  {:7} {}\n", count, what);
+        if (i++ < options.messages) fmt::print("  {:7} {}\n", count, what);
 }
 
-int run(std::span<char*> words) {
-    const auto arguments = parse(words);
-    if (!arguments) {
-        fmt::print(stderr, "{}", usage);
-        return 2;
-    }
+int run(const Options& options) {
     const auto judges = Judges::open();
     if (!judges) {
         fmt::print(stderr, "the kernel cannot be asked: {}\n", judges.error().message);
         return cannot_ask;
     }
-    if (arguments->only) {
-        show_logs(*judges, make(*arguments->only, judges->maps));
+    if (options.only) {
+        show_logs(*judges, make(*options.only, judges->maps));
         return 0;
     }
     const auto start = std::chrono::steady_clock::now();
     const auto parts =
-        in_processes(arguments->jobs, [&](u32 part) { return nlohmann::json(run(*judges, *arguments, part)).dump(); });
+        in_processes(options.jobs, [&](u32 part) { return nlohmann::json(run(*judges, options, part)).dump(); });
     if (!parts) {
         fmt::print(stderr, "{}\n", parts.error().message);
         return 1;
     }
     Tally tally;
     for (const std::string& part : *parts) tally.add(nlohmann::json::parse(part).get<Tally>());
-    print(*judges, *arguments, tally, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    if (arguments->show > 0) {
-        show(*judges, *arguments, tally.we_accept_seeds);
-        show(*judges, *arguments, tally.kernel_accepts_seeds);
+    print(*judges, options, tally, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    if (options.show > 0) {
+        show(*judges, options, tally.we_accept_seeds);
+        show(*judges, options, tally.kernel_accepts_seeds);
     }
-    return arguments->check && !good(tally) ? 1 : 0;
+    return options.check && !good(tally) ? 1 : 0;
 }
 
 }  // namespace
 }  // namespace anybpf::verdicts
 
-int main(int argc, char** argv) { return anybpf::verdicts::run({argv, static_cast<std::size_t>(argc)}); }
+int main(int argc, char** argv) {
+    CLI::App app{"Shows random programs to the verifier and to the live kernel's"};
+    anybpf::verdicts::Options options;
+    options.add_to(
+        app,
+        "unless 99.5 % of the verdicts are equal, 30 % of the programs accepted, 30 % refused, and each that "
+        "only the kernel refuses is of a known class");
+    app.add_option("--show", options.show, "of each kind of disagreement, so many: made small, with both logs")
+        ->capture_default_str();
+    app.add_option("--messages", options.messages, "so many of the kernel's messages, the most frequent ones")
+        ->capture_default_str();
+    app.footer("The exit status is 77 where the kernel cannot be asked.");
+    CLI11_PARSE(app, argc, argv);
+    return anybpf::verdicts::run(options);
+}
