@@ -72,6 +72,8 @@ std::string_view describe(Type type) {
             return "a pointer to a kernel structure";
         case Type::btf:
             return "a pointer to a struct of BTF";
+        case Type::arena:
+            return "a pointer into the arena";
         case Type::memory:
             return "a pointer to memory";
         case Type::dynptr:
@@ -372,6 +374,8 @@ bool Comparison::regs(const Reg& old, const Reg& now) {
             return old.flags == now.flags && (old.object == 0) == (now.object == 0) &&
                    same_id(references_, old.id, now.id) &&
                    (old.object == 0 || same_id(references_, old.object, now.object));
+        case Type::arena:
+            return true;
         case Type::ctx:
         case Type::task:
         case Type::function:
@@ -607,6 +611,8 @@ std::string print(const Reg& reg, const program::Program& program, bool with_id)
             return pointer("tp_buffer", "");
         case Type::kernel_object:
             return pointer("trusted_ptr_", "");
+        case Type::arena:
+            return "arena";
         case Type::btf:
         case Type::memory:
             return pointer(typed_name(reg, program), typed_details(reg));
