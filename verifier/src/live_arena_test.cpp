@@ -11,6 +11,14 @@ namespace {
 
 using namespace testing;
 
+// Whether a context is compared with zero: the kernel walks on both ways then, and here it is known not to be
+// (dead_branch in docs/differences.md).
+bool compares_context(const std::string& log) {
+    for (std::size_t at = 0; (at = log.find(" 0x0 goto ", at)) != std::string::npos; ++at)
+        if (log.substr(at, log.find('\n', at) - at).find("=ctx()") != std::string::npos) return true;
+    return false;
+}
+
 TEST(Kernel, judges_arenas_alike) {
     const auto types = running_kernel();
     if (types == nullptr) GTEST_SKIP() << "the kernel has no BTF here";
@@ -37,6 +45,7 @@ TEST(Kernel, judges_arenas_alike) {
         const Report report = verify(program, {});
         const auto said = kernel->load(program);
         if (said.log.find("verifier bug") != std::string::npos) continue;  // the kernel's own
+        if (!said.accepted && report.accepted && compares_context(said.log)) continue;
         EXPECT_TRUE(said.accepted || !report.accepted) << "seed " << seed << '\n' << end_of(said.log);
         if (!said.accepted)
             ++refused;
