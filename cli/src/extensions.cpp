@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "extensions.hpp"
 
+#include <bpf/bpf.h>
 #include <fmt/format.h>
 
 #include "anybpf/btf/btf.hpp"
