@@ -16,6 +16,7 @@ struct VerifyOptions {
     std::vector<std::string> files;
     std::string only;
     std::string btf;  // a file with the kernel's types; "anybpf": our own; empty: the running kernel's where it has any
+    std::string target, target_program;  // what extensions (freplace) are of
     std::vector<std::string> clang;
     std::vector<std::string> kernels;  // "5.10", "all"; none: what the verifier here says
     bool log = false, json = false, verbose = false, unprivileged = false, strict = false, strict_alignment = false;

@@ -194,6 +194,7 @@ void add_verify(CLI::App& app, const Words& words, Action& action) {
                 "  anybpf verify my.o --prog count --log       with the verifier's walk\n"
                 "  anybpf verify --json my.o | jq '.[].verdict'\n"
                 "  anybpf verify --btf vmlinux-6.6.btf my.o    for the kernel with these types\n"
+                "  anybpf verify --target xdp.o ext.o          extensions (freplace) of the programs in xdp.o\n"
                 "  anybpf verify --on kernel my.o              what the machine's own verifier says\n"
                 "  anybpf verify bpftrace.rec                  programs that were recorded when a tool loaded them\n"
                 "  anybpf verify --kernel 5.10 my.o            would it load there? no: exit status 1\n"
@@ -210,6 +211,14 @@ void add_verify(CLI::App& app, const Words& words, Action& action) {
             "The types of the kernel to verify for, as BTF; 'anybpf': those that programs see here. The running "
             "kernel's where it publishes them")
         ->option_text("FILE");
+    verify_app
+        ->add_option("--target", options->target,
+                     "The object or .bpf.c file with the program that extensions (SEC(\"freplace/FUNCTION\")) are of")
+        ->option_text("FILE");
+    verify_app
+        ->add_option("--target-prog", options->target_program,
+                     "Its program; the first that has the function where none is named")
+        ->option_text("NAME");
     verify_app->add_flag("--unprivileged", options->unprivileged,
                          "By the rules for loads without CAP_PERFMON: addresses stay inside of the program");
     verify_app->add_flag("--log", options->log,

@@ -17,6 +17,7 @@
 #include "anybpf/verifier/verifier.hpp"
 #include "commands.hpp"
 #include "compile.hpp"
+#include "extensions.hpp"
 #include "loader.hpp"
 #include "machine.hpp"
 #include "object_file.hpp"
@@ -248,6 +249,9 @@ Outcome<int> verify(const VerifyOptions& options) {
     const auto machine =
         CLI_TRY(Machine::open_to_judge(options.where, options.btf, options.unprivileged, options.limits));
     LibbpfLog said(options.verbose);
+    if (!options.target.empty() && machine.kernel() == nullptr)
+        return stop(Exit::usage, "--target is for our own verifier, not for --on kernel");
+    const auto extensions = CLI_TRY(Extensions::open(options, machine, said));
     const verifier::Style on_screen = style();
     Judged judged;
     if (machine.kernel() != nullptr)
@@ -270,6 +274,7 @@ Outcome<int> verify(const VerifyOptions& options) {
     for (const Candidate& candidate : candidates) {
         if (!options.only.empty() && candidate.name != options.only) continue;
         found = true;
+        extensions->prepare(candidate.section, machine);
         const Verdict verdict = CLI_TRY(judge({.section = candidate.section,
                                                .program = candidate.name,
                                                .type = {},

@@ -84,6 +84,9 @@ Result<> Kernel::set_limits(const Limits& limits) {
     return {};
 }
 std::shared_ptr<const btf::Btf> Kernel::kernel_btf() const { return state_->kernel_btf; }
+void Kernel::extend(std::shared_ptr<const program::Program> target) {
+    state_->extended.with([&](auto& now) { now = std::move(target); });
+}
 void Kernel::set_watcher(Watcher watcher) {
     state_->watcher.with([&](Watcher& it) { it = std::move(watcher); });
 }

@@ -232,11 +232,18 @@ Result<> Loading::resolve_maps() {
             const u32 offset = static_cast<u32>(second.imm);
             if (offset >= 1U << 29)
                 return say(EINVAL, "direct value offset of " + std::to_string(offset) + " is not allowed");
-            if (info.type != MapType::array) return say(EINVAL, "no direct value access support for this map type");
-            if (info.max_entries != 1 || offset >= info.value_size)
-                return say(info.max_entries != 1 ? not_supported : EINVAL,
-                           "invalid access to map value pointer, value_size=" + std::to_string(info.value_size) +
-                               " off=" + std::to_string(offset));
+            const auto outside = [&](int error) {
+                return say(error, "invalid access to map value pointer, value_size=" + std::to_string(info.value_size) +
+                                      " off=" + std::to_string(offset));
+            };
+            constexpr u64 page_size = 4096;
+            if (info.type == MapType::arena) {
+                if (offset > info.max_entries * page_size) return outside(ERANGE);
+            } else if (info.type != MapType::array) {
+                return say(EINVAL, "no direct value access support for this map type");
+            } else if (info.max_entries != 1 || offset >= info.value_size) {
+                return outside(info.max_entries != 1 ? not_supported : EINVAL);
+            }
         }
         insn.src = static_cast<u8>(value ? Pseudo::map_idx_value : Pseudo::map_idx) & 0xf;
         insn.imm = static_cast<i32>(index);
@@ -307,6 +314,8 @@ int errno_of(verifier::Finding finding) {
     for (const Finding big : {Finding::too_many_subprograms, Finding::too_many_frames, Finding::too_complex,
                               Finding::too_many_branches, Finding::recursion})
         if (finding == big) return E2BIG;
+    if (finding == Finding::second_arena) return EBUSY;
+    if (finding == Finding::arena_unprivileged) return EPERM;
     for (const Finding invalid : {Finding::unsupported_program_type,
                                   Finding::bad_program_size,
                                   Finding::bad_insn,
@@ -350,6 +359,11 @@ int errno_of(verifier::Finding finding) {
                                   Finding::bad_callback_target,
                                   Finding::infinite_loop,
                                   Finding::mixed_regions,
+                                  Finding::cast_spaces,
+                                  Finding::cast_without_arena,
+                                  Finding::extension_target,
+                                  Finding::bad_extension,
+                                  Finding::extension_argument,
                                   Finding::unknown_helper,
                                   Finding::helper_unavailable,
                                   Finding::helper_gpl_only,
@@ -413,7 +427,7 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     if (in.attach_prog_fd != 0) return refuse(EINVAL, "programs cannot be attached to programs here");
     if (in.attach_btf_id != 0 && !attaches_by_btf(type))
         return refuse(EINVAL, "programs of this type are not attached by BTF");
-    if (in.attach_btf_id != 0 && kernel_btf == nullptr)
+    if (in.attach_btf_id != 0 && kernel_btf == nullptr && type != abi::ProgType::ext)
         return refuse(EINVAL, "attaching by BTF (fentry, tp_btf, lsm) needs the kernel's BTF, and there is none");
     if (!attach_type_is_good(type, in.expected_attach_type))
         return refuse(EINVAL, "the expected attach type does not go with the program type");
@@ -436,6 +450,7 @@ Result<long> Kernel::State::prog_load(const Attr& attr) {
     program.sleepable = (in.prog_flags & uapi::prog_sleepable) != 0;
     program.kernel_btf = kernel_btf;
     program.attach_btf_id = in.attach_btf_id;
+    if (type == abi::ProgType::ext) extended.with([&](const auto& target) { program::extend(program, target); });
 
     const auto tag = tag_of(program.insns);
     const Log log{.level = in.log_level, .size = in.log_size, .buffer = in.log_buf};

@@ -100,7 +100,6 @@ std::string_view class_of(const Disagreement& disagreement) {
 std::string_view not_verified(int error, std::string_view log) {
     if (error == EPERM) return "not permitted";
     if (error == ENOMEM || error == EAGAIN) return "out of memory";
-    if (has(log, "arena's user address")) return "an arena that nobody has mapped";
     if (has(log, "verifier bug")) return "a bug of the kernel";
     return {};
 }

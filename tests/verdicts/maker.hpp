@@ -83,6 +83,7 @@ class Maker : verifier::testing::ProgramText {
     void each_element();
     void rounds();
     void map_in_map();
+    void arena();
     void budget_loop();
     void packet();
     void packet_load();

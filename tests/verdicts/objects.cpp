@@ -356,8 +356,76 @@ void Maker::flow_keys() {
     packet();
 }
 
+// ------------------------------------------------------------------------------------------------------------- arenas
+
+// Of the arena's address in r7.
+void Maker::arena() {
+    line("r2 = map[idx:{}] ll", map_of(MapType::arena));
+    if (chance(70))
+        get_number(7);
+    else
+        line("r7 = map[idx:{}][0]+{} ll", map_of(MapType::arena), 8 * below(chance(95) ? 2049 : 4000));
+    has_value_ = false;
+    if (chance(97)) line("r7 = addr_space_cast(r7, {}, {})", chance(96) ? 0 : 1, chance(98) ? 1 : 0);
+    const std::string past = label();
+    if (chance(40)) line("if r7 {} 0 goto {}", chance(80) ? "==" : "!=", past);
+    for (u32 i = 1 + below(5); i > 0; --i) {
+        const u32 r = number(), size = 8U << below(4);
+        const i32 at = static_cast<i32>(below(200)) - 100;
+        const bool wide = chance(50);
+        const char reg = wide ? 'r' : 'w';
+        switch (below(10)) {
+            case 0:
+            case 1:
+                line("r{} = *({}{} *)(r7 {:+})", r, size < 64 && chance(30) ? 's' : 'u', size, at);
+                break;
+            case 2:
+                line("*(u{} *)(r7 {:+}) = r{}", size, at, chance(95) ? r : 10);
+                break;
+            case 3:
+                line("*(u{} *)(r7 {:+}) = {}", size, at, static_cast<i32>(constant()));
+                break;
+            case 4: {
+                static constexpr std::array operations = {"+", "-", "*", "|", "&", "^", "<<", ">>", "s>>"};
+                const std::string_view op = operations[below(operations.size())];
+                if (chance(60))
+                    line("{}7 {}= {}{}", reg, op, reg, r);
+                else
+                    line("{}7 {}= {}", reg, op, below(wide ? 64 : 32));
+                break;
+            }
+            case 5:  // a number, and an arena's address from then on
+                line("r{} += r7\nr{} = *(u{} *)(r{} {:+})", r, r, size, r, at);
+                break;
+            case 6: {
+                static constexpr std::array operations = {"add", "add", "xor", "or"};
+                const std::string_view prefix = wide ? "atomic64" : "atomic";
+                const std::string_view what = chance(60) ? "fetch_add" : chance(70) ? "xchg" : "";
+                line("{}{} = {}_{}((u{} *)(r7 {:+}), {}{})", reg, r, prefix,
+                     what.empty() ? fmt::format("fetch_{}", operations[below(operations.size())]) : std::string(what),
+                     wide ? 64 : 32, at, reg, r);
+                break;
+            }
+            case 7:
+                line("lock *(u{} *)(r7 {:+}) {}= {}{}", wide ? 64 : 32, at, chance(50) ? '+' : '|', reg, r);
+                break;
+            case 8:  // the next of a list
+                line("r7 = *(u64 *)(r7 {:+})", at);
+                if (chance(95)) line("r7 = addr_space_cast(r7, 0, 1)");
+                if (chance(50)) line("if r7 == 0 goto {}", past);
+                break;
+            default:
+                line("*(u64 *)(r10 - 64) = r7");
+                check();
+                if (chance(60)) line("r7 = *(u64 *)(r10 - 64)");
+        }
+    }
+    if (chance(3)) line("r2 = 8\nr1 = r7\nr3 = r10\ncall probe_read_kernel");
+    line("r8 = 1\nr9 = 2\n{}:\nr7 = 0", past);
+}
+
 void Maker::object() {
-    switch (below(16)) {
+    switch (below(18)) {
         case 0:
         case 1:
             return look_up_socket();
@@ -384,6 +452,9 @@ void Maker::object() {
             return budget_loop();
         case 13:
             return flow_keys();
+        case 14:
+        case 15:
+            return arena();
         default:
             return packet();
     }

@@ -109,8 +109,13 @@ bool Walker::global_argument(const btf::Type& function, u32 i, Reg& out) {
         return true;
     }
     if (has_tag(function, i, "arg:untrusted")) return untrusted_argument(object, i, out);
+    if (has_tag(function, i, "arg:arena")) {
+        if (nonnull || has_tag(function, i, "arg:nullable")) return fail(Finding::global_argument_type, i + 1);
+        out = Reg::pointer(Type::arena);
+        return true;
+    }
     const auto bytes = btf.size(target);
-    if (!bytes || has_tag(function, i, "arg:arena")) return fail(Finding::global_argument_type, i + 1);
+    if (!bytes) return fail(Finding::global_argument_type, i + 1);
     out = Reg::pointer(Type::memory, *bytes);
     if (!nonnull) out.flags = flag::null, out.id = next_id_++;
     return true;
@@ -139,6 +144,10 @@ bool Walker::call_global(u32 subprogram, const btf::Type& function) {
         const auto refused = [&] { return fail(Finding::global_argument, i + 1, static_cast<i64>(at.type)); };
         if (wanted.is_scalar()) {
             if (!at.is_scalar()) return refused();
+            continue;
+        }
+        if (wanted.type == Type::arena) {
+            if (at.type != Type::arena && !at.is_scalar()) return refused();
             continue;
         }
         if (wanted.has(flag::untrusted)) continue;
@@ -178,24 +187,25 @@ bool Walker::call_global(u32 subprogram, const btf::Type& function) {
 // Whether the function, or one that it calls, may move the packet.
 bool Walker::moves_packets(u32 subprogram) {
     moves_packets_.resize(structure_.flow.starts.size(), -1);
-    if (moves_packets_[subprogram] < 0) moves_packets_[subprogram] = find_packet_moves(subprogram) ? 1 : 0;
+    if (moves_packets_[subprogram] < 0)
+        moves_packets_[subprogram] = moves_packets(program_.insns, structure_.flow, subprogram) ? 1 : 0;
     return moves_packets_[subprogram] != 0;
 }
 
-bool Walker::find_packet_moves(u32 subprogram) const {
-    const auto& starts = structure_.flow.starts;
+bool Walker::moves_packets(std::span<const isa::Insn> insns, const program::Flow& flow, u32 subprogram) {
+    const auto& starts = flow.starts;
     std::vector<u32> todo = {subprogram};
     for (std::size_t i = 0; i < todo.size(); ++i) {
-        const u32 last = todo[i] + 1 < starts.size() ? starts[todo[i] + 1] : static_cast<u32>(program_.insns.size());
-        for (u32 pc = starts[todo[i]]; pc < last; pc += isa::slots(program_.insns[pc])) {
-            const isa::Form& what = structure_.forms[pc];
+        const u32 last = todo[i] + 1 < starts.size() ? starts[todo[i] + 1] : static_cast<u32>(insns.size());
+        for (u32 pc = starts[todo[i]]; pc < last; pc += isa::slots(insns[pc])) {
+            const isa::Form what = isa::decode(insns[pc]).form;
             if (what.kind != isa::Kind::call) continue;
-            const isa::Insn& call = program_.insns[pc];
+            const isa::Insn& call = insns[pc];
             if (what.call == isa::CallKind::helper) {
                 const abi::HelperProto* proto = abi::find_helper(static_cast<u32>(call.imm));
                 if (proto != nullptr && proto->packet == abi::PacketUse::moved) return true;
             } else if (what.call == isa::CallKind::subprogram) {
-                const u32 called = *structure_.flow.starting_at(static_cast<u32>(i64{pc} + 1 + call.imm));
+                const u32 called = *flow.starting_at(static_cast<u32>(i64{pc} + 1 + call.imm));
                 if (std::ranges::find(todo, called) == todo.end()) todo.push_back(called);
             }
         }
@@ -215,10 +225,17 @@ bool Walker::begin_global(u32 subprogram) {
     insns_since_ = jumps_since_ = 0;
     from_callback_ = false;
     reg(10) = Reg::pointer(Type::stack);
+    return global_registers(function);
+}
+
+// The function's arguments as its types and tags promise them.
+bool Walker::global_registers(const btf::Type& function) {
     btf::Type prototype;
     if (!global_prototype(function, prototype)) return false;
-    for (u32 i = 0; i < prototype.vlen; ++i)
+    for (u32 i = 0; i < prototype.vlen; ++i) {
         if (!global_argument(function, i, reg(i + 1))) return false;
+        if (seen(i + 1).type == Type::arena) reg(i + 1) = unknown();  // to be cast there
+    }
     return true;
 }
 

@@ -262,6 +262,8 @@ inline std::shared_ptr<const btf::Btf> kernel_types() {
         func int bpf_wq_init(struct bpf_wq *wq, void *p__map, u32 flags);
         func int bpf_wq_set_callback_impl(struct bpf_wq *wq, function callback_fn, u32 flags, void *aux__prog);
         func int bpf_arena_reserve_pages(void *p__map, void *ptr__ign, u32 page_cnt);
+        func void *bpf_arena_alloc_pages(void *p__map, void *addr__ign, u32 page_cnt, int node_id, u64 flags);
+        func void bpf_arena_free_pages(void *p__map, void *ptr__ign, u32 page_cnt);
         func int bpf_copy_from_user_str(void *dst, u32 dst__sz, const void *unsafe_ptr__ign, u64 flags);
         func int bpf_get_file_xattr(struct file *file);
         struct tail { int count; struct list_head heads[]; };

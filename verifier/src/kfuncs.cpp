@@ -97,7 +97,6 @@ bool Walker::call_kfunc() {
     kfunc_.row = row;
     kfunc_.prototype = prototype;
     if (state_.lock.held && !allowed_under_lock()) return fail(Finding::lock_held_kfunc, id, state_.lock.insn);
-    if (row->name.starts_with("bpf_arena_")) return fail(Finding::kfunc_unsupported, id);
     const bool locks = row->name.starts_with("bpf_res_spin_lock");
     if (locks && !lock_failure()) return false;
     if (prototype.vlen > 5) return fail(Finding::unknown_kfunc, id);

@@ -57,6 +57,8 @@ Result<Fd> create(const program::MapInfo& map, Types& types) {
     attr.value_size = map.value_size;
     attr.max_entries = map.max_entries;
     attr.map_flags = map.flags;
+    // Where its pages are in user space: without, it has to be mapped before a program may use it.
+    if (map.type == abi::MapType::arena) attr.map_extra = u64{1} << 44;
     Fd fd(bpf(BPF_MAP_CREATE, attr));
     if (!fd.valid()) return fail_errno("create a map in the kernel", map.name);
     if (map.frozen.empty()) return fd;

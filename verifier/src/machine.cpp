@@ -214,6 +214,8 @@ void Machine::check_region(const Object& object) {
             return what == What::stack ? void() : fail("not the stack, as the proof says");
         case Region::map_value:
             return what == What::map_value ? void() : fail("not a map's value, as the proof says");
+        case Region::arena:
+            return;  // there is no object
         case Region::btf_object:
             return what == What::socket || what == What::kernel ? void() : fail("not an object, as the proof says");
         case Region::memory:
@@ -223,6 +225,9 @@ void Machine::check_region(const Object& object) {
     }
 }
 
+// Whether the instruction touches the arena, which others change at any time: it has whatever is read from it.
+bool Machine::in_arena() const { return proof_.insns[pc_].region == Region::arena; }
+
 bool Machine::on_socket(u64 address, u32 size) {
     const Object* object = object_near(address);
     if (object == nullptr || object->what != What::socket) return true;
@@ -231,6 +236,7 @@ bool Machine::on_socket(u64 address, u32 size) {
 }
 
 u64 Machine::load(u64 address, u32 size) {
+    if (in_arena()) return number() & (~u64{0} >> (64 - 8 * size));
     const u8* bytes = access(address, size, false);
     if (bytes == nullptr) return 0;
     const Object& object = *object_near(address);
@@ -289,6 +295,7 @@ u64 Machine::load_context(u32 size) {
 }
 
 void Machine::store(u64 address, u32 size, u64 value) {
+    if (in_arena()) return;
     u8* bytes = access(address, size, true);
     if (bytes == nullptr) return;
     const Object& object = *object_near(address);
@@ -312,7 +319,7 @@ void Machine::atomic(const isa::Insn& insn, const isa::Form& form) {
         return;
     }
     const u64 at = regs[insn.dst] + off, operand = regs[insn.src];
-    if (at % size != 0) return fail("an atomic access that is not aligned", at);
+    if (at % size != 0 && !in_arena()) return fail("an atomic access that is not aligned", at);
     if (how == isa::AtomicForm::store) return store(at, size, operand);
     const u64 old = load(at, size);
     const auto narrow = [&](u64 v) { return size == 8 ? v : static_cast<u32>(v); };
@@ -460,6 +467,10 @@ void Machine::wide(const isa::Insn& insn, u64& dst) {
             dst = map_handle(static_cast<u32>(insn.imm));
             break;
         case isa::Pseudo::map_idx_value:
+            if (program_.maps[static_cast<u32>(insn.imm)].type == abi::MapType::arena) {
+                dst = number();
+                break;
+            }
             dst = value_of(static_cast<u32>(insn.imm), 0) + static_cast<u32>(second.imm);
             break;
         case isa::Pseudo::func:
@@ -539,6 +550,8 @@ void Machine::step() {
             for (u32 r = 1; r <= 5; ++r) regs[r] = random_;
             break;
         case Kind::cast:
+            dst = insn.imm == 1 ? static_cast<u32>(regs[insn.src]) : number();
+            break;
         case Kind::gotox:
         case Kind::callx:
             return fail("an instruction that is not supported");

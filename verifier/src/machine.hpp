@@ -155,6 +155,7 @@ class Machine {
     u64 load_context(u32 size);
     void store(u64 address, u32 size, u64 value);
     void atomic(const isa::Insn& insn, const isa::Form& form);
+    bool in_arena() const;
     bool on_socket(u64 address, u32 size);
 
     void enter(u32 target, bool callback);

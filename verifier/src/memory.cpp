@@ -33,6 +33,8 @@ program::Region Walker::region_of(const Reg& base) const {
         case Type::flow_keys:
         case Type::trace_buffer:
             return Region::memory;
+        case Type::arena:
+            return Region::arena;
         case Type::memory:
             return base.has(flag::untrusted) ? Region::btf_object : Region::memory;
         case Type::task:
@@ -71,7 +73,9 @@ bool Walker::note_region(Region region) {
     if (noted == Region::none) {
         noted = region;
     } else if (noted != region) {
-        const auto special = [](Region one) { return one == Region::context || one == Region::btf_object; };
+        const auto special = [](Region one) {
+            return one == Region::context || one == Region::btf_object || one == Region::arena;
+        };
         if (special(noted) || special(region)) return fail(Finding::mixed_regions);
         noted = Region::memory;
     }
@@ -79,7 +83,7 @@ bool Walker::note_region(Region region) {
 }
 
 bool Walker::check_alignment(const Reg& base, i64 off, u32 size) {
-    if (aligned(base.value, off, size)) return true;
+    if (base.type == Type::arena || aligned(base.value, off, size)) return true;
     const u64 at = static_cast<u64>(base.value.smin) + static_cast<u64>(off);  // may be out of every bound
     return fail(Finding::misaligned, static_cast<i64>(at), size);
 }
@@ -250,6 +254,8 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
         case Type::memory:
             if (!check_memory(base, base_reg, off, size, false)) return false;
             break;
+        case Type::arena:
+            break;
         case Type::ctx: {
             Reg loaded = unknown(number);
             if (!load_context(base, base_reg, off, size, loaded) || !note_region(Region::context)) return false;
@@ -342,6 +348,8 @@ bool Walker::store_to(u32 base_reg, i32 off, u32 size, const Reg& value, u32 val
         case Type::memory:
             if (!check_memory(base, base_reg, off, size, true)) return false;
             break;
+        case Type::arena:
+            break;
         case Type::map:
         case Type::function:
         case Type::task:
@@ -401,8 +409,10 @@ bool Walker::atomic() {
     const Reg base = seen(base_reg);
     if (base.type == Type::scalar) return fail(Finding::not_a_pointer, base_reg);
     if (may_be_null(base)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
-    if (base.type != Type::stack && base.type != Type::map_value && base.type != Type::record &&
-        base.type != Type::memory && (base.type != Type::btf || (!plain_load && !is_allocated(base))))
+    if (base.type == Type::arena) {
+        if (!arena_atomic()) return false;
+    } else if (base.type != Type::stack && base.type != Type::map_value && base.type != Type::record &&
+               base.type != Type::memory && (base.type != Type::btf || (!plain_load && !is_allocated(base))))
         return fail(Finding::atomic_region, base_reg, static_cast<i64>(base.type));
     if (!check_alignment(base, insn().off, size)) return false;
     if (plain_load) {
@@ -613,6 +623,8 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
             return check_object(base, 0, size, map_of(base.object).key_size, Finding::out_of_record);
         case Type::record:
             return check_object(base, 0, size, base.object, Finding::out_of_record);
+        case Type::arena:
+            return fail(Finding::arena_argument, index, static_cast<i64>(kind));
         case Type::memory:
             if (may_be_null(base)) return fail(Finding::maybe_null, index, static_cast<i64>(base.type));
             if (base.has(flag::untrusted)) break;

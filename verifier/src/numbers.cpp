@@ -112,6 +112,7 @@ Compare mirror(Compare op) {
 bool certainly_not_null(const Reg& pointer) {
     if (pointer.type == Type::btf)
         return !pointer.has(flag::untrusted) && pointer.has(flag::trusted | flag::referenced);
+    if (pointer.type == Type::arena) return false;
     return pointer.type != Type::memory || !pointer.has(flag::untrusted);
 }
 
@@ -164,6 +165,7 @@ bool Walker::alu() {
         return true;
     }
     const Reg operand = form().by_register ? seen(src) : Reg::number(Number::constant(immediate(insn())), 0);
+    if ((is_pointer(target.type) || is_pointer(operand.type)) && arena_arithmetic(target, operand)) return true;
     if (is_pointer(target.type)) return pointer_arithmetic(op, is64, target, operand);
     if (is_pointer(operand.type)) {
         // number + pointer is the same as pointer + number

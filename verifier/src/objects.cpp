@@ -127,6 +127,7 @@ bool Walker::check_maps() {
         pc_ = pc;
         if (!check_map_fields(static_cast<u32>(index))) return false;
         if (program_.sleepable && !may_sleep_over(type)) return fail(Finding::map_sleepable, index);
+        if (type == MapType::arena && !use_arena(static_cast<u32>(index))) return false;
         if (type == MapType::struct_ops) return fail(Finding::wrong_map, index);
         if (type != MapType::cgroup_storage && type != MapType::percpu_cgroup_storage) continue;
         i32& mine = storages[type == MapType::cgroup_storage ? 0 : 1];

@@ -208,10 +208,6 @@ inline std::vector<OwnedCase> owned_cases() {
     add("work's function", later + "f: r0 = 0\nexit\n");
     add("work's function that throws", later + "f: r1 = 0\n" + call("bpf_throw") + "r0 = 0\nexit\n",
         F::throw_in_callback);
-    add("an arena",
-        fmt::format("r1 = map[idx:{}] ll\nr2 = 0\nr3 = 1\nr4 = 0\nr5 = 0\n", u32{owned_plain}) +
-            call("bpf_arena_reserve_pages") + done,
-        F::kfunc_unsupported);
     return all;
 }
 

@@ -71,6 +71,8 @@ std::string_view describe(Type type) {
             return "a pointer to a kernel structure";
         case Type::btf:
             return "a pointer to a struct of BTF";
+        case Type::arena:
+            return "a pointer into the arena";
         case Type::memory:
             return "a pointer to memory";
         case Type::dynptr:
@@ -236,6 +238,8 @@ std::string print(const Reg& reg, const program::Program& program, bool with_id)
             return pointer("tp_buffer", "");
         case Type::kernel_object:
             return pointer("trusted_ptr_", "");
+        case Type::arena:
+            return "arena";
         case Type::btf:
         case Type::memory:
             return pointer(typed_name(reg, program), typed_details(reg));

@@ -11,6 +11,7 @@
 #include "anybpf/isa/text.hpp"
 #include "anybpf/program/exception.hpp"
 #include "cause.hpp"
+#include "extension.hpp"
 #include "walker.hpp"
 
 namespace anybpf::verifier {
@@ -372,6 +373,8 @@ std::string placeholder(char kind, std::span<const i64> args, const program::Pro
             return std::string(describe(static_cast<Flaw>(value)));
         case 'E':
             return std::string(describe(static_cast<program::ExceptionFlaw>(value)));
+        case 'X':
+            return std::string(describe(static_cast<ExtensionFlaw>(value)));
         case 'y':
             return callers(number);
         case 'z': {

@@ -304,6 +304,8 @@ bool Comparison::regs(const Reg& old, const Reg& now) {
             return old.flags == now.flags && (old.object == 0) == (now.object == 0) &&
                    same_id(references_, old.id, now.id) &&
                    (old.object == 0 || same_id(references_, old.object, now.object));
+        case Type::arena:
+            return true;
         case Type::ctx:
         case Type::task:
         case Type::function:

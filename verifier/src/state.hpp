@@ -65,6 +65,7 @@ enum class Type : u8 {
     // A struct of BTF: `object` is its type, of the kernel's BTF or, where `flags` has own, of the program's. `id` is
     // that of a null, or of a reference.
     btf,
+    arena,   // whatever address in the program's arena: nothing is known of it, and it may be zero
     memory,  // `object` bytes; `flags` says what may be done with them, `id` as above, `off` the dynptr they lie in
     // What object slots of the stack hold (dynptr.cpp), and a dynptr that a function is given.
     dynptr,      // `object` is its kind
@@ -116,6 +117,7 @@ constexpr Type without_null(Type type) {
         case Type::trace_buffer:
         case Type::kernel_object:
         case Type::btf:
+        case Type::arena:
         case Type::memory:
         case Type::dynptr:
         case Type::iterator:

@@ -8,6 +8,7 @@
 #include "anybpf/abi/kfunc.hpp"
 #include "anybpf/btf/btf.hpp"
 #include "anybpf/program/exception.hpp"
+#include "extension.hpp"
 
 namespace anybpf::verifier {
 namespace {
@@ -23,6 +24,12 @@ bool supported(abi::ProgType type) { return abi::knows_context(type) || has_type
 
 bool is_packet_load(Kind kind) { return kind == Kind::packet_abs || kind == Kind::packet_ind; }
 
+// An address in it, or the one behind it.
+bool in_arena(const program::MapInfo& map, u32 offset) {
+    constexpr u32 max_offset = 1U << 29, page_size = 4096;
+    return offset < max_offset && offset <= u64{map.max_entries} * page_size;
+}
+
 // Whether the instruction at pc is not followed by the next one.
 bool ends_path(Kind kind) { return kind == Kind::exit || kind == Kind::ja || kind == Kind::gotol; }
 
@@ -31,6 +38,7 @@ class Analysis {
     Analysis(const program::Program& program, Structure& out) : program_(program), insns_(program.insns), out_(out) {}
 
     std::optional<Diagnostic> run() {
+        if (auto bad = check_extension(program_)) return bad;
         if (!supported(program_.type))
             return refuse(Finding::unsupported_program_type, 0, static_cast<i64>(program_.type));
         if (program_.type == abi::ProgType::syscall && !program_.sleepable)
@@ -189,7 +197,10 @@ class Analysis {
                 if (insn.imm < 0 || static_cast<std::size_t>(insn.imm) >= program_.maps.size()) break;
                 const auto& map = program_.maps[static_cast<std::size_t>(insn.imm)];
                 const u32 offset = static_cast<u32>(insns_[pc + 1].imm);
-                if (map.type != abi::MapType::array || map.max_entries != 1 || offset >= map.value_size) break;
+                if (map.type == abi::MapType::arena
+                        ? !in_arena(map, offset)
+                        : map.type != abi::MapType::array || map.max_entries != 1 || offset >= map.value_size)
+                    break;
                 return std::nullopt;
             }
             case isa::Pseudo::func: {

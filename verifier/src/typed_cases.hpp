@@ -304,6 +304,10 @@ inline void kfunc_calls(const auto& add) {
     add({"a cast is not trusted",
          prev + "r1 = r6\nr2 = {s:task_struct}\n" + kfunc("bpf_rdonly_cast") + "r6 = r0\n" + acquire + done,
          F::typed_untrusted});
+    TypedCase context{"a context of which nobody says what it is", kfunc("bpf_cast_to_kern_ctx") + done,
+                      F::kfunc_unsupported, ""};
+    context.type = abi::ProgType::sk_msg, context.kernel_accepts = true;
+    add(context);
     add({"a cast to nothing",
          prev + "r1 = r6\nr2 = 0\n" + kfunc("bpf_rdonly_cast") + "r1 = *(u64 *)(r0 + 9)\n" + done});
     add({"a cast to a number", prev + "r1 = r6\nr2 = 1\n" + kfunc("bpf_rdonly_cast") + done, F::kfunc_argument});

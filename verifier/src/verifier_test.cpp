@@ -4,6 +4,8 @@
 #include <functional>
 #include <set>
 
+#include "arena_cases.hpp"
+#include "extension_cases.hpp"
 #include "limit_cases.hpp"
 #include "object_programs.hpp"
 #include "owned_cases.hpp"
@@ -377,7 +379,7 @@ std::vector<Case> cases() {
 
     // --- the program as a whole
     add("smallest", "r0 = 0\nexit");
-    add("type", "r0 = 0\nexit", F::unsupported_program_type, ProgType::ext);
+    add("type", "r0 = 0\nexit", F::unsupported_program_type, ProgType::unspec);
     add("attached by types that are not known", "r0 = 0\nexit", F::no_kernel_types, ProgType::struct_ops);
     add("empty", "r0 = 0\nexit", F::bad_program_size, ProgType::kprobe, set([](auto& p, auto&) { p.insns.clear(); }));
     add("unknown opcode", "r0 = 0\nexit", F::bad_insn, ProgType::kprobe,
@@ -402,7 +404,7 @@ std::vector<Case> cases() {
         set([](auto& p, auto&) { p.insns[1].off = 5; }));
     add("exit with an immediate", "r0 = 0\nexit", F::bad_insn, ProgType::kprobe,
         set([](auto& p, auto&) { p.insns[1].imm = 5; }));
-    add("cast", "r0 = 0\nr1 = 0\nr1 = addr_space_cast(r1, 0, 1)\nexit", F::unsupported_insn);
+    add("cast", "r0 = 0\nr1 = 0\nr1 = addr_space_cast(r1, 0, 1)\nexit", F::cast_without_arena);
     packet_loads(add);
     privileged(add);
     distances(add);
@@ -1106,6 +1108,9 @@ TEST(Findings, are_all_produced_by_a_case) {
     for (const Case& one : cases()) produced.insert(one.expected);
     for (const TypedCase& one : typed_cases()) produced.insert(one.expected);
     for (const OwnedCase& one : owned_cases()) produced.insert(one.expected);
+    for (const ArenaCase& one : arena_cases()) produced.insert(one.expected);
+    for (const ExtensionCase& one : extension_cases()) produced.insert(one.expected);
+    produced.insert(Finding::arena_unprivileged);  // arena_test.cpp
     for (const LimitCase& one : limit_cases()) produced.insert(one.expected);
     u16 count = 1;
 #define ANYBPF_FINDING(name, sentence, advice)                                  \

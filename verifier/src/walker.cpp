@@ -33,7 +33,9 @@ Walker::Walker(const program::Program& program, const Options& options, const St
     stack_use_.resize(structure.flow.starts.size());
     called_back_.resize(structure.flow.starts.size());
     report_.proof.insns.resize(program.insns.size());
-    for (u32 id = 1; program.btf != nullptr && program.funcs.size() > 1 && id < program.btf->count(); ++id)
+    for (u32 id = 1; program.btf != nullptr && (program.funcs.size() > 1 || program.extends != nullptr) &&
+                     id < program.btf->count();
+         ++id)
         if (const btf::Type tag = program.btf->type(id);
             tag.kind == btf::Kind::decl_tag && tag.name.starts_with("arg:"))
             argument_tags_.push_back(id);
@@ -56,7 +58,7 @@ void Walker::run() {
     const bool callback = structure_.exception_callback != 0;
     bool accepted = check_maps() && (!callback || check_exception_callback());
     pc_ = 0;
-    accepted = accepted && walk();
+    accepted = accepted && (program_.extends == nullptr || begin_extension()) && walk();
     for (std::size_t i = 0; accepted && i < globals_.size(); ++i) accepted = begin_global(globals_[i]) && walk();
     report_.accepted = accepted && check_throws() && finish_stacks();
     report_.states = report_.peak_states = seen_.size();
@@ -340,6 +342,7 @@ Walker::Step Walker::execute() {
         case Kind::wide:
             return outcome(wide(pc_));
         case Kind::cast:
+            return outcome(cast());
         case Kind::gotox:
         case Kind::callx:
             return outcome(fail(Finding::unsupported_insn, insn().code));
@@ -359,6 +362,10 @@ bool Walker::wide(u32 pc) {
             dst = Reg::pointer(Type::map, static_cast<u32>(first.imm));
             return true;
         case isa::Pseudo::map_idx_value:
+            if (map_of(static_cast<u32>(first.imm)).type == abi::MapType::arena) {
+                dst = unknown();  // an address for user space
+                return true;
+            }
             dst = Reg::pointer(Type::map_value, static_cast<u32>(first.imm));
             dst.value = Number::constant(static_cast<u32>(second.imm));
             return true;

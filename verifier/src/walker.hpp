@@ -3,9 +3,10 @@
 // side aside; a path ends at exit, or where a state that was walked before covers the present one. What follows is one
 // class in several files: walker.cpp (paths, remembered states, calls between subprograms, the log), numbers.cpp
 // (arithmetic and comparisons), memory.cpp (loads, stores, what helpers touch), calls.cpp (helpers), objects.cpp (maps,
-// sockets, timers), locks.cpp, callbacks.cpp, typed.cpp (objects of the kernel's BTF), kfuncs.cpp, kptrs.cpp (pointers
-// in map values), graph.cpp (objects of the program's, lists and trees), exceptions.cpp, deferred.cpp (work that runs
-// later), dynptr.cpp (dynptrs and iterators) and globals.cpp (functions that are judged by their types).
+// sockets, timers), address_spaces.cpp (arenas), locks.cpp, callbacks.cpp, typed.cpp (objects of the kernel's BTF),
+// kfuncs.cpp, kptrs.cpp (pointers in map values), graph.cpp (objects of the program's, lists and trees),
+// exceptions.cpp, deferred.cpp (work that runs later), dynptr.cpp (dynptrs and iterators) and globals.cpp (functions
+// that are judged by their types).
 //
 // Every check returns false after it has recorded what is wrong with fail().
 #pragma once
@@ -208,6 +209,12 @@ class Walker {
     bool field_argument(u32 reg, abi::ArgKind argument, FieldKind kind);
     bool timer_argument(u32 reg);
 
+    // address_spaces.cpp
+    bool use_arena(u32 map);
+    bool cast();
+    static bool arena_arithmetic(Reg& dst, const Reg& operand);
+    bool arena_atomic();
+
     // locks.cpp
     bool find_lock(u32 index, FieldKind kind, Lock& out);
     bool take_lock(const Lock& lock);
@@ -308,8 +315,11 @@ class Walker {
     bool untrusted_argument(const btf::Type& object, u32 i, Reg& out);
     bool call_global(u32 subprogram, const btf::Type& function);
     bool moves_packets(u32 subprogram);
-    bool find_packet_moves(u32 subprogram) const;
+    static bool moves_packets(std::span<const isa::Insn> insns, const program::Flow& flow, u32 subprogram);
     bool begin_global(u32 subprogram);
+    bool global_registers(const btf::Type& function);
+    // extension.cpp
+    bool begin_extension();
     bool walk();
     // dynptr.cpp
     bool object_slots(u32 index, u32 count, u32& frame, i64& at);
@@ -412,9 +422,10 @@ class Walker {
         bool read_only = false;
     } kfunc_;
     Reg dynptr_argument_;
-    u32 percpu_argument_ = 0;  // the type of the variable that a helper was given
-    bool percpu_own_ = false;  // ... of the program's BTF
-    bool thrown_ = false;      // the present path ends by an exception
+    u32 percpu_argument_ = 0;       // the type of the variable that a helper was given
+    bool percpu_own_ = false;       // ... of the program's BTF
+    std::optional<u32> arena_map_;  // the program's arena
+    bool thrown_ = false;           // the present path ends by an exception
     // What was looked for in BTF already: a kernel's has more than 100,000 types.
     std::vector<std::pair<std::string_view, u32>> kernel_structs_;
     std::vector<std::pair<u32, bool>> percpu_symbols_;

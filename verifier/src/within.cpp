@@ -168,6 +168,8 @@ bool Within::holds(const Reg& reg, u64 value, const Machine& machine) const {
             return object(What::flow_keys) != nullptr;
         case Type::trace_buffer:
             return object(What::trace_buffer) != nullptr;
+        case Type::arena:
+            return true;  // any address, that is in the arena when it is used
         case Type::memory: {
             if (reg.has(flag::untrusted) || (value == 0 && reg.has(flag::null))) return true;
             // It may begin anywhere in what its dynptr is over: only its end is known.

@@ -86,6 +86,9 @@ class Kernel {
     void judge_for(std::shared_ptr<const btf::Btf> kernel_btf, bool unprivileged);
     std::shared_ptr<const btf::Btf> kernel_btf() const;  // as given; null without
 
+    // Extensions (ext) that are judged from now on replace a function of this program; null: of none.
+    void extend(std::shared_ptr<const program::Program> target);
+
     // For programs that are loaded from now on. Fails where a limit is zero, or more stack than there can be.
     Result<> set_limits(const Limits& limits);
 

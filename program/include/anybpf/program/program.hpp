@@ -62,6 +62,17 @@ struct Program {
     std::shared_ptr<const btf::Btf> kernel_btf = {};
     // A type of kernel_btf: the function of fentry, the typedef of tp_btf, the struct of struct_ops.
     u32 attach_btf_id = 0;
+    // Of an extension (ext): the program of which it replaces a function, and attach_btf_id is that FUNC of its BTF. Type
+    // and attach type here are then that program's: the extension may what that one may. Null of all others.
+    std::shared_ptr<const Program> extends = {};
 };
+
+// The extension is to be judged as one of that program; null: of none.
+inline void extend(Program& extension, const std::shared_ptr<const Program>& target) {
+    if (target == nullptr) return;
+    extension.type = target->type;
+    extension.expected_attach_type = target->expected_attach_type;
+    extension.extends = target;
+}
 
 }  // namespace anybpf::program

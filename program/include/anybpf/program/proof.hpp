@@ -9,7 +9,7 @@
 namespace anybpf::program {
 
 // What a load, store or atomic instruction touches: the same on every path that reaches it.
-enum class Region : u8 { none, context, stack, map_value, memory, btf_object };
+enum class Region : u8 { none, context, stack, map_value, memory, btf_object, arena };
 
 struct InsnProof {
     bool reached = false;  // false: no path leads here, and an engine may drop it

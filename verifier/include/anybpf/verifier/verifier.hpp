@@ -16,7 +16,7 @@
 namespace anybpf::verifier {
 
 // Part of what a cached verdict is bound to: moves on whenever verdicts or proofs change.
-constexpr u32 version = 6;
+constexpr u32 version = 7;
 
 enum class Finding : u16 {
     none,

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the extensions (SEC("freplace/FUNCTION")) that are judged extend: programs of another object, which are judged
+// first.
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "anybpf/program/program.hpp"
+#include "commands.hpp"
+#include "failure.hpp"
+#include "loader.hpp"
+#include "machine.hpp"
+
+namespace anybpf::cli {
+
+class Extensions {
+  public:
+    // One at a time: libbpf is told of what an extension replaces by a handler of its sections. The machine's watcher
+    // is another one afterwards. Fails where the object cannot be read or has no such program, or where the verifier
+    // refuses it.
+    static Outcome<std::unique_ptr<Extensions>> open(const VerifyOptions& options, const Machine& machine,
+                                                     const LibbpfLog& said);
+    ~Extensions();
+    Extensions(const Extensions&) = delete;
+    Extensions& operator=(const Extensions&) = delete;
+
+    // The program in that section is loaded next.
+    void prepare(std::string_view section, const Machine& machine);
+
+  private:
+    Extensions() = default;
+    std::vector<std::shared_ptr<const program::Program>> targets_;
+    int handler_ = -1;
+};
+
+}  // namespace anybpf::cli
