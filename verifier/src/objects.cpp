@@ -203,9 +203,15 @@ bool Walker::check_released() {
     return !state_.lock.held || fail(Finding::lock_held_at_end, state_.lock.insn);
 }
 
-// All that lives by the reference is gone.
+// All that lives by the reference is gone: whoever holds it, or points into what it stands for, holds nothing any more.
 void Walker::release(u32 id) {
-    lose([&](const Reg& reg) { return reg.reference() == id; });
+    lose([&](const Reg& reg) {
+        return reg.reference() == id || (reg.type == Type::memory && static_cast<u32>(reg.off) == id);
+    });
+    for (Frame& frame : state_.frames)
+        for (Slot& slot : frame.stack)
+            if (slot.bytes[0] == Byte::object && slot.saved.reference() == id)
+                slot = {.bytes = {}, .version = values_.fresh(), .saved = {}};
     std::erase_if(state_.references, [&](const Reference& reference) { return reference.id == id; });
 }
 
@@ -262,6 +268,7 @@ void Walker::give_socket(Type type, const abi::HelperProto& proto) {
         reference = arguments_.reference;
     }
     reg(0) = Reg::pointer(type, reference, id);
+    reg(0).off = static_cast<i32>(cast_type(proto.id));
 }
 
 // What a lookup finds in a map that holds something else than values.
