@@ -88,6 +88,26 @@ inline void cast_sockets(const auto& add) {
        F::not_a_pointer);
 }
 
+// Sockets that BTF describes from the start.
+inline void typed_sockets(const auto& add) {
+    using F = Finding;
+    const std::string sk = "r1 = *(u64 *)(r1 + 8)\n", there = sk + "if r1 == 0 goto out\n", out = "out: r0 = 0\nexit";
+    const auto tcp = [&](std::string name, std::string text, F expected = F::none) {
+        add({std::move(name), std::move(text), expected, "bpf_iter_tcp"});
+    };
+    const std::string cast = "call skc_to_tcp_sock\n", read = "r1 = *(u32 *)(r0 + {o:tcp_sock.snd_cwnd})\n";
+    tcp("an iterator's socket, cast", there + cast + "if r0 == 0 goto out\n" + read + out);
+    tcp("an iterator's socket, cast and perhaps", there + cast + read + out, F::maybe_null);
+    tcp("an iterator's socket, perhaps, cast", sk + cast + out, F::maybe_null);
+    tcp("another object of an iterator's, cast", "r1 = *(u64 *)(r1 + 0)\n" + cast + out, F::typed_argument);
+    tcp("an iterator's socket, moved and cast", there + "r1 += 8\n" + cast + out, F::typed_argument);
+    tcp("a cast socket, cast again",
+        there + cast + "if r0 == 0 goto out\nr1 = r0\n" + cast + "if r0 == 0 goto out\n" + read + out);
+    add({"a tracepoint's socket, cast",
+         "r1 = *(u64 *)(r1 + 24)\nif r1 == 0 goto out\n" + cast + "if r0 == 0 goto out\n" + read + out, F::none,
+         "btf_trace_kfree_skb"});
+}
+
 inline void netfilter_objects(const auto& add) {
     using F = Finding;
     const std::string done = "r0 = 0\nexit", skb = "r1 = *(u64 *)(r1 + 8)\n", state = "r1 = *(u64 *)(r1 + 0)\n";
@@ -244,6 +264,7 @@ inline void struct_ops_writes(const auto& add) {
 inline void border_cases(const auto& add) {
     map_structs(add);
     cast_sockets(add);
+    typed_sockets(add);
     netfilter_objects(add);
     unwritten_memory(add);
     formatted(add);

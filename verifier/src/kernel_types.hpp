@@ -201,7 +201,8 @@ inline std::shared_ptr<const btf::Btf> kernel_types() {
         struct bpf_iter_meta { struct seq_file *seq; u64 session_id; u64 seq_num; };
         struct bpf_iter_meta__safe_trusted { struct seq_file *seq; };
         struct sk_buff { u32 len; u8 *data; };
-        struct sock { int family; u64 sk_pacing_rate; };
+        struct sock_common { u64 skc_family; };
+        struct sock { struct sock_common __sk_common; u64 sk_pacing_rate; };
         struct inet_connection_sock { struct sock sk; u64 icsk_ca_priv[13]; };
         struct tcp_sock {
             struct inet_connection_sock inet_conn; u32 snd_cwnd; u32 snd_ssthresh; u32 snd_cwnd_cnt; u32 snd_cwnd_stamp;
@@ -295,6 +296,7 @@ inline std::shared_ptr<const btf::Btf> kernel_types() {
         struct tail { int count; struct list_head heads[]; };
         tracepoint void sched_switch(void *data, bool preempt, struct task_struct *prev, struct task_struct *next, u32 state);
         tracepoint void kfree_skb(void *data, struct sk_buff *skb, void *location, int reason, struct sock *rx_sk);
+        func int bpf_iter_tcp(struct bpf_iter_meta *meta, struct sock_common *sk_common, u32 uid);
         func int bpf_iter_task(struct bpf_iter_meta *meta, struct task_struct *task);
         func int vfs_read(struct file *file, char *buf, u64 count);
     )");

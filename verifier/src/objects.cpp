@@ -231,6 +231,21 @@ bool Walker::socket_argument(u32 index, ArgKind kind) {
     const bool nullable = kind == ArgKind::any_sock_or_null || kind == ArgKind::socket_or_null;
     if (at.is_scalar()) mark(at);
     if (nullable && at.is_zero()) return true;
+    const bool any = kind == ArgKind::any_sock || kind == ArgKind::any_sock_or_null || kind == ArgKind::released_sock;
+    if (at.type == Type::btf && any) {
+        // An object that begins with a struct sock_common, in the kernel's own care.
+        if (at.has(flag::null)) return fail(Finding::maybe_null, index, static_cast<i64>(at.type));
+        if (at.has(flag::own | flag::untrusted | flag::rcu | flag::percpu | flag::user))
+            return wrong_argument(index, kind);
+        const u32 wanted = kernel_struct("sock_common");
+        if (wanted == 0 || !at.value.is_constant() || at.value.smin < 0 ||
+            !lies_within(*program_.kernel_btf, at.object, at.value.umin, wanted))
+            return fail(Finding::typed_argument, index, type_argument(at), wanted);
+        if (kind == ArgKind::released_sock && !at.has(flag::referenced))
+            return fail(Finding::not_acquired, index, static_cast<i64>(at.type));
+        if (kind == ArgKind::released_sock) arguments_.released = at.id;
+        return true;
+    }
     const Type type = nullable ? without_null(at.type) : at.type;
     if (may_be_null(type) && is_socket(type)) return fail(Finding::maybe_null, index, static_cast<i64>(type));
     const bool good = kind == ArgKind::sock_common      ? is_plain_socket(type)
