@@ -83,6 +83,11 @@ bool sleeps(HelperId id) {
            id == HelperId::ima_file_hash;
 }
 
+bool returns_length(HelperId id) {
+    return id == HelperId::probe_read_str || id == HelperId::probe_read_user_str ||
+           id == HelperId::probe_read_kernel_str || id == HelperId::get_stack || id == HelperId::get_task_stack;
+}
+
 bool may_call(HelperFor who, ProgType type) {
     return (users[static_cast<std::size_t>(who)] >> static_cast<u32>(type) & 1) != 0;
 }
@@ -122,12 +127,22 @@ std::optional<HelperId> helper_by_name(std::string_view name) {
 
 std::string_view to_string(MapType type) {
     switch (type) {
-#define ANYBPF_MAP_TYPE(name, value, major, minor) \
-    case MapType::name:                            \
+#define ANYBPF_MAP_TYPE(name, value, major, minor, inside) \
+    case MapType::name:                                    \
         return #name;
 #include "anybpf/abi/map_types.def"
     }
     return "unknown";
+}
+
+std::string_view kernel_struct(MapType type) {
+    switch (type) {
+#define ANYBPF_MAP_TYPE(name, value, major, minor, inside) \
+    case MapType::name:                                    \
+        return #inside;
+#include "anybpf/abi/map_types.def"
+    }
+    return "bpf_map";
 }
 
 std::string_view to_string(ProgType type) {

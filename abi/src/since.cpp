@@ -70,8 +70,8 @@ KernelVersion since(Feature feature) {
 
 KernelVersion since(MapType type) {
     switch (type) {
-#define ANYBPF_MAP_TYPE(name, value, major, minor) \
-    case MapType::name:                            \
+#define ANYBPF_MAP_TYPE(name, value, major, minor, inside) \
+    case MapType::name:                                    \
         return {major, minor};
 #include "anybpf/abi/map_types.def"
     }

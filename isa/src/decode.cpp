@@ -178,10 +178,15 @@ std::optional<DefectKind> defect_at(std::span<const Insn> insns, u32 pc) {
 }
 
 std::optional<DefectKind> kernel_defect_at(std::span<const Insn> insns, u32 pc) {
-    if (insns[pc].code != static_cast<u8>(ControlCode::exit)) return defect_at(insns, pc);
     Insn insn = insns[pc];
-    insn.off = 0;
-    return decode(insn).defect;
+    if (insn.code == static_cast<u8>(ControlCode::exit)) {
+        insn.off = 0;
+        return decode(insn).defect;
+    }
+    const auto defect = defect_at(insns, pc);
+    const bool function = insn.code == code_wide && insn.src == static_cast<u8>(Pseudo::func);
+    if (defect != DefectKind::bad_second_half || !function) return defect;
+    return insns[pc + 1] == Insn{.imm = insns[pc + 1].imm} ? decode(insn).defect : defect;
 }
 
 std::optional<Defect> check(std::span<const Insn> insns) {

@@ -66,6 +66,13 @@ TEST(Decode, NamesTheDefect) {
     EXPECT_EQ(defect({{.code = 0x18}, {.code = 0x95}}), DefectKind::bad_second_half);
     EXPECT_EQ(defect({{.code = 0x18, .src = 1}, {.imm = 1}}), DefectKind::bad_second_half);
     EXPECT_EQ(defect({{}}), DefectKind::stray_half);
+    const auto to_kernel = [](std::vector<Insn> insns) { return kernel_defect_at(insns, 0); };
+    EXPECT_EQ(to_kernel({{.code = 0x18, .src = 4}, {.imm = -2}}), std::nullopt);
+    EXPECT_EQ(to_kernel({{.code = 0x18, .src = 4, .off = 1}, {.imm = -2}}), DefectKind::reserved_off);
+    EXPECT_EQ(to_kernel({{.code = 0x18, .src = 4}, {.dst = 1, .imm = -2}}), DefectKind::bad_second_half);
+    EXPECT_EQ(to_kernel({{.code = 0x18, .src = 4}, {.off = 1}}), DefectKind::bad_second_half);
+    EXPECT_EQ(to_kernel({{.code = 0x18, .src = 5}, {.imm = 1}}), DefectKind::bad_second_half);
+    EXPECT_EQ(to_kernel({{.code = 0x18, .src = 4}}), DefectKind::half_wide);
     const std::vector<Insn> late = {{.code = 0x18}, {}, {.code = 0x95}, {.code = 0x95, .imm = 1}};
     EXPECT_EQ(check(late)->pc, Pc{3});
     EXPECT_FALSE(check(std::span(late).first(3)));

@@ -180,7 +180,7 @@ program::Program CorpusTest::program() {
             std::sscanf(line.c_str(), "%31s %u %u %u", type.data(), &map.key_size, &map.value_size, &map.max_entries),
             4)
             << line;
-#define ANYBPF_MAP_TYPE(name, value, major, minor) \
+#define ANYBPF_MAP_TYPE(name, value, major, minor, inside) \
     if (std::string_view(type.data()) == #name) map.type = abi::MapType::name;
 #include "anybpf/abi/map_types.def"
         map.id = static_cast<u32>(program.maps.size()) + 1;

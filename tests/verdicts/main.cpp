@@ -6,11 +6,13 @@
 
 #include <chrono>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 
 #include "anybpf/isa/text.hpp"
+#include "arguments.hpp"
 #include "classes.hpp"
 #include "maps.hpp"
-#include "arguments.hpp"
 #include "programs.hpp"
 #include "tally.hpp"
 #include "workers_raw.hpp"
@@ -26,12 +28,23 @@ struct Options : Arguments {
     u64 show = 0, messages = 20;
 };
 
-// As a load with every capability.
+std::shared_ptr<const btf::Btf> running_kernel() {
+    std::ifstream file("/sys/kernel/btf/vmlinux", std::ios::binary);
+    const std::vector<char> bytes(std::istreambuf_iterator<char>(file), {});
+    auto parsed = btf::Btf::parse(std::as_bytes(std::span(bytes)));
+    return parsed ? *parsed : nullptr;
+}
+
+// As a load with every capability, on this machine.
 verifier::Report judge(const program::Program& program, u32 log_level = 0) {
+    static const std::shared_ptr<const btf::Btf> types = running_kernel();
     verifier::Options options;
     options.allow_ptr_leaks = true;
     options.log_level = log_level;
-    return verifier::verify(program, options);
+    options.cpus = static_cast<u32>(::sysconf(_SC_NPROCESSORS_CONF));
+    program::Program typed = program;
+    typed.kernel_btf = types;
+    return verifier::verify(typed, options);
 }
 
 // A called function that loads from the packet: what the kernel's verifier does then may be a write to wrong memory.

@@ -23,12 +23,6 @@ bool reads_at(HelperId helper) {
            helper == HelperId::copy_from_user || helper == HelperId::copy_from_user_task;
 }
 
-// Gives -EFAULT and the like, or how many bytes of its buffer it has filled.
-bool returns_length(HelperId helper) {
-    return helper == HelperId::probe_read_str || helper == HelperId::probe_read_user_str ||
-           helper == HelperId::probe_read_kernel_str;
-}
-
 }  // namespace
 
 bool Walker::call() {
@@ -83,9 +77,10 @@ bool Walker::call_helper(u32 id) {
         }
     }
     if (proto->id == HelperId::snprintf && arguments_.has_text) {
-        if (arguments_.most % 8 != 0) return fail(Finding::bad_format, static_cast<i64>(arguments_.most / 8));
-        if (!valid_format(arguments_.text, arguments_.least / 8))
-            return fail(Finding::bad_format, static_cast<i64>(arguments_.most / 8));
+        // Linux goes by the bits that are known of the size; what is longer is not looked at.
+        const u64 bytes = seen(5).value.bits.value;
+        if (bytes % 8 != 0 || !valid_format(arguments_.text, bytes / 8))
+            return fail(Finding::bad_format, static_cast<i64>(bytes / 8));
     }
     if (calls_back(proto->id)) return call_back(proto->id);
     if (proto->id == HelperId::timer_set_callback &&
@@ -106,10 +101,11 @@ bool Walker::set_result(const abi::HelperProto& proto) {
             reg(0) = {};
             break;
         case abi::RetKind::scalar: {
-            constexpr i64 max_errno = 4095, max_cpus = 8192;
-            reg(0) = unknown(returns_length(proto.id) ? Number::of_range(-max_errno, static_cast<i64>(arguments_.most))
-                             : proto.id == HelperId::get_smp_processor_id ? Number::of_range(0, max_cpus - 1)
-                                                                          : Number::unknown());
+            constexpr i64 max_errno = 4095;
+            reg(0) =
+                unknown(abi::returns_length(proto.id) ? Number::of_range(-max_errno, static_cast<i64>(arguments_.most))
+                        : proto.id == HelperId::get_smp_processor_id ? Number::of_range(0, i64{options_.cpus} - 1)
+                                                                     : Number::unknown());
             break;
         }
         case abi::RetKind::map_value_or_null:
@@ -266,8 +262,8 @@ bool Walker::argument(u32 i, const abi::HelperProto& proto) {
         case ArgKind::alloc_size:
             if (!at.is_scalar()) return wrong_argument(index, kind);
             mark(at);
-            if (!at.is_constant() || at.value.umin >= max_size) return fail(Finding::size_not_constant, index);
-            arguments_.allocate = at.value.umin;
+            if (!at.is_constant()) return fail(Finding::size_not_constant, index);
+            arguments_.allocate = at.value.umin;  // of which Linux keeps 32 bits: the ring gives nothing of that size
             return true;
         case ArgKind::ringbuf_record:
             return release_record(index);
@@ -351,8 +347,7 @@ bool Walker::size_argument(u32 index, ArgKind kind) {
     argument_ = arguments_.memory;
     const Reg memory = reg(arguments_.memory);
     if (arguments_.memory_kind == ArgKind::mem_update)
-        return memory_argument(arguments_.memory, size.value.umin, size.value.umax, false, ArgKind::mem_update) &&
-               memory_argument(arguments_.memory, size.value.umin, size.value.umax, true, ArgKind::mem_update);
+        return update_argument(arguments_.memory, size.value.umin, size.value.umax);
     const bool write =
         arguments_.memory_kind == ArgKind::mem_write || arguments_.memory_kind == ArgKind::mem_write_or_null;
     const bool nullable =

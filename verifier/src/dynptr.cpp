@@ -82,16 +82,7 @@ bool Walker::spoil_object(u32 frame, i64 at) {
 
 // Memory that was reached through a dynptr is not to be used after it.
 void Walker::lose_slices(u32 id) {
-    for (Frame& f : state_.frames) {
-        const auto lies_in = [&](const Reg& reg) {
-            return reg.type == Type::memory && static_cast<u32>(reg.off) == id;
-        };
-        for (Reg& reg : f.regs)
-            if (lies_in(reg)) reg = {};
-        for (Slot& slot : f.stack)
-            if (slot.bytes[0] == Byte::saved && lies_in(slot.saved))
-                slot = {.bytes = {}, .version = values_.fresh(), .saved = {}};
-    }
+    lose([&](const Reg& reg) { return reg.type == Type::memory && static_cast<u32>(reg.off) == id; });
 }
 
 // ------------------------------------------------------------------------------------------------------------- dynptrs
@@ -164,7 +155,7 @@ bool Walker::helper_dynptr(u32 index, abi::ArgKind kind) {
     dynptr_argument_ = *found;
     if (kind == abi::ArgKind::dynptr) return true;
     if (found->object != ring || !found->has(flag::referenced)) return fail(Finding::dynptr_missing, index);
-    drop_reference(dynptr_argument_.id);
+    release(dynptr_argument_.id);
     return true;
 }
 
@@ -209,7 +200,7 @@ bool Walker::iterator_argument(u32 index, u32 type) {
     if (row.has(kfunc::iter_destroy)) {
         const u32 id = found->id;
         unmake_object(frame, at, count);
-        drop_reference(id);
+        release(id);
         kfunc_.released = id;
     }
     return true;
@@ -274,7 +265,7 @@ bool Walker::interrupt_argument(u32 index) {
     const u32 id = found->id;
     state_.sections.interrupts_off = found->object;
     unmake_object(frame, at, 1);
-    drop_reference(id);
+    release(id);
     return true;
 }
 

@@ -9,7 +9,6 @@
 
 namespace anybpf::verifier {
 
-using abi::ArgKind;
 using abi::ProgType;
 using btf::Kind;
 
@@ -172,7 +171,7 @@ bool Walker::call_global(u32 subprogram, const btf::Type& function) {
             if (now.type == Type::map_value_or_null) now.type = Type::map_value;
             if (now.type == Type::record_or_null) now.type = Type::record;
             now.flags = static_cast<u16>(now.flags & ~flag::null);
-            const bool good = memory_argument(i + 1, wanted.object, wanted.object, true, ArgKind::mem_update);
+            const bool good = update_argument(i + 1, wanted.object, wanted.object);
             reg(i + 1) = before;
             if (!good) return false;
         }

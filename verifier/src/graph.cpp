@@ -13,7 +13,6 @@ using btf::Kind;
 namespace {
 
 constexpr u32 max_percpu_object = 512;
-constexpr u32 max_struct_depth = 4;
 
 bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
     return std::ranges::find(names, name) != names.end();
@@ -27,21 +26,6 @@ bool takes_out(std::string_view name) {
 bool looks_at(std::string_view name) {
     return is_one_of(name, {"bpf_list_front", "bpf_list_back", "bpf_rbtree_first", "bpf_rbtree_root", "bpf_rbtree_left",
                             "bpf_rbtree_right"});
-}
-
-// Nothing but numbers, also in structs within it.
-bool is_of_numbers(const btf::Btf& btf, u32 id, u32 depth = 0) {
-    const btf::Type type = btf.type(btf.skip_modifiers(id));
-    if (type.kind == Kind::int_ || type.is_enum()) return true;
-    if (depth > max_struct_depth) return false;
-    if (type.kind == Kind::array) {
-        const btf::Type element = btf.type(btf.skip_modifiers(btf.array_info(type).element));
-        return element.kind == Kind::int_ || element.is_enum();
-    }
-    if (type.kind != Kind::struct_) return false;
-    for (u32 i = 0; i < type.vlen; ++i)
-        if (!is_of_numbers(btf, btf.member(type, i).type, depth + 1)) return false;
-    return true;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A small kernel's BTF for tests, from declarations that look like C: structs and unions (nothing anonymous), variables
-// of each CPU and functions. A tracepoint is the function that its programs are called as.
+// of each CPU and functions. A tracepoint is the function that its programs are called as, an operation the type of a
+// pointer to a function.
 #pragma once
 
 #include <cctype>
@@ -149,8 +150,8 @@ class Declarations {
             expect(";");
             return;
         }
-        const bool tracepoint = accept("tracepoint ");
-        if (!tracepoint) expect("func ");
+        const bool tracepoint = accept("tracepoint "), operation = !tracepoint && accept("operation ");
+        if (!tracepoint && !operation) expect("func ");
         const Named function = named();
         expect("(");
         std::vector<Named> parameters;
@@ -162,7 +163,9 @@ class Declarations {
         expect(";");
         const u32 prototype = builder_.begin_prototype(function.type.id);
         for (const Named& one : parameters) builder_.add_parameter(one.name, one.type.id);
-        if (tracepoint)
+        if (operation)
+            types_[function.name] = {builder_.add_pointer(prototype), 8};
+        else if (tracepoint)
             builder_.add_reference(btf::Kind::typedef_, "btf_trace_" + function.name, builder_.add_pointer(prototype));
         else
             builder_.add_reference(btf::Kind::func, function.name, prototype, 0);
@@ -198,7 +201,33 @@ inline std::shared_ptr<const btf::Btf> kernel_types() {
         struct bpf_iter_meta { struct seq_file *seq; u64 session_id; u64 seq_num; };
         struct bpf_iter_meta__safe_trusted { struct seq_file *seq; };
         struct sk_buff { u32 len; u8 *data; };
-        struct sock { int family; };
+        struct sock_common { u64 skc_family; };
+        struct sock { struct sock_common __sk_common; u64 sk_pacing_rate; };
+        struct inet_connection_sock { struct sock sk; u64 icsk_ca_priv[13]; };
+        struct tcp_sock {
+            struct inet_connection_sock inet_conn; u32 snd_cwnd; u32 snd_ssthresh; u32 snd_cwnd_cnt; u32 snd_cwnd_stamp;
+            u32 app_limited; u32 rcv_nxt; struct sk_buff *highest_sack;
+        };
+        struct tcp_timewait_sock { u64 state; };
+        struct udp6_sock { struct sock sk; u64 *inet6; };
+        struct bpf_map {
+            u64 *owner; struct bpf_map *inner_map_meta; void *security; u32 map_type; u32 key_size; u32 value_size;
+            u32 max_entries;
+        };
+        struct bpf_array { struct bpf_map map; u32 elem_size; u32 index_mask; };
+        struct bpf_htab { struct bpf_map map; u32 n_buckets; u32 elem_size; };
+        struct bpf_ringbuf { u64 mask; };
+        struct bpf_ringbuf_map { struct bpf_map map; struct bpf_ringbuf *rb; };
+        struct net_device { u64 flags; u32 ifindex; };
+        struct nf_hook_state { u8 hook; u8 pf; struct net_device *in; struct net_device *out; };
+        struct bpf_dummy_ops_state { int val; };
+        operation int dummy_of(struct bpf_dummy_ops_state *cb__nullable);
+        func int bpf_dummy_ops__test_1(struct bpf_dummy_ops_state *cb__nullable);
+        struct bpf_dummy_ops { dummy_of test_1; u64 flags; };
+        struct bpf_struct_ops_bpf_dummy_ops { struct bpf_dummy_ops data; };
+        operation u32 ssthresh_of(struct sock *sk);
+        struct tcp_congestion_ops { ssthresh_of ssthresh; u64 flags; };
+        struct bpf_struct_ops_tcp_congestion_ops { struct tcp_congestion_ops data; };
         struct path { u64 mnt; };
         struct inode { int mode; };
         struct rq { u64 nr_running; };
@@ -211,7 +240,7 @@ inline std::shared_ptr<const btf::Btf> kernel_types() {
         struct bpf_dynptr { u64 opaque[2]; };
         struct xdp_md { u32 data; u32 data_end; };
         struct xdp_buff { void *data; void *data_end; };
-        struct __sk_buff { u32 len; };
+        struct __sk_buff { u32 len; void *sk; };
         struct bpf_cpumask { struct cpumask mask; };
         func void bpf_rcu_read_lock(void nothing);
         func void bpf_rcu_read_unlock(void nothing);
@@ -269,23 +298,28 @@ inline std::shared_ptr<const btf::Btf> kernel_types() {
         struct tail { int count; struct list_head heads[]; };
         tracepoint void sched_switch(void *data, bool preempt, struct task_struct *prev, struct task_struct *next, u32 state);
         tracepoint void kfree_skb(void *data, struct sk_buff *skb, void *location, int reason, struct sock *rx_sk);
+        func int bpf_iter_tcp(struct bpf_iter_meta *meta, struct sock_common *sk_common, u32 uid);
         func int bpf_iter_task(struct bpf_iter_meta *meta, struct task_struct *task);
         func int vfs_read(struct file *file, char *buf, u64 count);
     )");
     return types;
 }
 
-// Replaces {o:task_struct.pid} by the member's offset, {f:name} by a function's type, {v:name} by a variable's.
+inline std::string kfunc(std::string_view name) { return fmt::format("call kfunc#{{f:{}}}\n", name); }
+
+// Replaces {o:task_struct.pid} by the member's offset, {o:task_struct.pid+4} by one behind it, {f:name} by a function's
+// type, {v:name} by a variable's.
 inline std::string with_types(std::string text, const btf::Btf& btf) {
     for (std::size_t open = 0; (open = text.find('{', open)) != std::string::npos;) {
         const std::size_t close = text.find('}', open);
         const std::string what = text.substr(open + 3, close - open - 3);
         std::optional<u32> value;
         if (text[open + 1] == 'o') {
-            const std::size_t dot = what.find('.');
+            const std::size_t dot = what.find('.'), plus = std::min(what.find('+'), what.size());
             const auto owner = btf.find(what.substr(0, dot), btf::Kind::struct_);
-            const auto member = owner ? btf.find_member(*owner, what.substr(dot + 1)) : std::nullopt;
-            if (member) value = member->bit_offset / 8;
+            const auto member = owner ? btf.find_member(*owner, what.substr(dot + 1, plus - dot - 1)) : std::nullopt;
+            const u32 more = plus < what.size() ? static_cast<u32>(std::stoul(what.substr(plus + 1))) : 0;
+            if (member) value = member->bit_offset / 8 + more;
         } else {
             value = btf.find(what, text[open + 1] == 'v'   ? btf::Kind::var
                                    : text[open + 1] == 's' ? btf::Kind::struct_

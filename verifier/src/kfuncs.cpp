@@ -8,7 +8,6 @@
 
 namespace anybpf::verifier {
 
-using abi::ArgKind;
 using abi::ProgType;
 using btf::Kind;
 namespace kfunc = abi::kfunc;
@@ -50,18 +49,6 @@ std::string_view program_context(ProgType type) {
 bool same_projection(std::string_view a, std::string_view b) {
     const auto is = [&](std::string_view x, std::string_view y) { return (a == x && b == y) || (a == y && b == x); };
     return is("__sk_buff", "sk_buff") || is("xdp_md", "xdp_buff");
-}
-
-// Nothing but numbers in it: memory that a program may hand over.
-bool only_numbers(const btf::Btf& btf, u32 id, u32 depth = 0) {
-    const btf::Type type = btf.type(btf.skip_modifiers(id));
-    if (type.kind == Kind::int_ || type.is_enum()) return true;
-    if (depth > 4) return false;
-    if (type.kind == Kind::array) return only_numbers(btf, btf.array_info(type).element, depth + 1);
-    if (type.kind != Kind::struct_) return false;
-    for (u32 i = 0; i < type.vlen; ++i)
-        if (!only_numbers(btf, btf.member(type, i).type, depth + 1)) return false;
-    return true;
 }
 
 }  // namespace
@@ -161,10 +148,10 @@ bool Walker::kfunc_argument(u32 i) {
     }
     if (at.type == Type::btf && object.is_composite()) return kfunc_object(index, target);
     if (sized) return true;  // looked at with its size
-    if (!only_numbers(btf, target)) return fail(Finding::kfunc_argument, index, insn().imm);
+    if (!is_of_numbers(btf, target)) return fail(Finding::kfunc_argument, index, insn().imm);
     if (at.is_zero()) return true;
     const u64 bytes = btf.size(target).value_or(0);
-    return memory_argument(index, bytes, bytes, true, ArgKind::mem_write);
+    return update_argument(index, bytes, bytes);
 }
 
 bool Walker::kfunc_number(u32 index, const btf::Parameter& parameter) {
@@ -187,7 +174,7 @@ bool Walker::kfunc_number(u32 index, const btf::Parameter& parameter) {
     const Reg& buffer = reg(memory);
     const btf::Parameter before = program_.kernel_btf->parameter(kfunc_.prototype, memory - 1);
     if (buffer.is_zero() && (ends(before, "__opt") || ends(before, "__nullable") || at.is_zero())) return true;
-    return memory_argument(memory, at.value.umin, at.value.umax, true, ArgKind::mem_write);
+    return update_argument(memory, at.value.umin, at.value.umax);
 }
 
 bool Walker::is_context(std::string_view name) const {
@@ -265,28 +252,11 @@ bool Walker::sections_ended() {
     return true;
 }
 
-// Whoever holds the reference, or points into what it stands for, holds nothing any more.
-void Walker::drop_reference(u32 id) {
-    const auto gone = [&](const Reg& reg) {
-        return (reg.has(flag::referenced) && reg.id == id) ||
-               (reg.type == Type::memory && static_cast<u32>(reg.off) == id);
-    };
-    for (Frame& frame : state_.frames) {
-        for (Reg& reg : frame.regs)
-            if (gone(reg)) reg = {};
-        for (Slot& slot : frame.stack) {
-            const bool holds = slot.bytes[0] == Byte::saved || slot.bytes[0] == Byte::object;
-            if (holds && gone(slot.saved)) slot = {.bytes = {}, .version = values_.fresh(), .saved = {}};
-        }
-    }
-    std::erase_if(state_.references, [&](const Reference& reference) { return reference.id == id; });
-}
-
 bool Walker::kfunc_result() {
     const btf::Btf& btf = *program_.kernel_btf;
     const abi::Kfunc& row = *kfunc_.row;
     const Reg first = reg(1);
-    if (kfunc_.released != 0 && !row.has(kfunc::iter_destroy)) drop_reference(kfunc_.released);
+    if (kfunc_.released != 0 && !row.has(kfunc::iter_destroy)) release(kfunc_.released);
     for (u32 r = 1; r <= 5; ++r) reg(r) = {};
     if (row.has(kfunc::iter_next)) return next_element();
     if (row.name == "bpf_cast_to_kern_ctx") return cast_context(first);

@@ -286,8 +286,9 @@ u64 Machine::load_context(u32 size) {
             return objects_[flow_keys].base;
         case abi::Yield::trace_buffer:
             return objects_[trace_buffer].base;
-        case abi::Yield::kernel_object:
-            return fail("an object that programs cannot have"), 0;
+        case abi::Yield::sk_buff:
+        case abi::Yield::hook_state:
+            return objects_[kernel].base;
     }
     u64 value = 0;
     std::memcpy(&value, memory_.data() + objects_[context].at + insn.off, size);

@@ -19,11 +19,6 @@ bool is_array(MapType type) { return type == MapType::array || type == MapType::
 bool of_maps(MapType type) { return type == MapType::array_of_maps || type == MapType::hash_of_maps; }
 bool of_sockets(MapType type) { return type == MapType::sockmap || type == MapType::sockhash; }
 
-bool returns_length(HelperId helper) {
-    return helper == HelperId::probe_read_str || helper == HelperId::probe_read_user_str ||
-           helper == HelperId::probe_read_kernel_str;
-}
-
 // In a slot of the stack: which of the machine's dynptrs it is.
 constexpr u64 dynptr_mark = 0x6479'6e70'7472'0000;
 
@@ -245,7 +240,7 @@ u64 Machine::result(const Call& call) {
         case RetKind::nothing:
             return random();
         case RetKind::scalar:
-            if (returns_length(call.proto->id))
+            if (abi::returns_length(call.proto->id))
                 return below(2) == 0 ? static_cast<u64>(-i64{1 + below(4095)}) : random() % (call.size + 1);
             if (call.proto->id == HelperId::get_smp_processor_id) return below(64);
             return number();

@@ -147,10 +147,14 @@ bool Walker::load_context(const Reg& base, u32 base_reg, i32 off, u32 size, Reg&
         case abi::Yield::trace_buffer:
             out = Reg::pointer(Type::trace_buffer);
             return true;
-        case abi::Yield::kernel_object:
-            break;
+        case abi::Yield::sk_buff:
+            out = context_object("sk_buff");
+            return true;
+        case abi::Yield::hook_state:
+            out = context_object("nf_hook_state");
+            return true;
     }
-    return fail(Finding::context_object, off);
+    return true;
 }
 
 bool Walker::store_context(const Reg& base, u32 base_reg, i32 off, u32 size, const Reg& value, u32 value_reg) {
@@ -215,7 +219,12 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
         case Type::xdp_sock_or_null:
         case Type::cast_socket_or_null:
             return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
-        case Type::map:
+        case Type::map: {
+            Reg loaded = unknown(number);
+            if (!load_map_struct(base, base_reg, off, size, sign, loaded)) return false;
+            out = loaded;
+            return true;
+        }
         case Type::function:
         case Type::packet_end:
         case Type::dynptr:
@@ -241,7 +250,12 @@ bool Walker::load_from(u32 base_reg, i32 off, u32 size, bool sign, Reg& out) {
         case Type::trace_buffer:
             if (!check_trace_buffer(base, base_reg, off)) return false;
             break;
-        case Type::cast_socket:
+        case Type::cast_socket: {
+            Reg loaded = unknown(number);
+            if (!load_cast_socket(base, base_reg, off, size, sign, loaded)) return false;
+            out = loaded;
+            return true;
+        }
         case Type::kernel_object:
         case Type::task:
             return fail(Finding::typed_load_unsupported, base_reg, static_cast<i64>(base.type));
@@ -409,10 +423,13 @@ bool Walker::atomic() {
     const Reg base = seen(base_reg);
     if (base.type == Type::scalar) return fail(Finding::not_a_pointer, base_reg);
     if (may_be_null(base)) return fail(Finding::maybe_null, base_reg, static_cast<i64>(base.type));
+    const bool object =
+        base.type == Type::btf && (plain_load || is_allocated(base) || program_.type == abi::ProgType::struct_ops);
+    const bool only_read = plain_load && (base.type == Type::map || base.type == Type::cast_socket);
     if (base.type == Type::arena) {
         if (!arena_atomic()) return false;
     } else if (base.type != Type::stack && base.type != Type::map_value && base.type != Type::record &&
-               base.type != Type::memory && (base.type != Type::btf || (!plain_load && !is_allocated(base))))
+               base.type != Type::memory && !object && !only_read)
         return fail(Finding::atomic_region, base_reg, static_cast<i64>(base.type));
     if (!check_alignment(base, insn().off, size)) return false;
     if (plain_load) {
@@ -611,7 +628,7 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
         case Type::stack: {
             i64 low = 0, high = 0;
             if (!stack_range(base, index, 0, size, low, high)) return false;
-            if (!write) return read_stack_bytes(base.frame, low, high, true);
+            if (!write) return read_stack_bytes(base.frame, low, high, form().call == isa::CallKind::helper);
             const bool fixed = base.value.is_constant();
             return write_stack_bytes(base.frame, low, high, low, fixed ? low + static_cast<i64>(least) : low);
         }
@@ -671,6 +688,12 @@ bool Walker::memory_argument(u32 index, u64 least, u64 most, bool write, abi::Ar
             break;
     }
     return wrong_argument(index, kind);
+}
+
+// The same for a function that may read and write it.
+bool Walker::update_argument(u32 index, u64 least, u64 most) {
+    constexpr auto kind = abi::ArgKind::mem_update;
+    return memory_argument(index, least, most, false, kind) && memory_argument(index, least, most, true, kind);
 }
 
 }  // namespace anybpf::verifier

@@ -288,10 +288,16 @@ bool Walker::pointer_arithmetic(AluOp op, bool is64, Reg& dst, const Reg& operan
 void Walker::replace(State& state, const Reg& old, const Number& value, u32 new_id) {
     if (old.id == 0) return;
     const u32 base = old.base();
-    const auto related = [&](const Reg& copy) { return copy.is_scalar() && copy.base() == base; };
+    // A saved sum is a copy of it that has forgotten of what it is the sum.
+    const auto related = [&](const Reg& copy) {
+        return copy.is_scalar() && (copy.base() == base || copy.id == old.id);
+    };
+    const bool stored = values_.stored(base) || values_.stored(old.id);
+    if (values_.stored(old.id)) values_.note_stored(new_id);
     const auto learn = [&](Reg& copy) {
         if (copy.id == old.id) {
-            copy.value = value, copy.id = new_id, copy.object = new_id == old.id ? copy.object : base;
+            if (new_id != old.id && copy.id == base && copy.object == 0) copy.object = base;
+            copy.value = value, copy.id = new_id;
             return;
         }
         if (copy.off != 0 && old.off != 0 && copy.frame != old.frame) return;
@@ -307,7 +313,7 @@ void Walker::replace(State& state, const Reg& old, const Number& value, u32 new_
         copy.value = both.empty() ? moved : both;
         copy.id = values_.fresh(copy.id, new_id), copy.object = base;
     };
-    state.change(related, learn, values_.stored(base));
+    state.change(related, learn, stored);
 }
 
 Walker::Step Walker::jump() {

@@ -709,6 +709,33 @@ void add_contexts(const auto& add) {
         P::xdp);
 }
 
+// What Linux looks at of an encoding, and knows of what helpers give.
+void add_borders(const auto& add) {
+    const std::string function = "r0 = 0\nexit\n";  // behind three instructions of the program
+    const auto address = [&](const char* second) {
+        return std::string(".quad 0x0000000300004218\n.quad ") + second + "\n" + function + function;
+    };
+    add("a function's address", address("0"));
+    add("a function's address with a second immediate", address("0xfffffffe00000000"));
+    add("a function's address with a second register", address("0xfffffffe00000100"), F::bad_insn);
+    add("a function's address with a second source", address("0xfffffffe00001000"), F::bad_insn);
+    add("a function's address with a second offset", address("0xfffffffe00010000"), F::bad_insn);
+    add("a function's address with a second code", address("0xfffffffe00000005"), F::bad_insn);
+    const auto traced = [](const char* compare) {
+        return "r2 = r10\nr2 += -16\nr3 = 15\nr4 = 0\ncall get_stack\nif r0 s< 0 goto out\n" + std::string(compare) +
+               "r6 = r0\n" + found("global") + "r0 += r6\nr1 = *(u8 *)(r0 + 48)\n" + end;
+    };
+    add("the length of a trace", traced(""), F::none, P::kprobe);
+    add("the length of a trace, less known", traced("r0 += 1\n"), F::out_of_map_value, P::kprobe);
+    const auto reserved = [](const char* bytes, int at) {
+        return "r1 = @ring\nr2 = " + std::string(bytes) + " ll\nr3 = 0\ncall ringbuf_reserve\nif r0 == 0 goto out\n" +
+               fmt::format("*(u8 *)(r0 + {}) = 1\n", at) + "r1 = r0\nr2 = 0\ncall ringbuf_submit\n" + end;
+    };
+    add("a record that no ring has", reserved("0x80000008", 30000));
+    add("a record of the low 32 bits", reserved("0x100000008", 7));
+    add("a record of the low 32 bits, beyond", reserved("0x100000008", 8), F::out_of_record);
+}
+
 }  // namespace
 
 std::vector<ObjectCase> object_cases() {
@@ -723,6 +750,7 @@ std::vector<ObjectCase> object_cases() {
     add_timers(add);
     add_callbacks(add);
     add_contexts(add);
+    add_borders(add);
     return all;
 }
 

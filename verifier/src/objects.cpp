@@ -204,9 +204,15 @@ bool Walker::check_released() {
     return !state_.lock.held || fail(Finding::lock_held_at_end, state_.lock.insn);
 }
 
-// All that lives by the reference is gone.
+// All that lives by the reference is gone: whoever holds it, or points into what it stands for, holds nothing any more.
 void Walker::release(u32 id) {
-    lose([&](const Reg& reg) { return reg.reference() == id; });
+    lose([&](const Reg& reg) {
+        return reg.reference() == id || (reg.type == Type::memory && static_cast<u32>(reg.off) == id);
+    });
+    for (Frame& frame : state_.frames)
+        for (Slot& slot : frame.stack)
+            if (slot.bytes[0] == Byte::object && slot.saved.reference() == id)
+                slot = {.bytes = {}, .version = values_.fresh(), .saved = {}};
     std::erase_if(state_.references, [&](const Reference& reference) { return reference.id == id; });
 }
 
@@ -226,6 +232,21 @@ bool Walker::socket_argument(u32 index, ArgKind kind) {
     const bool nullable = kind == ArgKind::any_sock_or_null || kind == ArgKind::socket_or_null;
     if (at.is_scalar()) mark(at);
     if (nullable && at.is_zero()) return true;
+    const bool any = kind == ArgKind::any_sock || kind == ArgKind::any_sock_or_null || kind == ArgKind::released_sock;
+    if (at.type == Type::btf && any) {
+        // An object that begins with a struct sock_common, in the kernel's own care.
+        if (at.has(flag::null)) return fail(Finding::maybe_null, index, static_cast<i64>(at.type));
+        if (at.has(flag::own | flag::untrusted | flag::rcu | flag::percpu | flag::user))
+            return wrong_argument(index, kind);
+        const u32 wanted = kernel_struct("sock_common");
+        if (wanted == 0 || !at.value.is_constant() || at.value.smin < 0 ||
+            !lies_within(*program_.kernel_btf, at.object, at.value.umin, wanted))
+            return fail(Finding::typed_argument, index, type_argument(at), wanted);
+        if (kind == ArgKind::released_sock && !at.has(flag::referenced))
+            return fail(Finding::not_acquired, index, static_cast<i64>(at.type));
+        if (kind == ArgKind::released_sock) arguments_.released = at.id;
+        return true;
+    }
     const Type type = nullable ? without_null(at.type) : at.type;
     if (may_be_null(type) && is_socket(type)) return fail(Finding::maybe_null, index, static_cast<i64>(type));
     const bool good = kind == ArgKind::sock_common      ? is_plain_socket(type)
@@ -263,6 +284,7 @@ void Walker::give_socket(Type type, const abi::HelperProto& proto) {
         reference = arguments_.reference;
     }
     reg(0) = Reg::pointer(type, reference, id);
+    reg(0).off = static_cast<i32>(cast_type(proto.id));
 }
 
 // What a lookup finds in a map that holds something else than values.

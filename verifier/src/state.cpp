@@ -277,7 +277,7 @@ bool Comparison::regs(const Reg& old, const Reg& now) {
         case Type::xdp_sock_or_null:
         case Type::cast_socket:
         case Type::cast_socket_or_null:
-            return within(old.value, now.value) && same_id(nulls_, old.id, now.id) &&
+            return old.off == now.off && within(old.value, now.value) && same_id(nulls_, old.id, now.id) &&
                    same_id(references_, old.object, now.object);
         case Type::record:
         case Type::record_or_null:

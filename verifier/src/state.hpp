@@ -48,7 +48,7 @@ enum class Type : u8 {
     inner_map_or_null,  // what a lookup in a map of maps gives; `object` is that inner map (map_of), `id` as above
     map_key,            // a key of map `object`
     // Sockets without BTF, and with (cast_socket). `id` while they may be zero; `object` is the reference by which they
-    // live, 0 where the program holds none.
+    // live, 0 where the program holds none; `off` the struct of the kernel's BTF that one was cast to.
     sock_common,
     sock_common_or_null,
     socket,

@@ -269,6 +269,34 @@ bool lies_within(const btf::Btf& btf, u32 outer, u64 off, u32 inner) {
     return false;
 }
 
+namespace {
+
+bool is_number(const btf::Type& type) { return type.kind == Kind::int_ || type.is_enum(); }
+
+bool is_struct_of_numbers(const btf::Btf& btf, const btf::Type& outer, u32 depth) {
+    constexpr u32 max_depth = 4;
+    if (depth >= max_depth) return false;
+    for (u32 i = 0; i < outer.vlen; ++i) {
+        const btf::Type type = btf.type(btf.skip_modifiers(btf.member(outer, i).type));
+        if (type.is_composite()) {
+            if (!is_struct_of_numbers(btf, type, depth + 1)) return false;
+        } else if (type.kind == Kind::array) {
+            const btf::ArrayInfo array = btf.array_info(type);
+            if (array.count == 0 || !is_number(btf.type(btf.skip_modifiers(array.element)))) return false;
+        } else if (!is_number(type)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}  // namespace
+
+bool is_of_numbers(const btf::Btf& btf, u32 id) {
+    const btf::Type type = btf.type(btf.skip_modifiers(id));
+    return is_number(type) || (type.is_composite() && is_struct_of_numbers(btf, type, 0));
+}
+
 SafeMembers::SafeMembers(const btf::Btf& btf) : btf_(btf) {
     struct Suffix {
         std::string_view text;
@@ -370,7 +398,7 @@ bool Walker::load_typed_context(i32 off, u32 size, Reg& out) {
     }
     if (target == 0 || object.kind == Kind::int_) return true;  // plain addresses
     if (!object.is_composite()) return refused();
-    out = Reg::pointer(Type::btf, target);
+    out = Reg::pointer(Type::btf, operation_object(target));
     if (attach.trusted || (iterator && index == 0)) out.flags = flag::trusted;
     bool null = (attach.nulls >> index & 1) != 0;
     if (attach.named != 0) {
@@ -415,7 +443,8 @@ bool Walker::load_typed(const Reg& base, u32 base_reg, i32 off, u32 size, bool s
 
 // The kernel's objects are read only; those that the program has allocated are not.
 bool Walker::store_typed(const Reg& base, u32 base_reg, i32 off, u32 size) {
-    if (!is_allocated(base)) return fail(Finding::typed_write, base_reg, type_argument(base));
+    if (!is_allocated(base))
+        return operation_writes_to(base, off, size) || fail(Finding::typed_write, base_reg, type_argument(base));
     Reg before;
     return load_typed(base, base_reg, off, size, false, before);
 }

@@ -49,6 +49,10 @@ Field find_field(const btf::Btf& btf, u32 type, u64 off, u32 size);
 // Whether the struct `inner` lies at that offset of `outer`: then a pointer to one is one to the other, too.
 bool lies_within(const btf::Btf& btf, u32 outer, u64 off, u32 inner);
 
+// A number, or a struct of nothing else, also in structs and arrays of numbers within it: memory that a program may
+// hand over, and of which each CPU may have one (__btf_type_is_scalar_struct() of Linux 6.18).
+bool is_of_numbers(const btf::Btf& btf, u32 type);
+
 // Members of the kernel's structs that keep what they point to whole. The kernel's BTF lists them as members of structs
 // with names like task_struct__safe_rcu.
 class SafeMembers {

@@ -3,7 +3,7 @@
 // typed_test.cpp, and with the running kernel's by live_typed_test.cpp, which asks that kernel, too.
 #pragma once
 
-#include "kernel_types.hpp"
+#include "border_cases.hpp"
 
 namespace anybpf::verifier::testing {
 
@@ -87,12 +87,22 @@ inline program::Program program_of(const TypedCase& one, std::shared_ptr<const b
     program.gpl_compatible = one.gpl;
     program.sleepable = one.sleepable;
     program.kernel_btf = types;
+    if (one.type == abi::ProgType::netfilter) program.expected_attach_type = abi::AttachType::netfilter;
     if (!one.function.empty()) describe_function(program, one.function);
     if (one.attach.empty()) return program;
     using abi::AttachType;
     if (one.type == abi::ProgType::lsm) {
         program.expected_attach_type = AttachType::lsm_mac;
         program.attach_btf_id = types->find(one.attach, btf::Kind::func).value_or(0);
+        return program;
+    }
+    if (one.type == abi::ProgType::struct_ops) {
+        const std::size_t dot = one.attach.find('.');
+        program.attach_btf_id = types->find(one.attach.substr(0, dot), btf::Kind::struct_).value_or(0);
+        const btf::Type operations = types->type(program.attach_btf_id);
+        for (u32 i = 0; i < operations.vlen; ++i)
+            if (types->member(operations, i).name == one.attach.substr(dot + 1))
+                program.expected_attach_type = static_cast<AttachType>(i);
         return program;
     }
     const bool tracepoint = one.attach.starts_with("btf_trace_"), iterator = one.attach.starts_with("bpf_iter_");
@@ -241,8 +251,6 @@ inline void typed_helpers(const auto& add) {
     add({"a path in a tracepoint", prev + "r1 = r6\nr2 = r10\nr2 += -8\nr3 = 8\ncall d_path" + done, F::helper_attach});
 }
 
-inline std::string kfunc(std::string_view name) { return fmt::format("call kfunc#{{f:{}}}\n", name); }
-
 // Calls of the kernel's functions.
 inline void kfunc_calls(const auto& add) {
     using F = Finding;
@@ -280,7 +288,7 @@ inline void kfunc_calls(const auto& add) {
     add({"a task that is kept", prev + acquire + done, F::reference_leak});
     add({"a task released twice",
          prev + acquire + "if r0 == 0 goto out\nr7 = r0\nr1 = r0\n" + release + "r1 = r7\n" + release + out,
-         F::uninitialized_register});
+         F::kfunc_argument});
     add({"a task that may be null released", prev + acquire + "r1 = r0\n" + release + out, F::maybe_null});
     add({"a task that was not acquired", "r1 = *(u64 *)(r1 + 8)\n" + release + done, F::kfunc_release});
     add({"an acquired task read",
@@ -434,7 +442,7 @@ inline void dynptrs(const auto& add) {
            F::out_of_record);
     kprobe("a dynptr's memory after it",
            value + data + "if r0 == 0 goto out\nr6 = r0\n" + value + "*(u64 *)(r6 + 0) = 1\n" + out,
-           F::uninitialized_register);
+           F::not_a_pointer);
     kprobe("a record", ringed + submit + done);
     kprobe("a record that is kept by a dynptr", ringed + done, F::reference_leak);
     kprobe("a record submitted twice by a dynptr", ringed + submit + submit + done, F::dynptr_missing);
@@ -443,7 +451,7 @@ inline void dynptrs(const auto& add) {
     kprobe("a record's memory after it",
            ringed + data + "if r0 == 0 goto over\nr6 = r0\n" + submit + "*(u64 *)(r6 + 0) = 1\n" + done +
                "\nover: " + submit + done,
-           F::uninitialized_register);
+           F::not_a_pointer);
     kprobe("a map's value submitted", value + submit + done, F::dynptr_missing);
     kprobe("a record's size", ringed + at(1, -16) + kfunc("bpf_dynptr_size") + submit + done);
     const std::string packet = "r6 = r1\nr2 = 0\n" + at(3, -16) + kfunc("bpf_dynptr_from_xdp");
@@ -582,6 +590,7 @@ inline std::vector<TypedCase> typed_cases() {
     dynptrs(add);
     exceptions(add);
     global_functions(add);
+    border_cases(add);
     return cases;
 }
 

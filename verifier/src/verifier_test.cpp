@@ -355,7 +355,9 @@ void packet_cases(const auto& add) {
     add("tc: part of mark", "*(u16 *)(r1 + 8) = 1" + end, F::context_write_field, ProgType::sched_cls);
     add("tc: address in cb", "*(u64 *)(r1 + 48) = r10" + end, F::pointer_leak_store, ProgType::sched_cls);
     add("tc: socket", "r2 = *(u64 *)(r1 + 168)" + end, F::none, ProgType::sched_cls);
-    add("netfilter: packet", "r2 = *(u64 *)(r1 + 8)" + end, F::context_object, ProgType::netfilter);
+    add("netfilter: packet", "r2 = *(u64 *)(r1 + 8)" + end, F::none, ProgType::netfilter);
+    add("netfilter: in the packet", "r2 = *(u64 *)(r1 + 8)\nr2 = *(u32 *)(r2 + 0)" + end, F::typed_load_unsupported,
+        ProgType::netfilter);
     add("tc: store",
         "r6 = r1\nr2 = 0\nr3 = r10\nr3 += -8\n*(u64 *)(r10 - 8) = 0\nr4 = 8\nr5 = 0\ncall skb_store_bytes" + end,
         F::none, ProgType::sched_cls);

@@ -176,6 +176,7 @@ class Walker {
     bool note_region(Region region);
     Region region_of(const Reg& base) const;
     bool memory_argument(u32 reg, u64 least, u64 most, bool write, abi::ArgKind kind);
+    bool update_argument(u32 index, u64 least, u64 most);
 
     // calls.cpp
     bool call();
@@ -290,6 +291,13 @@ class Walker {
     bool may_ask_for_paths() const;
     bool load_symbol(u32 id);
     u16 pointer_flags(const Reg& base, const Field& field);
+    // kernel_views.cpp
+    bool load_map_struct(const Reg& base, u32 base_reg, i32 off, u32 size, bool sign, Reg& out);
+    u32 cast_type(abi::HelperId helper);
+    bool load_cast_socket(const Reg& base, u32 base_reg, i32 off, u32 size, bool sign, Reg& out);
+    Reg context_object(std::string_view name);
+    u32 operation_object(u32 type);
+    bool operation_writes_to(const Reg& base, i32 off, u32 size);
     // kfuncs.cpp
     const abi::Kfunc* kfunc_at(u32 pc) const;  // null: no call of one that is known
     bool call_kfunc();
@@ -306,7 +314,6 @@ class Walker {
     void leave_rcu_section();
     bool may_sleep_here();
     bool sections_ended();
-    void drop_reference(u32 id);
     // globals.cpp
     btf::Type global_function(u32 subprogram) const;
     bool has_tag(const btf::Type& function, u32 argument, std::string_view wanted) const;

@@ -41,7 +41,8 @@ enum class Yield : u8 {
     socket_or_null,
     sock_common_or_null,  // one that may be no full socket
     flow_keys,
-    kernel_object,  // described by BTF
+    sk_buff,     // described by BTF
+    hook_state,  // the same, netfilter's
     trace_buffer,
 };
 // Whether the context keeps an address for it that only Linux has.

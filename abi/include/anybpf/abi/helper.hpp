@@ -126,6 +126,8 @@ const HelperProto* find_helper(u32 id);
 const HelperProto* find_helper(u32 id, ProgType type, AttachType attach);
 // Whether it may sleep, so that only programs that may, too, call it.
 bool sleeps(HelperId id);
+// Whether it gives -EFAULT and the like, or how many bytes of its buffer it has filled.
+bool returns_length(HelperId id);
 // Whether programs that call it can run here.
 bool provides_helper(u32 id);
 // "map_lookup_elem"; "unknown" for a number that 6.18 does not have.

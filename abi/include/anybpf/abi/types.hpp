@@ -9,7 +9,7 @@
 namespace anybpf::abi {
 
 enum class MapType : u32 {
-#define ANYBPF_MAP_TYPE(name, value, major, minor) name = value,
+#define ANYBPF_MAP_TYPE(name, value, major, minor, inside) name = value,
 #include "anybpf/abi/map_types.def"
 };
 
@@ -25,6 +25,7 @@ enum class AttachType : u32 {
 
 // The name in lower case as the tables have it; "unknown" for a number that 6.18 does not have.
 std::string_view to_string(MapType type);
+std::string_view kernel_struct(MapType type);  // "bpf_array": what such a map is inside of the kernel
 std::string_view to_string(ProgType type);
 std::string_view to_string(AttachType type);
 

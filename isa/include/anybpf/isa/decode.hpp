@@ -102,7 +102,8 @@ struct Defect {
 
 // What is wrong with the instruction that starts at pc, both halves of a wide one.
 std::optional<DefectKind> defect_at(std::span<const Insn> insns, u32 pc);
-// The same to Linux, which does not look at the offset of exit; RFC 9669 reserves it.
+// The same to Linux, which does not look at the offset of exit, nor at the second immediate of a function's address;
+// RFC 9669 reserves both.
 std::optional<DefectKind> kernel_defect_at(std::span<const Insn> insns, u32 pc);
 
 // The first defect of a program, if any: unknown opcodes, reserved fields that are not zero, half of a wide

@@ -41,6 +41,7 @@ struct Options {
     u64 max_insns = 1'000'000;  // walked, over all paths
     // Of a frame, and of a chain of calls: the kernel's 512, or up to abi::max_stack_size where engines have as much.
     u32 stack_bytes = abi::stack_size;
+    u32 cpus = 8192;                     // processors have numbers below it: as many as Linux can be built for
     bool strict_alignment = false;       // loads and stores are aligned everywhere, as on machines that need it
     u64 max_log_bytes = 16ULL << 20;     // of a longer log the first part is dropped
     u64 max_state_bytes = 512ULL << 20;  // of remembered states; beyond it nothing more is remembered
