@@ -14,10 +14,25 @@ namespace {
 
 constexpr std::string_view kind = "freplace";
 
-// libbpf hands back what it was given with the handler: the function's number.
-int name_function(bpf_program*, bpf_prog_load_opts* load, long cookie) {
-    load->attach_btf_id = static_cast<u32>(cookie);
+// What the extension that is loaded next replaces, as a type of its target's BTF. libbpf's handlers of sections are the
+// whole process's, and version 1.1 leaves its list broken where the last one is taken back: so this one stays, and
+// what it reads does, too.
+u32 replaced = 0;
+
+int name_function(bpf_program*, bpf_prog_load_opts* load, long) {
+    load->attach_btf_id = replaced;
     return 0;
+}
+
+void handle_sections() {
+    static const int handler = [] {
+        libbpf_prog_handler_opts options{};
+        options.sz = sizeof(options);
+        options.prog_prepare_load_fn = name_function;
+        return libbpf_register_prog_handler(fmt::format("{}+", kind).c_str(), BPF_PROG_TYPE_EXT,
+                                            static_cast<bpf_attach_type>(0), &options);
+    }();
+    static_cast<void>(handler);
 }
 
 // What the program's BTF calls a function of it; 0: nothing.
@@ -38,27 +53,29 @@ std::shared_ptr<const program::Program> keep(const program::Program& program) {
 
 }  // namespace
 
-Outcome<std::unique_ptr<Extensions>> Extensions::open(const VerifyOptions& options, const Machine& machine,
-                                                      const LibbpfLog& said) {
-    std::unique_ptr<Extensions> extensions(new Extensions());
+Outcome<Extensions> Extensions::open(const VerifyOptions& options, const Machine& machine, const LibbpfLog& said) {
+    Extensions extensions;
     if (machine.kernel() == nullptr) return extensions;
     if (!options.target.empty()) {
         const ObjectFile file = CLI_TRY(ObjectFile::of_program(options.target, options.clang));
-        std::string refusal;
+        std::string refusal, name;
         machine.kernel()->set_watcher([&](const program::Program& program, const verifier::Report& report) {
+            // libbpf loads others, to see what a kernel can.
+            if (program.name != name.substr(0, program.name.size()) || program.name.empty()) return;
             if (report.accepted)
-                extensions->targets_.push_back(keep(program));
+                extensions.targets_.push_back(keep(program));
             else
                 refusal = verifier::message(report.diagnostic, program);
         });
         std::string refused;
         for (const ProgramSymbol& symbol : file.programs()) {
             if (!options.target_program.empty() && symbol.name != options.target_program) continue;
-            const auto before = extensions->targets_.size();
+            name = symbol.name;
+            const auto before = extensions.targets_.size();
             const auto loaded = CLI_TRY(open_object(
                 file, {.only = symbol.name, .verbose = options.verbose, .fill_in = true, .name = file.name()}, said));
             const auto result = load_object(loaded, file, said);
-            if (extensions->targets_.size() != before) continue;
+            if (extensions.targets_.size() != before) continue;
             refused += fmt::format("\n  {}: {}", symbol.name,
                                    !refusal.empty() ? refusal
                                    : result         ? "the verifier was not asked"
@@ -66,21 +83,17 @@ Outcome<std::unique_ptr<Extensions>> Extensions::open(const VerifyOptions& optio
             refusal.clear();
         }
         machine.kernel()->set_watcher({});
-        if (extensions->targets_.empty() && refused.empty())
+        if (extensions.targets_.empty() && refused.empty())
             return stop(Exit::usage,
                         fmt::format("{}: there is no program{} to extend", options.target,
                                     options.target_program.empty() ? "" : " '" + options.target_program + "'"));
-        if (extensions->targets_.empty())
+        if (extensions.targets_.empty())
             return stop(Exit::refused, fmt::format("{}: no program that can be extended:{}", options.target, refused));
     }
     return extensions;
 }
 
-Extensions::~Extensions() {
-    if (handler_ >= 0) libbpf_unregister_prog_handler(handler_);
-}
-
-void Extensions::prepare(std::string_view section, const Machine& machine) {
+void Extensions::prepare(std::string_view section, const Machine& machine) const {
     if (machine.kernel() == nullptr) return;
     if (section.starts_with('?')) section.remove_prefix(1);
     if (!section.starts_with(kind)) return;
@@ -94,13 +107,8 @@ void Extensions::prepare(std::string_view section, const Machine& machine) {
         break;
     }
     machine.kernel()->extend(std::move(target));
-    if (handler_ >= 0) libbpf_unregister_prog_handler(handler_);
-    libbpf_prog_handler_opts handler{};
-    handler.sz = sizeof(handler);
-    handler.cookie = static_cast<long>(function);
-    handler.prog_prepare_load_fn = name_function;
-    handler_ = libbpf_register_prog_handler(fmt::format("{}+", kind).c_str(), BPF_PROG_TYPE_EXT,
-                                            static_cast<bpf_attach_type>(0), &handler);
+    replaced = function;
+    handle_sections();
 }
 
 }  // namespace anybpf::cli

@@ -17,22 +17,15 @@ namespace anybpf::cli {
 
 class Extensions {
   public:
-    // One at a time: libbpf is told of what an extension replaces by a handler of its sections. The machine's watcher
-    // is another one afterwards. Fails where the object cannot be read or has no such program, or where the verifier
-    // refuses it.
-    static Outcome<std::unique_ptr<Extensions>> open(const VerifyOptions& options, const Machine& machine,
-                                                     const LibbpfLog& said);
-    ~Extensions();
-    Extensions(const Extensions&) = delete;
-    Extensions& operator=(const Extensions&) = delete;
+    // The machine's watcher is another one afterwards. Fails where the object cannot be read or has no such program, or
+    // where the verifier refuses all of them.
+    static Outcome<Extensions> open(const VerifyOptions& options, const Machine& machine, const LibbpfLog& said);
 
     // The program in that section is loaded next.
-    void prepare(std::string_view section, const Machine& machine);
+    void prepare(std::string_view section, const Machine& machine) const;
 
   private:
-    Extensions() = default;
     std::vector<std::shared_ptr<const program::Program>> targets_;
-    int handler_ = -1;
 };
 
 }  // namespace anybpf::cli

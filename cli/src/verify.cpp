@@ -274,7 +274,7 @@ Outcome<int> verify(const VerifyOptions& options) {
     for (const Candidate& candidate : candidates) {
         if (!options.only.empty() && candidate.name != options.only) continue;
         found = true;
-        extensions->prepare(candidate.section, machine);
+        extensions.prepare(candidate.section, machine);
         const Verdict verdict = CLI_TRY(judge({.section = candidate.section,
                                                .program = candidate.name,
                                                .type = {},

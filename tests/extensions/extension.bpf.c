@@ -29,7 +29,7 @@ SEC("freplace/inspect") int first_byte(struct xdp_md *xdp) {
 // refused: out_of_packet
 SEC("freplace/inspect") int beyond(struct xdp_md *xdp) { return *(unsigned char *)(long)xdp->data; }
 // refused: helper_program_type
-SEC("freplace/inspect") int foreign_helper(struct xdp_md *xdp) { return bpf_skb_pull_data((void *)xdp, 1); }
+SEC("freplace/inspect") int foreign_helper(struct xdp_md *xdp) { return bpf_get_hash_recalc((void *)xdp); }
 // refused: bad_extension
 SEC("freplace/look") int moves(struct __sk_buff *skb) { return bpf_skb_pull_data(skb, 40); }
 // refused: bad_extension

@@ -32,6 +32,15 @@ TEST(Arena, is_a_region_of_its_own) {
     EXPECT_EQ(report.proof.insns[3].region, program::Region::arena);
 }
 
+TEST(Arena, address_comes_from_its_cast) {
+    const auto program = program_of(ArenaCase{"",
+                                              "r1 = map[idx:0] ll\nr1 = addr_space_cast(r1, 0, 1)\nr0 = 1\nr0 = "
+                                              "atomic64_fetch_or((u64 *)(r1 +0), r0)\nexit\n"});
+    const Told told = tell(verify(program, {}), program);
+    ASSERT_FALSE(told.causes.empty());
+    EXPECT_EQ(told.causes.front().text, "r1 is cast from r1: a pointer into the arena");
+}
+
 TEST(Arena, reads_as_in_the_kernels_log) {
     Options options;
     options.log_level = 1;

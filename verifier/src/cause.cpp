@@ -381,6 +381,11 @@ bool Slicer::define_by_alu(Place& place, std::size_t i) {
         place.at = static_cast<i32>(src);
         return true;
     }
+    if (form(i).kind == Kind::cast) {  // whatever it was before
+        origin_ = i;
+        name(i);
+        return add(i, Link::cast, r, src, static_cast<i64>(after.type)), false;
+    }
     if (form(i).kind != Kind::alu) {
         add_range(i, Link::computed, after.value, r);
         return true;

@@ -48,7 +48,8 @@ Profile because(Cause cause, Feature feature, std::optional<Pc> pc = {}) {
 bool is_own_limit(const Report& report) {
     for (const Finding own : {Finding::unsupported_program_type, Finding::unsupported_insn, Finding::helper_unavailable,
                               Finding::typed_load_unsupported, Finding::tail_call_in_frame,
-                              Finding::packet_load_in_callback, Finding::kfunc_unsupported, Finding::no_kernel_types})
+                              Finding::packet_load_in_callback, Finding::kfunc_unsupported, Finding::no_kernel_types,
+                              Finding::extension_target})
         if (report.diagnostic.what == own) return true;
     return false;
 }
