@@ -15,7 +15,10 @@ sys.path.insert(0, os.path.join(HERE, "..", "cli"))
 from cli import ANYBPF, Place, check, finish  # noqa: E402
 
 # Whose text has the kernel's own types in it.
-OF_KERNEL = {"kfunc_untrusted": "6.18"}
+OWNED = ("kfunc_under_lock", "kptr_not_exchanged", "kptr_not_owned", "kptr_overwritten", "less_changes", "list_after_unlock",
+         "list_unlocked", "lock_of_other_value", "no_refcount", "node_of_other_list", "node_written", "object_leak",
+         "percpu_pointer", "throw_in_callback", "work_of_other_map")
+OF_KERNEL = dict.fromkeys(("kfunc_untrusted", *OWNED), "6.18")
 update = "--update" in sys.argv
 names = sorted(name[: -len(".bpf.c")] for name in os.listdir(HERE) if name.endswith(".bpf.c"))
 

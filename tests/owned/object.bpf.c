@@ -252,7 +252,7 @@ SEC("tc") int object_not_checked_dropped(void *ctx) {
     bpf_obj_drop(own);
     return 0;
 }
-// refused: uninitialized_register
+// refused: kfunc_argument
 SEC("tc") int object_dropped_twice(void *ctx) {
     struct own *own = bpf_obj_new(struct own);
     if (!own) return 0;
@@ -327,5 +327,97 @@ SEC("tc") int counts_large(void *ctx) {
 SEC("tc") int counts_with_a_pointer(void *ctx) {
     struct many *many = bpf_percpu_obj_new(struct many);
     if (many) bpf_percpu_obj_drop(many);
+    return 0;
+}
+
+// What an object of each CPU may consist of.
+struct percpu_nested_type {
+    struct { struct { struct { long a; } b; } c; } d;
+};
+// accepted
+SEC("tc") int percpu_nested(void *ctx) {
+    struct percpu_nested_type *object = bpf_percpu_obj_new(struct percpu_nested_type);
+    if (object) bpf_percpu_obj_drop(object);
+    return 0;
+}
+struct percpu_too_nested_type {
+    struct { struct { struct { struct { long a; } b; } c; } d; } e;
+};
+// refused: percpu_type
+SEC("tc") int percpu_too_nested(void *ctx) {
+    struct percpu_too_nested_type *object = bpf_percpu_obj_new(struct percpu_too_nested_type);
+    if (object) bpf_percpu_obj_drop(object);
+    return 0;
+}
+struct percpu_structs_type {
+    struct { long a, b; } pairs[2];
+};
+// refused: percpu_type
+SEC("tc") int percpu_structs(void *ctx) {
+    struct percpu_structs_type *object = bpf_percpu_obj_new(struct percpu_structs_type);
+    if (object) bpf_percpu_obj_drop(object);
+    return 0;
+}
+struct percpu_numbers_type {
+    long a[4]; short b[3]; enum { percpu_one } c; _Bool d;
+};
+// accepted
+SEC("tc") int percpu_numbers(void *ctx) {
+    struct percpu_numbers_type *object = bpf_percpu_obj_new(struct percpu_numbers_type);
+    if (object) bpf_percpu_obj_drop(object);
+    return 0;
+}
+struct percpu_rows_type {
+    long a[4][2];
+};
+// refused: percpu_type
+SEC("tc") int percpu_rows(void *ctx) {
+    struct percpu_rows_type *object = bpf_percpu_obj_new(struct percpu_rows_type);
+    if (object) bpf_percpu_obj_drop(object);
+    return 0;
+}
+struct percpu_open_type {
+    long a; long b[];
+};
+// refused: percpu_type
+SEC("tc") int percpu_open(void *ctx) {
+    struct percpu_open_type *object = bpf_percpu_obj_new(struct percpu_open_type);
+    if (object) bpf_percpu_obj_drop(object);
+    return 0;
+}
+struct percpu_union_type {
+    union { long a; int b; } u;
+};
+// accepted
+SEC("tc") int percpu_union(void *ctx) {
+    struct percpu_union_type *object = bpf_percpu_obj_new(struct percpu_union_type);
+    if (object) bpf_percpu_obj_drop(object);
+    return 0;
+}
+struct percpu_union_pointer_type {
+    union { long a; void *b; } u;
+};
+// refused: percpu_type
+SEC("tc") int percpu_union_pointer(void *ctx) {
+    struct percpu_union_pointer_type *object = bpf_percpu_obj_new(struct percpu_union_pointer_type);
+    if (object) bpf_percpu_obj_drop(object);
+    return 0;
+}
+struct percpu_bits_type {
+    unsigned a : 3, b : 5;
+};
+// accepted
+SEC("tc") int percpu_bits(void *ctx) {
+    struct percpu_bits_type *object = bpf_percpu_obj_new(struct percpu_bits_type);
+    if (object) bpf_percpu_obj_drop(object);
+    return 0;
+}
+struct percpu_real_type {
+    long a; double b;
+};
+// refused: percpu_type
+SEC("tc") int percpu_real(void *ctx) {
+    struct percpu_real_type *object = bpf_percpu_obj_new(struct percpu_real_type);
+    if (object) bpf_percpu_obj_drop(object);
     return 0;
 }

@@ -113,6 +113,10 @@ bool Walker::set_result(const abi::HelperProto& proto) {
             reg(0) = arguments_.in_array ? Reg::pointer(Type::map_value, arguments_.map)
                                          : Reg::pointer(Type::map_value_or_null, arguments_.map, next_id_++);
             reg(0).off = arguments_.lookup;
+            // The locks of two lookups are different ones, also where neither can fail.
+            if (reg(0).id == 0 && (field_of(arguments_.map, FieldKind::spin_lock) != nullptr ||
+                                   field_of(arguments_.map, FieldKind::resilient_lock) != nullptr))
+                reg(0).id = next_id_++;
             break;
         case abi::RetKind::map_value:
             reg(0) = Reg::pointer(Type::map_value, arguments_.map);

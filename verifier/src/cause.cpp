@@ -120,6 +120,9 @@ class Slicer {
         return frame < stacks.size() && index < stacks[frame].size() ? stacks[frame][index] : Slot{};
     }
     bool calls(std::size_t i) const { return form(i).kind == Kind::call && form(i).call == isa::CallKind::helper; }
+    static i64 object_type(const Reg& value) {
+        return i64{value.object} | (value.has(flag::own) ? own_type_argument : 0);
+    }
     static i64 type(const Reg& value) { return static_cast<i64>(value.type); }
 
     void add(std::size_t step, Link what, i64 a = 0, i64 b = 0, i64 c = 0, i64 d = 0) {
@@ -308,7 +311,10 @@ bool Slicer::define_reg(Place& place, std::size_t i) {
         // A helper may take away what r6 to r9 hold.
         const auto r = static_cast<u32>(place.at);
         const Reg &before = reg(i, place.frame, r), &after = reg(i + 1, place.frame, r);
-        if (calls(i) && is_pointer(before.type) && before.type != after.type && !is_pointer(after.type))
+        const bool lost = is_pointer(before.type) && before.type != after.type && !is_pointer(after.type);
+        if (lost && form(i).kind == Kind::call && form(i).call == isa::CallKind::kfunc)
+            add(i, Link::released_by_kfunc, insn(i).imm, place.at);
+        else if (calls(i) && lost)
             add(i, is_packet(before.type) || before.type == Type::packet_end ? Link::packet_moved : Link::released,
                 insn(i).imm, place.at);
         return true;
@@ -449,6 +455,7 @@ bool Slicer::define_by_load(Place& place, std::size_t i) {
         place = {true, base.frame, at};
         return true;
     }
+    if (after.type == Type::btf) return add(i, Link::loaded_object, r, type(base), object_type(after)), false;
     if (is_pointer(after.type)) return add(i, Link::loaded_pointer, r, type(base), type(after)), false;
     if (base.type == Type::map_value && base.object < program_.maps.size())
         add_range(i, Link::loaded_map, after.value, r, base.object);
@@ -462,6 +469,17 @@ bool Slicer::define_by_load(Place& place, std::size_t i) {
 bool Slicer::define_by_call(Place& place, std::size_t i) {
     const Reg& after = reg(i + 1, place.frame, static_cast<u32>(place.at));
     const u32 helper = static_cast<u32>(insn(i).imm);
+    if (form(i).call == isa::CallKind::kfunc && place.at == 0 && after.type != Type::uninit) {
+        origin_ = i;
+        name(i);
+        const bool object = after.type == Type::btf;
+        add(i,
+            !object              ? Link::returned_by_kfunc
+            : may_be_null(after) ? Link::returned_object_or_null
+                                 : Link::returned_object,
+            0, helper, object ? object_type(after) : 0);
+        return false;
+    }
     if (!calls(i)) return add(i, Link::cleared_by_function, place.at), false;
     if (place.at != 0) {
         add(i, Link::cleared, place.at, helper);
@@ -1014,6 +1032,10 @@ Explanation Slicer::run() {
         if (what == Finding::not_a_pointer &&
             std::any_of(found_.begin(), found_.end(), [](const Found& f) { return f.cause.what == Link::overwritten; }))
             out_.mend = Mend::keep_apart;
+        if (what == Finding::not_a_pointer && std::any_of(found_.begin(), found_.end(), [](const Found& f) {
+                return f.cause.what == Link::released || f.cause.what == Link::released_by_kfunc;
+            }))
+            out_.mend = Mend::before_release;
     }
     if (out_.reg == 10U) out_.reg.reset();
     if (out_.reg) out_.known = reg(end(), frame, *out_.reg);

@@ -727,6 +727,14 @@ void add_borders(const auto& add) {
     };
     add("the length of a trace", traced(""), F::none, P::kprobe);
     add("the length of a trace, less known", traced("r0 += 1\n"), F::out_of_map_value, P::kprobe);
+    const std::string element =
+        "*(u32 *)(r10 - 8) = 0\nr2 = r10\nr2 += -8\nr1 = @locked_global\ncall map_lookup_elem\n";
+    const auto two = [&](const char* unlocked) {
+        return element + "r6 = r0\n" + element + "r7 = r0\nr1 = r6\nr1 += 4\ncall spin_lock\nr1 = " + unlocked +
+               "\nr1 += 4\ncall spin_unlock\n" + end;
+    };
+    add("the lock of an element that is there", two("r6"));
+    add("the lock of another lookup of an element that is there", two("r7"), F::other_lock);
     const auto reserved = [](const char* bytes, int at) {
         return "r1 = @ring\nr2 = " + std::string(bytes) + " ll\nr3 = 0\ncall ringbuf_reserve\nif r0 == 0 goto out\n" +
                fmt::format("*(u8 *)(r0 + {}) = 1\n", at) + "r1 = r0\nr2 = 0\ncall ringbuf_submit\n" + end;

@@ -298,7 +298,9 @@ std::string_view describe(Flaw flaw) {
         case Flaw::no_lock:
             return "a list or a tree has no lock beside it";
         case Flaw::no_contents:
-            return "nothing says what a list or a tree consists of, or no such member is there";
+            return "nothing says what a list or a tree consists of, or the struct that __contains() names is not in "
+                   "the "
+                   "object's BTF (which leaves out what no program allocates), or it has no such member";
         case Flaw::no_refcount:
             return "an object that may be in a list and a tree has no struct bpf_refcount";
         case Flaw::no_struct:
@@ -416,6 +418,10 @@ std::string what_is(const Reg& reg, const program::Program& program) {
         return values.starts_with("any number") ? values : "a number, " + values;
     }
     std::string text = object_of(reg.type, reg.object, program, true);
+    if (reg.type == Type::btf)
+        text = fmt::format("a pointer to {}{}",
+                           describe_type(i64{reg.object} | (reg.has(flag::own) ? own_type_argument : 0), program),
+                           may_be_null(reg) ? ", or null" : "");
     if (reg.type == Type::record || reg.type == Type::record_or_null) text += fmt::format(" ({})", bytes(reg.object));
     if (is_packet(reg.type)) {
         if (reg.id != 0) text += fmt::format(", moved by a number: {}", range(low, high));
