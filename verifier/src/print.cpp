@@ -4,7 +4,9 @@
 
 #include <array>
 
+#include "anybpf/abi/helper.hpp"
 #include "anybpf/btf/btf.hpp"
+#include "anybpf/isa/text.hpp"
 #include "state.hpp"
 
 namespace anybpf::verifier {
@@ -284,6 +286,17 @@ std::string print(const State& state, const program::Program& program, const Sta
         if (state.lock.held) add("lock");
     }
     return text;
+}
+
+std::string print_insn(const program::Program& program, u32 pc) {
+    const isa::Insn& insn = program.insns[pc];
+    const isa::Form form = isa::decode(insn).form;
+    const u32 id = static_cast<u32>(insn.imm);
+    if (form.kind == isa::Kind::call && form.call == isa::CallKind::kfunc && insn.off == 0 &&
+        program.kernel_btf != nullptr && program.kernel_btf->contains(id))
+        return fmt::format("call {}#{}", program.kernel_btf->type(id).name, id);
+    return isa::print(std::span(program.insns).subspan(pc), isa::Style::kernel,
+                      [](u32 helper) { return abi::helper_name(helper); });
 }
 
 }  // namespace anybpf::verifier

@@ -8,7 +8,6 @@
 #include "anybpf/abi/helper.hpp"
 #include "anybpf/base/text.hpp"
 #include "anybpf/btf/btf.hpp"
-#include "anybpf/isa/text.hpp"
 #include "anybpf/program/exception.hpp"
 #include "cause.hpp"
 #include "extension.hpp"
@@ -404,11 +403,6 @@ std::string fill(std::string_view sentence, std::span<const i64> args, const pro
     return text;
 }
 
-std::string code_of(const program::Program& program, u32 pc) {
-    return isa::print(std::span(program.insns).subspan(pc), isa::Style::kernel,
-                      [](u32 id) { return abi::helper_name(id); });
-}
-
 std::string what_is(const Reg& reg, const program::Program& program) {
     const auto [low, high] = bounds(reg.value);
     if (reg.type == Type::uninit) return "without a value";
@@ -601,7 +595,7 @@ Told tell(const Report& report, const program::Program& program) {
     told.message = message(diagnostic, program);
     told.insn = diagnostic.pc.v;
     told.state = report.state;
-    if (told.insn < program.insns.size()) told.code = code_of(program, told.insn);
+    if (told.insn < program.insns.size()) told.code = print_insn(program, told.insn);
     if (const auto* line = line_of(program, told.insn); line != nullptr && program.btf != nullptr) {
         told.source = place(program, line);
         told.around = lines_around(program, *line);
@@ -611,7 +605,7 @@ Told tell(const Report& report, const program::Program& program) {
     for (const Cause& cause : why.causes) {
         Told::Link link{cause.pc, {}, {}, fill(links[static_cast<std::size_t>(cause.what)], cause.args, program)};
         if (cause.pc && *cause.pc < program.insns.size()) {
-            link.code = code_of(program, *cause.pc);
+            link.code = print_insn(program, *cause.pc);
             link.source = place(program, line_of(program, *cause.pc));
         }
         told.causes.push_back(std::move(link));

@@ -695,5 +695,7 @@ const program::MapInfo& map_of(const program::Program& program, u32 object);
 std::string print(const Reg& reg, const program::Program& program, bool with_id);
 // "R1=ctx() R10=fp0 fp-8=mmmmmmmm"; with a previous state only what differs from it.
 std::string print(const State& state, const program::Program& program, const State* previous = nullptr);
+// An instruction with the names of what it calls: "call bpf_loop#181", "call bpf_obj_new_impl#71234".
+std::string print_insn(const program::Program& program, u32 pc);
 
 }  // namespace anybpf::verifier

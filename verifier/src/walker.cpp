@@ -8,7 +8,6 @@
 #include "anybpf/abi/context.hpp"
 #include "anybpf/base/assert.hpp"
 #include "anybpf/btf/btf.hpp"
-#include "anybpf/isa/text.hpp"
 
 namespace anybpf::verifier {
 
@@ -536,9 +535,7 @@ void Walker::log_insn() {
         }
     }
     if ((options_.log_level & 2) != 0) append(fmt::format("{}: {}\n", pc_, print(state_, program_)));
-    const std::string text = isa::print(std::span(program_.insns).subspan(pc_), isa::Style::kernel,
-                                        [](u32 id) { return abi::helper_name(id); });
-    append(fmt::format("{}: ({:02x}) {}", pc_, insn().code, text));
+    append(fmt::format("{}: ({:02x}) {}", pc_, insn().code, print_insn(program_, pc_)));
 }
 
 void Walker::log_effect(const State& before) {
