@@ -6,8 +6,6 @@
 
 #include <chrono>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 
 #include "anybpf/isa/text.hpp"
 #include "arguments.hpp"
@@ -28,16 +26,9 @@ struct Options : Arguments {
     u64 show = 0, messages = 20;
 };
 
-std::shared_ptr<const btf::Btf> running_kernel() {
-    std::ifstream file("/sys/kernel/btf/vmlinux", std::ios::binary);
-    const std::vector<char> bytes(std::istreambuf_iterator<char>(file), {});
-    auto parsed = btf::Btf::parse(std::as_bytes(std::span(bytes)));
-    return parsed ? *parsed : nullptr;
-}
-
 // As a load with every capability, on this machine.
 verifier::Report judge(const program::Program& program, u32 log_level = 0) {
-    static const std::shared_ptr<const btf::Btf> types = running_kernel();
+    static const std::shared_ptr<const btf::Btf> types = verifier::testing::running_kernel();
     verifier::Options options;
     options.allow_ptr_leaks = true;
     options.log_level = log_level;

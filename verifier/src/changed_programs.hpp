@@ -2,21 +2,13 @@
 // Good programs changed in a place, for comparing with the running kernel.
 #pragma once
 
-#include <fstream>
-#include <iterator>
 #include <random>
 
 #include "anybpf/btf/btf.hpp"
+#include "anybpf/isa/decode.hpp"
 #include "anybpf/program/program.hpp"
 
 namespace anybpf::verifier::testing {
-
-inline std::shared_ptr<const btf::Btf> running_kernel() {
-    std::ifstream file("/sys/kernel/btf/vmlinux", std::ios::binary);
-    const std::vector<char> bytes(std::istreambuf_iterator<char>(file), {});
-    auto parsed = btf::Btf::parse(std::as_bytes(std::span(bytes)));
-    return parsed ? *parsed : nullptr;
-}
 
 inline std::string end_of(const std::string& log) { return log.substr(log.size() > 1500 ? log.size() - 1500 : 0); }
 

@@ -2,14 +2,19 @@
 // The running kernel's verifier as an oracle for tests, where this process may load programs.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "anybpf/base/fd.hpp"
 #include "anybpf/base/result.hpp"
+#include "anybpf/btf/btf.hpp"
 #include "anybpf/program/program.hpp"
 
 namespace anybpf::verifier::testing {
+
+// That kernel's types; null where it publishes none.
+std::shared_ptr<const btf::Btf> running_kernel();
 
 class LiveKernel {
   public:

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 
 #include "anybpf/btf/btf.hpp"
 #include "anybpf/isa/decode.hpp"
@@ -75,6 +77,13 @@ Result<Fd> create(const program::MapInfo& map, Types& types) {
 }
 
 }  // namespace
+
+std::shared_ptr<const btf::Btf> running_kernel() {
+    std::ifstream file("/sys/kernel/btf/vmlinux", std::ios::binary);
+    const std::vector<char> bytes(std::istreambuf_iterator<char>(file), {});
+    auto parsed = btf::Btf::parse(std::as_bytes(std::span(bytes)));
+    return parsed ? *parsed : nullptr;
+}
 
 Result<LiveKernel> LiveKernel::open(const std::vector<program::MapInfo>& maps) {
     LiveKernel kernel;

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Programs over the running kernel's types: our verdicts are those of that kernel.
-#include <fstream>
-#include <iterator>
-
 #include "live_kernel.hpp"
 #include "typed_cases.hpp"
 
@@ -10,13 +7,6 @@ namespace anybpf::verifier {
 namespace {
 
 using namespace testing;
-
-std::shared_ptr<const btf::Btf> running_kernel() {
-    std::ifstream file("/sys/kernel/btf/vmlinux", std::ios::binary);
-    const std::vector<char> bytes(std::istreambuf_iterator<char>(file), {});
-    auto parsed = btf::Btf::parse(std::as_bytes(std::span(bytes)));
-    return parsed ? *parsed : nullptr;
-}
 
 std::string_view end_of(const std::string& log) {
     return std::string_view(log).substr(log.size() > 1500 ? log.size() - 1500 : 0);
