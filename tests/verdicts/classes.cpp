@@ -34,7 +34,8 @@ bool speaks_of_range(std::string_view message) {
                                   "unbounded",
                                   "invalid zero-sized read",
                                   "be out of bounds",
-                                  "At callback return the register R0 has"};
+                                  "At callback return the register R0 has",
+                                  "invalid write to stack"};
     return std::ranges::any_of(parts, [&](std::string_view part) { return has(message, part); });
 }
 
@@ -68,7 +69,7 @@ constexpr std::array differences = {
                    return has(of.message, "BPF program is too large") || has(of.message, "jumps is too complex");
                }},
     Difference{"unreached_function", "the kernel looks kernel functions up also where no path leads",
-               [](const Disagreement& of) { return !of.pc && has(of.message, "kernel btf_id"); }},
+               [](const Disagreement& of) { return !of.walked && has(of.message, "kernel btf_id"); }},
     Difference{"stack_subtraction", "a constant is subtracted from an address of the stack",
                [](const Disagreement& of) { return has(of.message, "subtraction from stack pointer prohibited"); }},
     Difference{"narrow_division", "the kernel forgets that a 32-bit division clears the upper half",
@@ -78,7 +79,12 @@ constexpr std::array differences = {
                           of.kernel_accepts(with_zero_extension(of.program.insns));
                }},
     Difference{"dead_branch", "the kernel walks into a branch that what is known of its numbers excludes",
-               [](const Disagreement& of) { return of.pc && !of.reached; }},
+               [](const Disagreement& of) { return of.excluded; }},
+    Difference{"any_number_there", "on another path what is read there was shown to be of no account",
+               [](const Disagreement& of) {
+                   return has(of.message, "invalid size of register fill") &&
+                          of.walked_out == verifier::Finding::partial_pointer;
+               }},
     Difference{"sum_of_offsets", "the kernel wants what is variable of an offset in bounds without its constant part",
                [](const Disagreement& of) {
                    return has(of.message, "unbounded memory access") || has(of.message, "min value is negative");
@@ -134,18 +140,24 @@ std::string normalised(std::string_view message) {
     return out;
 }
 
-std::optional<u32> last_pc(std::string_view log) {
-    std::optional<u32> last;
+std::vector<u32> last_path(std::string_view log) {
+    std::vector<u32> path;
     while (!log.empty()) {
         const auto end = log.find('\n');
-        const std::string_view line = log.substr(0, end);
-        const auto colon = line.find(": (");
-        if (colon != line.npos && colon > 0 && line.find_first_not_of("0123456789") == colon)
-            last = static_cast<u32>(std::strtoul(std::string(line.substr(0, colon)).c_str(), nullptr, 10));
+        std::string_view line = log.substr(0, end);
+        const auto number = [](std::string_view text) {
+            return static_cast<u32>(std::strtoul(std::string(text).c_str(), nullptr, 10));
+        };
+        if (line.starts_with("from ")) {
+            path.assign(1, number(line.substr(5)));  // where this path left the one before
+        } else if (const auto colon = line.find(": (");
+                   colon != line.npos && colon > 0 && line.find_first_not_of("0123456789") == colon) {
+            path.push_back(number(line.substr(0, colon)));
+        }
         if (end == log.npos) break;
         log.remove_prefix(end + 1);
     }
-    return last;
+    return path;
 }
 
 }  // namespace anybpf::verdicts

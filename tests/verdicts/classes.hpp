@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "anybpf/program/program.hpp"
+#include "anybpf/verifier/verifier.hpp"
 
 namespace anybpf::verdicts {
 
@@ -16,8 +17,10 @@ namespace anybpf::verdicts {
 struct Disagreement {
     const program::Program& program;
     std::string_view message;  // the kernel's
-    std::optional<u32> pc;     // where the kernel stopped
-    bool reached = false;      // by our walk, the instruction there
+    bool walked = false;       // the kernel looked at instructions
+    bool excluded = false;     // ... in an order in which ours knows that none runs them
+    // What our verifier says when it compares no state with an earlier one.
+    verifier::Finding walked_out{};
     // Whether the kernel accepts other instructions in the program's place.
     std::function<bool(std::vector<isa::Insn>)> kernel_accepts;
 };
@@ -38,7 +41,7 @@ std::string_view not_verified(int error, std::string_view log);
 // The line of a log that says why, without and with its numbers made alike.
 std::string message_of(std::string_view log);
 std::string normalised(std::string_view message);
-// The instruction that a log of level 1 ends at.
-std::optional<u32> last_pc(std::string_view log);
+// The instructions at the end of a log of level 1, of one path, in the order in which it was walked.
+std::vector<u32> last_path(std::string_view log);
 
 }  // namespace anybpf::verdicts

@@ -13,6 +13,7 @@
 #include "maps.hpp"
 #include "programs.hpp"
 #include "tally.hpp"
+#include "walker.hpp"
 #include "workers_raw.hpp"
 
 namespace anybpf::verdicts {
@@ -27,16 +28,61 @@ struct Options : Arguments {
 };
 
 // As a load with every capability, on this machine.
-verifier::Report judge(const program::Program& program, u32 log_level = 0) {
-    static const std::shared_ptr<const btf::Btf> types = verifier::testing::running_kernel();
+verifier::Options as_root() {
     verifier::Options options;
     options.allow_ptr_leaks = true;
-    options.log_level = log_level;
     options.cpus = static_cast<u32>(::sysconf(_SC_NPROCESSORS_CONF));
-    program::Program typed = program;
-    typed.kernel_btf = types;
-    return verifier::verify(typed, options);
+    return options;
 }
+
+program::Program typed(program::Program program) {
+    static const std::shared_ptr<const btf::Btf> types = verifier::testing::running_kernel();
+    program.kernel_btf = types;
+    return program;
+}
+
+verifier::Report judge(const program::Program& program, u32 log_level = 0) {
+    verifier::Options options = as_root();
+    options.log_level = log_level;
+    return verifier::verify(typed(program), options);
+}
+
+// Every path to its end, as far as a program's limit allows.
+struct Paths {
+    explicit Paths(const program::Program& program) {
+        const program::Program it = typed(program);
+        verifier::Options options = as_root();
+        options.max_state_bytes = 0;
+        verifier::Structure structure;
+        if (verifier::analyse(it, structure)) return;
+        verifier::Arena arena;
+        verifier::Report report;
+        verifier::Walker walker(it, options, structure, arena, report);
+        walker.trail = &trail;
+        walker.run();
+        complete = report.accepted;
+        finding = report.diagnostic.what;
+        // The kernel walks these in another order.
+        for (u32 pc = 0; pc < it.insns.size(); pc += isa::slots(it.insns[pc]))
+            complete &= isa::decode(it.insns[pc]).form.pseudo != isa::Pseudo::func;
+    }
+    // Whether none of them ends, somewhere, in these instructions.
+    bool exclude(const std::vector<u32>& path) const {
+        if (!complete || path.empty()) return false;
+        return std::ranges::none_of(trail, [&](const verifier::Walker::Trod& last) {
+            const verifier::Walker::Trod* at = &last;
+            for (std::size_t i = path.size(); i-- > 0;) {
+                if (at == nullptr || at->pc != path[i]) return false;
+                at = at->before < 0 ? nullptr : &trail[static_cast<u32>(at->before)];
+            }
+            return true;
+        });
+    }
+
+    bool complete = false;
+    verifier::Finding finding{};
+    std::vector<verifier::Walker::Trod> trail;
+};
 
 // A called function that loads from the packet: what the kernel's verifier does then may be a write to wrong memory.
 bool crashes_linux(const program::Program& program) {
@@ -92,15 +138,17 @@ class Judges {
         return out;
     }
     std::string_view class_of_difference(const program::Program& program, const std::string& message) const {
-        const auto pc = last_pc(kernel_.load(program, 1).log);
-        const auto report = judge(program);
-        return class_of({.program = program,
-                         .message = message,
-                         .pc = pc,
-                         .reached = pc && *pc < report.proof.insns.size() && report.proof.insns[*pc].reached,
-                         .kernel_accepts = [&](std::vector<isa::Insn> insns) {
-                             return kernel_.load(with_insns(program, std::move(insns)), 4).accepted;
-                         }});
+        const auto path = last_path(kernel_.load(program, 1).log);
+        const Paths ours(program);
+        return class_of(
+            {.program = program,
+             .message = message,
+             .walked = !path.empty(),
+             .excluded = ours.exclude(path) || (!path.empty() && !judge(program).proof.insns[path.back()].reached),
+             .walked_out = ours.finding,
+             .kernel_accepts = [&](std::vector<isa::Insn> insns) {
+                 return kernel_.load(with_insns(program, std::move(insns)), 4).accepted;
+             }});
     }
     std::string kernel_log(const program::Program& program) const { return kernel_.load(program, 2).log; }
 
