@@ -38,8 +38,8 @@ std::string to_string(KernelVersion version) {
 
 std::optional<KernelVersion> kernel_version(std::string_view text) {
     KernelVersion version;
-    const char* const end = text.data() + text.size();
-    const auto major = std::from_chars(text.data(), end, version.major);
+    const char *const begin = text.data(), *const end = begin + text.size();
+    const auto major = std::from_chars(begin, end, version.major);
     if (major.ec != std::errc() || major.ptr == end || *major.ptr != '.') return std::nullopt;
     const auto minor = std::from_chars(major.ptr + 1, end, version.minor);
     if (minor.ec != std::errc() || minor.ptr != end || to_string(version) != text) return std::nullopt;

@@ -51,7 +51,7 @@ struct Kernel::State {
     Guarded<Limits> limits;
     bool judging = false, unprivileged = false;  // judge_for() was called
     std::shared_ptr<const btf::Btf> kernel_btf;
-    Guarded<std::shared_ptr<const program::Program>> extended;  // Kernel::extend()
+    Guarded<std::shared_ptr<const program::Program>> extended;              // Kernel::extend()
     Guarded<std::map<u32, std::shared_ptr<const program::MapInfo>>> inner;  // of maps of maps, by id
     Guarded<std::map<u64, Fd>> wakes;                                       // by kind and id
     Guarded<bool> attaching;                                                // held while a perf event's file changes

@@ -46,10 +46,10 @@ Profile because(Cause cause, Feature feature, std::optional<Pc> pc = {}) {
 
 // Refusals that speak of this verifier and not of the kernel's: the kernel may well accept.
 bool is_own_limit(const Report& report) {
-    for (const Finding own : {Finding::unsupported_program_type, Finding::unsupported_insn, Finding::helper_unavailable,
-                              Finding::typed_load_unsupported, Finding::tail_call_in_frame,
-                              Finding::packet_load_in_callback, Finding::kfunc_unsupported, Finding::no_kernel_types,
-                              Finding::extension_target})
+    for (const Finding own :
+         {Finding::unsupported_program_type, Finding::unsupported_insn, Finding::helper_unavailable,
+          Finding::typed_load_unsupported, Finding::tail_call_in_frame, Finding::packet_load_in_callback,
+          Finding::kfunc_unsupported, Finding::no_kernel_types, Finding::extension_target})
         if (report.diagnostic.what == own) return true;
     return false;
 }

@@ -441,8 +441,7 @@ inline void dynptrs(const auto& add) {
     kprobe("beyond a dynptr's memory", value + data + "if r0 == 0 goto out\n*(u64 *)(r0 + 1) = 1\n" + out,
            F::out_of_record);
     kprobe("a dynptr's memory after it",
-           value + data + "if r0 == 0 goto out\nr6 = r0\n" + value + "*(u64 *)(r6 + 0) = 1\n" + out,
-           F::not_a_pointer);
+           value + data + "if r0 == 0 goto out\nr6 = r0\n" + value + "*(u64 *)(r6 + 0) = 1\n" + out, F::not_a_pointer);
     kprobe("a record", ringed + submit + done);
     kprobe("a record that is kept by a dynptr", ringed + done, F::reference_leak);
     kprobe("a record submitted twice by a dynptr", ringed + submit + submit + done, F::dynptr_missing);

@@ -62,8 +62,8 @@ struct Program {
     std::shared_ptr<const btf::Btf> kernel_btf = {};
     // A type of kernel_btf: the function of fentry, the typedef of tp_btf, the struct of struct_ops.
     u32 attach_btf_id = 0;
-    // Of an extension (ext): the program of which it replaces a function, and attach_btf_id is that FUNC of its BTF. Type
-    // and attach type here are then that program's: the extension may what that one may. Null of all others.
+    // Of an extension (ext): the program of which it replaces a function, and attach_btf_id is that FUNC of its BTF.
+    // Type and attach type here are then that program's: the extension may what that one may. Null of all others.
     std::shared_ptr<const Program> extends = {};
 };
 
