@@ -286,9 +286,11 @@ void CorpusTest::TestBody() {
         EXPECT_FALSE(engine::lower_unverified(insns_)) << "lowered in spite of its defect";
         const verifier::Report report = verifier::verify(program(), {});
         const verifier::Finding finding = report.diagnostic.what;
-        if (case_.find("verdict") != nullptr) {  // the RFC reserves what Linux does not look at
-            EXPECT_EQ(finding, verifier::Finding::none);
-            EXPECT_TRUE(engine::lower(program(), report.proof)) << "accepted, and not lowered";
+        if (const auto* verdict = case_.find("verdict")) {  // the RFC reserves what Linux does not look at
+            const bool accepted = finding == verifier::Finding::none;
+            EXPECT_EQ(accepted ? "accept" : "reject " + std::string(verifier::to_string(finding)), *verdict);
+            EXPECT_EQ(engine::lower(program(), report.proof).has_value(), accepted)
+                << "lowered, or not, in spite of it";
             return;
         }
         EXPECT_EQ(finding, *name == "bad_register" ? verifier::Finding::bad_register : verifier::Finding::bad_insn);
