@@ -2,11 +2,16 @@
 // Good programs changed in a place, for comparing with the running kernel.
 #pragma once
 
-#include <random>
+#include <gtest/gtest.h>
 
-#include "anybpf/btf/btf.hpp"
+#include <cstdlib>
+#include <map>
+#include <random>
+#include <span>
+
 #include "anybpf/isa/decode.hpp"
-#include "anybpf/program/program.hpp"
+#include "anybpf/verifier/verifier.hpp"
+#include "live_kernel.hpp"
 
 namespace anybpf::verifier::testing {
 
@@ -55,6 +60,40 @@ inline void change(program::Program& program, std::mt19937_64& random) {
             for (u32 pc = 0; pc < insns.size(); pc += isa::slots(insns[pc]))
                 if ((insns[pc].code == 0x15 || insns[pc].code == 0x55) && below(2) == 0) insns[pc].code ^= 0x40;
     }
+}
+
+struct ChangedVerdicts {
+    u32 count = 0, accepted = 0, refused = 0, stricter = 0;  // by both, by the kernel, by us alone
+};
+
+// `count` of the programs (variable: how many instead) changed in a place or two: what we accept, the kernel accepts,
+// but for what `known` is true of, by its log.
+template <class Known>
+ChangedVerdicts judge_changed(const LiveKernel& kernel, std::span<const program::Program> programs,
+                              const char* variable, Known&& known) {
+    const char* given = std::getenv(variable);
+    ChangedVerdicts out{.count = given != nullptr ? static_cast<u32>(std::strtoul(given, nullptr, 10)) : 2000};
+    std::map<std::string, u32> why;
+    for (u32 seed = 1; seed <= out.count; ++seed) {
+        std::mt19937_64 random(seed);
+        program::Program program = programs[random() % programs.size()];
+        for (u64 i = 1 + random() % 2; i > 0; --i) change(program, random);
+        const Report report = verify(program, {});
+        const auto said = kernel.load(program);
+        if (said.log.find("verifier bug") != std::string::npos) continue;  // the kernel's own
+        if (!said.accepted && report.accepted && known(said.log)) continue;
+        EXPECT_TRUE(said.accepted || !report.accepted) << "seed " << seed << '\n' << end_of(said.log);
+        if (!said.accepted)
+            ++out.refused;
+        else if (report.accepted)
+            ++out.accepted;
+        else
+            ++out.stricter, ++why[std::string(to_string(report.diagnostic.what))];
+    }
+    for (const auto& [finding, times] : why) std::printf("refused by us alone: %u x %s\n", times, finding.c_str());
+    std::printf("%u accepted by both, %u refused by the kernel, %u refused by us alone\n", out.accepted, out.refused,
+                out.stricter);
+    return out;
 }
 
 }  // namespace anybpf::verifier::testing

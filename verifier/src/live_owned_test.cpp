@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Programs that own objects, as they are and changed in a place or two: what we accept, the running kernel accepts.
-#include <map>
-
 #include "changed_programs.hpp"
-#include "live_kernel.hpp"
 #include "owned_cases.hpp"
 
 namespace anybpf::verifier {
@@ -31,28 +28,9 @@ TEST(Kernel, judges_owned_objects_alike) {
         programs.push_back(program);
     }
     ASSERT_FALSE(programs.empty());
-    const char* given = std::getenv("ANYBPF_OWNED_PROGRAMS");
-    const u32 count = given != nullptr ? static_cast<u32>(std::strtoul(given, nullptr, 10)) : 2000;
-    u32 accepted = 0, refused = 0, stricter = 0;
-    std::map<std::string, u32> why;
-    for (u32 seed = 1; seed <= count; ++seed) {
-        std::mt19937_64 random(seed);
-        program::Program program = programs[random() % programs.size()];
-        for (u64 i = 1 + random() % 2; i > 0; --i) change(program, random);
-        const Report report = verify(program, {});
-        const auto said = kernel->load(program);
-        if (said.log.find("verifier bug") != std::string::npos) continue;  // the kernel's own
-        EXPECT_TRUE(said.accepted || !report.accepted) << "seed " << seed << '\n' << end_of(said.log);
-        if (!said.accepted)
-            ++refused;
-        else if (report.accepted)
-            ++accepted;
-        else
-            ++stricter, ++why[std::string(to_string(report.diagnostic.what))];
-    }
-    for (const auto& [finding, times] : why) std::printf("refused by us alone: %u x %s\n", times, finding.c_str());
-    std::printf("%u accepted by both, %u refused by the kernel, %u refused by us alone\n", accepted, refused, stricter);
-    EXPECT_GT(accepted, count / 20);
+    const ChangedVerdicts verdicts =
+        judge_changed(*kernel, programs, "ANYBPF_OWNED_PROGRAMS", [](const std::string&) { return false; });
+    EXPECT_GT(verdicts.accepted, verdicts.count / 20);
 }
 
 }  // namespace
