@@ -3,6 +3,7 @@
 // let the stub make it, finish it, report its exit. Safe because the registers in ThreadState are the whole of the
 // guest's integer state, written and read by entry_raw.S only outside these functions, and because this code is built
 // without vector registers.
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
@@ -18,7 +19,8 @@ constexpr auto special_numbers = std::to_array<u32>({
     SYS_ppoll,        SYS_pselect6,       SYS_epoll_pwait,     SYS_epoll_pwait2,    SYS_clone,         SYS_fork,
     SYS_vfork,        SYS_clone3,         SYS_execve,          SYS_execveat,        SYS_exit,          SYS_prctl,
     SYS_seccomp,      SYS_arch_prctl,     SYS_set_robust_list, SYS_setuid,          SYS_setgid,        SYS_setreuid,
-    SYS_setregid,     SYS_setresuid,      SYS_setresgid,       SYS_io_pgetevents,
+    SYS_setregid,     SYS_setresuid,      SYS_setresgid,       SYS_io_pgetevents,   SYS_mmap,          SYS_mprotect,
+    SYS_rseq,
 });
 constexpr u32 number_limit = 512;
 
@@ -35,9 +37,19 @@ constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000;
 constexpr i64 restart_system_call =
     -512;  // ERESTARTSYS, what the kernel's own sys_exit shows for a call that starts over
 
-struct CloneArguments {  // struct clone_args up to tls
-    u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
-};
+constexpr u64 arch_set_gs = 0x1001, arch_get_gs = 0x1004;
+
+// Where the kernel keeps the number of this thread's CPU, once its C library has asked for it.
+const u32* rseq_cpu_word(const SyscallRegisters& registers) {
+    constexpr u64 cpu_id_at = 4, unregister = 1;
+    return (registers.dx & unregister) != 0 ? nullptr : reinterpret_cast<const u32*>(registers.di + cpu_id_at);
+}
+
+// From now on no system call of our own: the last moment at which text can be patched.
+void seal(ThreadState* state) {
+    if (!process.sealed && state->parent == nullptr) patch_all();
+    process.sealed = true;
+}
 
 void save_arguments(ThreadState* state) {
     const auto& r = state->registers;
@@ -50,6 +62,16 @@ void restore_arguments(ThreadState* state, SyscallRegisters& r) {
     const auto& a = state->arguments;
     r.di = a[0], r.si = a[1], r.dx = a[2], r.r10 = a[3], r.r8 = a[4], r.r9 = a[5];
     state->substituted = false;
+}
+
+struct CloneArguments {  // the first version of struct clone_args
+    u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+};
+
+bool prepare_clone(ThreadState* state, u64 flags, u64 stack) {
+    const i64 result = before_clone(state, flags, stack != 0 ? stack : state->registers.sp);
+    if (result < 0) state->registers.ax = static_cast<u64>(result);
+    return result < 0;
 }
 
 // What must happen before the call. True: it is answered, registers.ax holds the result.
@@ -89,18 +111,15 @@ bool prepare(ThreadState* state) {
             r.ax = static_cast<u64>(set_altstack(state));
             return true;
         case SYS_fork:
-            before_clone(state, 0, 0);
-            return false;
+            return prepare_clone(state, 0, 0);
         case SYS_vfork:
-            before_clone(state, clone_vm | clone_vfork, 0);
-            return false;
+            return prepare_clone(state, clone_vm | clone_vfork, 0);
         case SYS_clone:
-            before_clone(state, r.di, r.r8);
-            return false;
+            return prepare_clone(state, r.di, r.si);
         case SYS_clone3: {
-            CloneArguments arguments{};
-            if (r.si >= 64 && fetch(arguments, r.di)) before_clone(state, arguments.flags, arguments.tls);
-            return false;  // bad memory or a bad size: the kernel says so
+            CloneArguments arguments{};  // bad memory or a bad size: the kernel says so
+            return r.si >= sizeof(arguments) && fetch(arguments, r.di) &&
+                   prepare_clone(state, arguments.flags, arguments.stack + arguments.stack_size);
         }
         case SYS_execve:
         case SYS_execveat:
@@ -112,18 +131,27 @@ bool prepare(ThreadState* state) {
             return false;
         case SYS_prctl:
             if (r.di == pr_set_name) state->pending = Pending::name;
-            if (r.di == pr_set_seccomp) {
-                leave_alone(state);
-                process.sealed = true;
-            }
+            if (r.di == pr_set_seccomp) seal(state);
             if (r.di != pr_set_dispatch) return false;
             r.ax = static_cast<u64>(-EINVAL);  // as a kernel without Syscall User Dispatch: it is taken
             return true;
         case SYS_seccomp:
             if (r.di > 1) return false;  // neither SECCOMP_SET_MODE_STRICT nor SECCOMP_SET_MODE_FILTER
-            leave_alone(state);
-            process.sealed = true;
+            seal(state);
             return false;
+        case SYS_mmap:
+        case SYS_mprotect:
+            if ((r.dx & PROT_EXEC) != 0) state->pending = Pending::text;
+            return false;
+        case SYS_arch_prctl:
+            if (r.di == arch_set_gs) {  // it is taken
+                r.ax = static_cast<u64>(-EPERM);
+                return true;
+            }
+            if (r.di != arch_get_gs) return false;
+            r.ax = put(r.si, u64{0}) ? 0 : static_cast<u64>(-EFAULT);
+            return true;
+        case SYS_rseq:
         case SYS_set_robust_list:
         case SYS_setuid:
         case SYS_setgid:
@@ -141,7 +169,6 @@ bool prepare(ThreadState* state) {
 // What must happen after it. owner holds the registers; the thread that goes on may be another (a vfork's parent).
 ThreadState* finish(ThreadState* owner, SyscallRegisters& registers, u32 nr) {
     const auto result = static_cast<i64>(registers.ax);
-    const int saved_errno = errno;
     ThreadState* state = is_clone(nr) ? after_clone(owner, result) : owner;
     restore_arguments(state, registers);
     switch (state->pending) {
@@ -163,21 +190,23 @@ ThreadState* finish(ThreadState* owner, SyscallRegisters& registers, u32 nr) {
                     process.hooks->comm_changed(state->thread());
                 else if (nr == SYS_set_robust_list)
                     state->thread().vcpu.robust = reinterpret_cast<robust_list_head*>(registers.di);
+                else if (nr == SYS_rseq)
+                    state->thread().vcpu.cpu_word = rseq_cpu_word(registers);
                 else
                     process.hooks->ids_changed(state->thread());
             }
+            break;
+        case Pending::text:
+            if (result >= 0) text_mapped(nr == SYS_mmap ? registers.ax : registers.di, registers.si);
             break;
         case Pending::none:
         case Pending::temporary_mask:
         case Pending::fork:
         case Pending::vfork:
         case Pending::thread:
-        case Pending::alien:
-        case Pending::file:
             break;
     }
     state->pending = Pending::none;
-    errno = saved_errno;
     return state;
 }
 
@@ -217,10 +246,8 @@ bool is_special(u32 nr) { return nr < number_limit && special_table[nr]; }
 namespace {
 [[gnu::cold, gnu::noinline]] void refresh() {
     if (process.sealed || !try_lock(process.refresh_lock)) return;
-    const int saved = errno;
     anybpf_with_vectors(call_refresh, nullptr, nullptr);
     mark_quiet();
-    errno = saved;
     unlock(process.refresh_lock);
 }
 }  // namespace
@@ -308,6 +335,7 @@ extern "C" [[gnu::hot]] u64 anybpf_on_enter(ThreadState* state) {
         }
         if (state->nr == SYS_exit && state->publish == nullptr)
             return leave_to(state, reinterpret_cast<u64>(anybpf_thread_exit));
+        if (state->pending == Pending::thread) return leave_to(state, reinterpret_cast<u64>(anybpf_clone));
     }
     return leave_to(state, state->slot->go);
 }
@@ -327,7 +355,8 @@ extern "C" u64 anybpf_on_late(ThreadState* state) {
         state->leaving_by_trap = 1;
         auto& r = state->registers;
         state->trap_ip = state->slot->after;
-        if (state->next == state->slot->go || state->next == reinterpret_cast<u64>(anybpf_thread_exit)) {
+        if (state->next == state->slot->go || state->next == reinterpret_cast<u64>(anybpf_clone) ||
+            state->next == reinterpret_cast<u64>(anybpf_thread_exit)) {
             r.ax = r.orig_ax;
             interrupted_before(state, r);
             state->publish = state;

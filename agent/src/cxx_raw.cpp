@@ -31,6 +31,9 @@ __attribute__((used)) int __cxa_guard_acquire(unsigned* guard) {
 }
 __attribute__((used)) void __cxa_guard_release(unsigned* guard) { __atomic_store_n(guard, 1, __ATOMIC_RELEASE); }
 ANYBPF_TRAPS void __cxa_guard_abort(unsigned*) { __builtin_trap(); }
+__attribute__((used)) int __cxa_atexit(void (*)(void*), void*, void*) { return 0; }
+__attribute__((used)) char* gettext(const char* text) { return const_cast<char*>(text); }
+__attribute__((used)) char __libc_single_threaded = 0;
 }
 
 namespace std {

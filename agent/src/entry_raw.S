@@ -39,15 +39,13 @@
 #define STATE_DEFERRED 176
 #define STATE_SLOT 184
 #define STATE_IN_USE 208
-#define TLS_ACTIVE 0
-#define TLS_STATE 8
-#define TLS_NEXT 16
-#define TLS_FLAGS 24
-
-// A thread that shares its thread-local memory with another one (clone with CLONE_VM and neither CLONE_SETTLS nor
-// CLONE_VFORK) must not touch it: it is marked in its gs selector, which nothing in 64-bit user space uses.
-#define ALIEN 0x2b
-#define ALIEN_CLONE 0x33
+// A thread finds what is its own by the gs base, which nothing else in 64-bit user space uses: it is there from a
+// program's first instruction on, whatever C library comes later, and a thread keeps it that shares all else.
+#define OWN_ACTIVE 8
+#define OWN_STATE 16
+#define OWN_NEXT 24
+#define OWN_FLAGS 32
+#define OWN_CLONE_SLOT 40
 
 .macro global name
     .globl \name
@@ -89,11 +87,46 @@ global anybpf_agent_restorer
 
 // The thread ends: its state may be another's the moment in_use is clear, so nothing touches it afterwards.
 global anybpf_thread_exit
-    mov anybpf_tls_at(%rip), %r11
-    mov %fs:TLS_STATE(%r11), %rcx
+    mov %gs:OWN_STATE, %rcx
     movl $0, STATE_IN_USE(%rcx)
     syscall
     ud2
+
+// A clone whose child shares memory and has a state of its own, which it finds by its stack pointer: it has its parent's
+// gs base. All signals but ours are blocked. What the child calls it calls below its stack's red zone, as a signal would.
+global anybpf_clone
+    syscall
+    mov %rax, %rcx
+    jrcxz 1f
+2:  mov %gs:OWN_CLONE_SLOT, %r11
+    jmp anybpf_exit
+1:  lea -128(%rsp), %rsp
+    push %r11
+    push %rdi
+    push %rsi
+    push %rdx
+    push %r8
+    push %r9
+    push %r10
+    push %rbp
+    lea 128 + 8 * 8(%rsp), %rdi
+    mov %rsp, %rbp
+    and $-16, %rsp
+    cld
+    call anybpf_newborn
+    mov %rbp, %rsp
+    xor %eax, %eax
+    pop %rbp
+    pop %r10
+    pop %r9
+    pop %r8
+    pop %rdx
+    pop %rsi
+    pop %rdi
+    popfq
+    lea 128(%rsp), %rsp
+    jmp 2b
+global anybpf_clone_end
 
 // long anybpf_raw(number, a, b, c, d, e, f): the agent's own system calls.
 global anybpf_raw
@@ -132,18 +165,9 @@ global anybpf_epoch
     .zero 8
 global anybpf_seen
     .zero 8
-global anybpf_tls_at
-    .zero 8
     .p2align 5
 global anybpf_slots
     .zero 32 * 2048
-
-    .section .tbss, "awT", @nobits
-    .p2align 4
-global anybpf_tls
-    .zero 32
-    .type anybpf_tls, @object
-    .size anybpf_tls, 32
 
     .section .text.hot, "ax", @progbits
 // Saves the guest's registers in its state (rcx), marks the thread busy, and moves to the agent's stack. r11: the slot.
@@ -167,9 +191,8 @@ global anybpf_tls
     mov SLOT_AFTER(%r11), %r11
     mov %r11, STATE_IP(%rcx)
     mov %r11, STATE_CX(%rcx)
-    mov anybpf_tls_at(%rip), %r11
-    mov %rcx, %fs:TLS_STATE(%r11)
-    movq $0, %fs:TLS_ACTIVE(%r11)
+    mov %rcx, %gs:OWN_STATE
+    movq $0, %gs:OWN_ACTIVE
     mov %rcx, %rsp
     pushfq
     cld
@@ -208,15 +231,12 @@ global anybpf_tls
 // Up to `passed` r11 is the slot, rcx is free, and all else is the guest's: a signal there finds the guest at its site.
     .p2align 5
 global anybpf_enter
-    mov %gs, %ecx
-    jrcxz 1f
-2:  jmp *SLOT_GO(%r11)
-1:  movzbl SLOT_ENTRY_BUSY(%r11), %ecx
+    movzbl SLOT_ENTRY_BUSY(%r11), %ecx
     jrcxz 3f
-4:  mov anybpf_tls_at(%rip), %rcx
-    mov %fs:TLS_ACTIVE(%rcx), %rcx
-    jrcxz 2b
+4:  mov %gs:OWN_ACTIVE, %rcx
+    jrcxz 2f
     jmp enter_agent
+2:  jmp *SLOT_GO(%r11)
 3:  compare_epoch
     jrcxz 2b
     jmp 4b
@@ -228,17 +248,13 @@ enter_agent:
 
     .p2align 5
 global anybpf_exit
-    mov %gs, %ecx
-    jrcxz 1f
-    jmp exit_marked
+    movzbl SLOT_EXIT_BUSY(%r11), %ecx
+    jrcxz 3f
+4:  mov %gs:OWN_ACTIVE, %rcx
+    jrcxz 2f
+    jmp exit_agent
 2:  mov SLOT_AFTER(%r11), %rcx
     jmp *%rcx
-1:  movzbl SLOT_EXIT_BUSY(%r11), %ecx
-    jrcxz 3f
-4:  mov anybpf_tls_at(%rip), %rcx
-    mov %fs:TLS_ACTIVE(%rcx), %rcx
-    jrcxz 2b
-    jmp exit_agent
 3:  compare_epoch
     jrcxz 2b
     jmp 4b
@@ -250,16 +266,14 @@ exit_agent:
 // Leaves the agent: rax is where to go. From leave_check on, the way out reads the saved registers only, so a signal
 // that arrives sends it back to leave_check, where it is found waiting.
 leave:
-    mov anybpf_tls_at(%rip), %r11
-    mov %rax, %fs:TLS_NEXT(%r11)
+    mov %rax, %gs:OWN_NEXT
 global anybpf_leave_check
-    mov anybpf_tls_at(%rip), %r11
-    mov %fs:TLS_STATE(%r11), %rcx
+    mov %gs:OWN_STATE, %rcx
     cmpl $0, STATE_DEFERRED(%rcx)
     jne late
 leave_restore:
     mov STATE_FLAGS(%rcx), %rax
-    mov %rax, %fs:TLS_FLAGS(%r11)
+    mov %rax, %gs:OWN_FLAGS
     test $0x400, %eax
     jnz 3f
 2:  mov %eax, %edx
@@ -270,9 +284,9 @@ leave_restore:
     sahf
     restore_registers
     mov STATE_PUBLISH(%rcx), %rcx
-    mov %rcx, %fs:TLS_ACTIVE(%r11)
-    mov %fs:TLS_NEXT(%r11), %rcx
-    mov %fs:TLS_FLAGS(%r11), %r11
+    mov %rcx, %gs:OWN_ACTIVE
+    mov %gs:OWN_NEXT, %rcx
+    mov %gs:OWN_FLAGS, %r11
     jmp *%rcx
 3:  std
     jmp 2b
@@ -282,9 +296,8 @@ global anybpf_leave_end
 late:
     mov %rcx, %rdi
     call anybpf_on_late
-    mov anybpf_tls_at(%rip), %r11
-    mov %rax, %fs:TLS_NEXT(%r11)
-    mov %fs:TLS_STATE(%r11), %rcx
+    mov %rax, %gs:OWN_NEXT
+    mov %gs:OWN_STATE, %rcx
     jmp leave_restore_late
 // The same way out, but signals that wait no longer stop it. It lies outside the range that starts over.
 leave_restore_late:
@@ -293,7 +306,38 @@ leave_restore_late:
     push %rax
     popfq
     restore_registers
-    mov %fs:TLS_NEXT(%r11), %rcx
+    mov %gs:OWN_NEXT, %rcx
+    jmp *%rcx
+
+// Where the bootstrap of an injector enters, with its Arrival in rdi, on the stack of the image below what lies there:
+// its first instruction has not run yet.
+global anybpf_arrive
+    call anybpf_arrived
+    ud2
+
+// To the image's first instruction, by the way out of a system call.
+global anybpf_go
+    mov %gs:OWN_STATE, %rsp
+    jmp anybpf_leave_check
+
+// The same without the agent: ip, sp. As the kernel leaves a new image's registers.
+global anybpf_go_alone
+    mov %rsi, %rsp
+    mov %rdi, %rcx
+    xor %eax, %eax
+    xor %ebx, %ebx
+    xor %edx, %edx
+    xor %esi, %esi
+    xor %edi, %edi
+    xor %ebp, %ebp
+    xor %r8d, %r8d
+    xor %r9d, %r9d
+    xor %r10d, %r10d
+    xor %r11d, %r11d
+    xor %r12d, %r12d
+    xor %r13d, %r13d
+    xor %r14d, %r14d
+    xor %r15d, %r15d
     jmp *%rcx
 
 // hlt raises SIGSEGV in user mode whatever the state of dispatch and of seccomp; our handler knows the address.
@@ -301,34 +345,12 @@ global anybpf_trap
     hlt
     ud2
 
-pass_exit:
-    mov SLOT_AFTER(%r11), %rcx
-    jmp *%rcx
-
-// A marked thread. Marked ALIEN_CLONE it has just come out of the clone that makes an alien: the child stays marked for
-// ever, the parent is itself again.
-exit_marked:
-    cmp $ALIEN_CLONE, %ecx
-    jne pass_exit
-    test %rax, %rax
-    jz 1f
-    xor %ecx, %ecx
-    mov %ecx, %gs
-    jmp anybpf_exit
-1:  mov $ALIEN, %ecx
-    mov %ecx, %gs
-    jmp pass_exit
-
 // The one signal handler that the kernel knows. Its frame lies on the agent's stack, with every signal blocked but ours.
     .p2align 4
 global anybpf_signal
     cld
-    mov %gs, %ecx
-    test %ecx, %ecx
-    jnz 1f
-    mov anybpf_tls_at(%rip), %rax
-    mov %fs:TLS_ACTIVE(%rax), %rcx
-    or %fs:TLS_STATE(%rax), %rcx
+    mov %gs:OWN_ACTIVE, %rcx
+    or %gs:OWN_STATE, %rcx
     jz 1f
     mov %rsp, %rdi
     sub $8, %rsp

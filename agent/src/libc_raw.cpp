@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the agent needs of a C library, its own, hidden from the program: memory and system calls. So the agent never
-// enters the host's malloc (whose lock the interrupted thread may hold), is no cancellation point, does not run vector
+// What the agent needs of a C library, its own, hidden from the program: memory, system calls, the clock. So the agent
+// needs no C library in its host, which may be static, or Go's, or at its first instruction; it never enters the host's
+// malloc (whose lock the interrupted thread may hold), is no cancellation point, does not run vector
 // code that the guest's registers would not survive, and its system calls are not seen as the program's.
 //
 // The heap is one bump allocator over chunks from mmap with free lists by power of two: memory is asked for when
@@ -8,6 +9,9 @@
 // a header before the block, and the lock is only held here.
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/auxv.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -18,6 +22,7 @@
 
 #include <cerrno>
 #include <cstdarg>
+#include <cstdio>
 #include <ctime>
 #include <new>
 
@@ -284,6 +289,7 @@ int statfs(const char* path, struct statfs* to) noexcept {
 int fstatfs(int fd, struct statfs* to) noexcept { return static_cast<int>(checked(raw(SYS_fstatfs, fd, to))); }
 int ftruncate(int fd, off_t size) noexcept { return static_cast<int>(checked(raw(SYS_ftruncate, fd, size))); }
 int unlink(const char* path) noexcept { return static_cast<int>(checked(raw(SYS_unlink, path))); }
+int rmdir(const char* path) noexcept { return static_cast<int>(checked(raw(SYS_rmdir, path))); }
 int fcntl(int fd, int command, ...) {
     va_list arguments;
     va_start(arguments, command);
@@ -336,6 +342,65 @@ int closedir(DIR* directory) {
     const int fd = directory->fd;
     free(directory);
     return close(fd);
+}
+
+int* __errno_location() noexcept { return &anybpf::agent::own().error; }
+int clock_gettime(clockid_t clock, timespec* to) noexcept {
+    using Function = int (*)(clockid_t, timespec*);
+    static std::atomic<Function> of_vdso{nullptr};
+    Function function = of_vdso.load(std::memory_order_relaxed);
+    if (function == nullptr) {
+        function = reinterpret_cast<Function>(anybpf::agent::vdso_function("__vdso_clock_gettime"));
+        of_vdso.store(function, std::memory_order_relaxed);
+    }
+    if (function != nullptr) return function(clock, to);
+    return static_cast<int>(checked(raw(SYS_clock_gettime, clock, to)));
+}
+// The kernel keeps the CPU's number in the limit of a segment that is there for this (__CPUNODE_SEG).
+int sched_getcpu() noexcept {
+    constexpr u32 segment = 0x7b, cpu_bits = 12;
+    u32 limit = 0;
+    asm("lsl %1, %0" : "=r"(limit) : "r"(segment) : "cc");
+    return static_cast<int>(limit & ((1U << cpu_bits) - 1));
+}
+unsigned long getauxval(unsigned long type) noexcept { return anybpf::agent::auxiliary(type); }
+
+[[noreturn]] void abort() noexcept { __builtin_trap(); }
+// Of layers' functions that only a tracer calls.
+int pthread_mutex_unlock(pthread_mutex_t*) noexcept { __builtin_trap(); }
+// The number alone: texts for it are the C library's. The header's declaration has another result.
+char* own_strerror(int error) noexcept asm("strerror");
+char* own_strerror(int error) noexcept {
+    static char text[32];
+    snprintf(text, sizeof text, "error %d", error);
+    return text;
+}
+// Of printf's language only what an assertion says: %s and %d.
+int snprintf(char* to, size_t size, const char* format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    size_t at = 0;
+    const auto put = [&](const char* text) {
+        for (; *text != '\0' && at + 1 < size; ++text) to[at++] = *text;
+    };
+    for (; *format != '\0' && at + 1 < size; ++format) {
+        if (*format != '%') {
+            to[at++] = *format;
+            continue;
+        }
+        ++format;
+        if (*format == 's') put(va_arg(arguments, const char*));
+        if (*format == 'd') {
+            char digits[12] = {};
+            char* digit = digits + sizeof digits - 1;
+            for (unsigned value = va_arg(arguments, unsigned); value != 0 || *digit == '\0'; value /= 10)
+                *--digit = static_cast<char>('0' + value % 10);
+            put(digit);
+        }
+    }
+    va_end(arguments);
+    if (size != 0) to[at] = '\0';
+    return static_cast<int>(at);
 }
 
 pid_t getpid() noexcept { return static_cast<pid_t>(raw(SYS_getpid)); }

@@ -139,7 +139,7 @@ u64 extended_size(u64 fpstate) {
 void deliver(ThreadState* state, SignalFrame& frame, const siginfo_t& info) {
     const int signal = info.si_signo;
     const KernelAction action = (*state->actions)[static_cast<u32>(signal)];
-    const bool forced = is_fault(info) || (signal == SIGSYS && info.si_code > 0);
+    const bool forced = is_fault(info) || ((signal == SIGSYS || signal == SIGTRAP) && info.si_code > 0);
     if ((state->shadow & bit_of(signal)) != 0) {
         if (forced) return default_action(info, is_fault(info));
         if (state->held_count < state->held.size()) state->held[state->held_count++] = info;
@@ -233,21 +233,21 @@ void take_deferred(ThreadState* owner, SignalFrame& frame) {
         owner->deferred_count = 0;
     }
     deliver_waiting(state, frame);
-    anybpf_tls.active = state;
+    own().active = state;
 }
 
 // The guest returns from a handler: takes mask and signal stack as the guest sees them out of its frame, and returns
 // by our own frame. The exit is reported with the value that rax gets back, as the kernel does.
 void return_from_handler(ThreadState* state, SignalFrame& frame) {
     auto& c = frame.context;
-    anybpf_tls.active = nullptr;
+    own().active = nullptr;
     auto r = registers_of(c);
     r.ax = static_cast<u64>(-ENOSYS);
     report_enter(state, r, SYS_rt_sigreturn);
     SignalFrame seen;
     if (!fetch(seen, c.sp - 8)) {
         c.ip = address(anybpf_bare_syscall);  // the kernel says what it thinks of it
-        anybpf_tls.active = state;
+        own().active = state;
         return;
     }
     state->shadow = seen.context.mask & our_signals;
@@ -267,14 +267,14 @@ void return_from_handler(ThreadState* state, SignalFrame& frame) {
     report_exit(state, r, SYS_rt_sigreturn);
     let_through_held(state);
     deliver_waiting(state, frame);
-    anybpf_tls.active = state;
+    own().active = state;
 }
 
 // The kernel handed a system call of the guest to us: into its stub.
 void dispatch(ThreadState* state, SignalFrame& frame) {
     auto& c = frame.context;
     const u64 after = c.ip;
-    const bool guest_runs = anybpf_tls.active != nullptr;
+    const bool guest_runs = own().active != nullptr;
     u16 instruction = 0;
     fetch(instruction, after - 2);
     if (instruction == 0x80cd) {
@@ -300,7 +300,7 @@ void dispatch(ThreadState* state, SignalFrame& frame) {
 }  // namespace
 
 void start_signals(SignalSet blocked, SignalSet ignored) {
-    for (const int signal : {SIGSYS, SIGSEGV, SIGBUS}) {
+    for (const int signal : our_signal_numbers) {
         const KernelAction action = ours(sa_nodefer | sa_restart);
         KernelAction& old = process.actions[static_cast<u32>(signal)];
         raw(SYS_rt_sigaction, signal, &action, &old, 8);
@@ -308,12 +308,12 @@ void start_signals(SignalSet blocked, SignalSet ignored) {
     }
     SignalSet set = our_signals, old = 0;
     raw(SYS_rt_sigprocmask, SIG_UNBLOCK, &set, &old, 8);
-    anybpf_tls.state->shadow = (blocked | old) & our_signals;
+    own().state->shadow = (blocked | old) & our_signals;
 }
 
 SignalSet ignored_signals(const ThreadState* state) {
     SignalSet set = 0;
-    for (const int signal : {SIGSYS, SIGSEGV, SIGBUS})
+    for (const int signal : our_signal_numbers)
         if ((*state->actions)[static_cast<u32>(signal)].handler == handler_ignore) set |= bit_of(signal);
     return set;
 }
@@ -451,44 +451,50 @@ extern "C" u64 anybpf_handler_of(int signal) {
 }
 
 extern "C" void anybpf_on_signal(SignalFrame* frame) {
-    auto& tls = anybpf_tls;
     auto& c = frame->context;
+    auto& here = own();
     const siginfo_t& info = frame->info;
     if (is_fault(info)) {
-        if (c.ip == address(anybpf_trap)) return take_deferred(tls.state, *frame);
+        if (c.ip == address(anybpf_trap)) return take_deferred(here.state, *frame);
         if (inside(c.ip, anybpf_copy_begin, anybpf_copy_end)) {
             c.ip = address(anybpf_copy_failed);
             return;
         }
         if (helpers::recover_fault(&c)) return;
     }
-    ThreadState* state = tls.active != nullptr ? tls.active : tls.state;
+    if (info.si_signo == SIGTRAP && info.si_code == SI_KERNEL) {  // the breakpoint of a site that is being patched
+        if (const Slot* slot = slot_patched_at(c.ip - 1)) {
+            c.ip = slot == anybpf_slots ? address(anybpf_stub_r9) : slot->go - stub_syscall;
+            return;
+        }
+    }
+    ThreadState* state = here.active != nullptr ? here.active : here.state;
     if (info.si_signo == SIGSYS && info.si_code == dispatch_code) return dispatch(state, *frame);
     if (info.si_signo == SIGSYS && info.si_code == SI_QUEUE &&
         reinterpret_cast<u64>(info.si_value.sival_ptr) == nudge_value) {
-        if (tls.active != nullptr && !agent_code(c.ip)) {
-            tls.active = nullptr;
+        if (here.active != nullptr && !agent_code(c.ip)) {
+            here.active = nullptr;
             refresh_if_stale();
-            tls.active = state;
+            here.active = state;
         }
         return;
     }
-    if (tls.active == nullptr || agent_code(c.ip)) {
+    if (here.active == nullptr || agent_code(c.ip)) {
         if (is_fault(info)) return default_action(info, true);  // a fault of ours: it happens again, for the core
         if (inside(c.ip, anybpf_leave_check, anybpf_leave_end)) {
-            state = tls.state;
-            tls.active = nullptr;
+            state = here.state;
+            here.active = nullptr;
             c.ip = address(anybpf_leave_check);
             c.sp = address(state);
         }
         return defer(state, *frame);
     }
-    tls.state = state;
-    tls.active = nullptr;
+    here.state = state;
+    here.active = nullptr;
     siginfo_t shown = info;
     state = settle(state, c);
     if (shown.si_signo == SIGSYS && shown.si_code > 0) shown.si_call_addr = reinterpret_cast<void*>(c.ip);  // seccomp's
     deliver_waiting(state, *frame);
     deliver(state, *frame, shown);
-    tls.active = state;
+    here.active = state;
 }

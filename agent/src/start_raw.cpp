@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The agent's beginning in a new image: the first constructor that runs (initfirst), while the process has one thread
-// and none of its code has run. Takes what the old image or the supervisor left in the environment, opens the root,
-// takes the signals, arms the dispatcher, and reports the exit of the execve that brought it.
-// Safe because argument vector, environment and auxiliary vector are written only inside the array that the kernel
-// laid out, before anybody has read it.
+// The agent's beginning in a new image. Where an injector brought it, that is before the image's first instruction
+// (anybpf_arrive in entry_raw.S); where the dynamic loader did, it is the first constructor that runs (initfirst), and
+// takes what the old image or the supervisor left in the environment. Opens the root, takes the signals, arms the
+// dispatcher, and reports the exit of the execve that brought it.
+// Safe because the process has one thread; argument vector, environment and auxiliary vector are written only inside
+// the array that the kernel laid out, before anybody has read it.
 #include <link.h>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
 
-#include <cerrno>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -16,17 +16,14 @@
 #include "anybpf/agent/environment.hpp"
 #include "state.hpp"
 
-extern "C" const char __bss_start[];
+extern "C" {
+extern const char __bss_start[] __attribute__((visibility("hidden")));
+void anybpf_go_alone(anybpf::u64 ip, anybpf::u64 sp) __attribute__((noreturn));  // entry_raw.S
+void anybpf_go() __attribute__((noreturn));
+}
 
 namespace anybpf::agent {
 namespace {
-
-struct Settings {
-    bool present = false;
-    u32 tree = 0;
-    u64 nr = SYS_execve;
-    SignalSet blocked = 0, ignored = 0;
-};
 
 u64 parse_number(std::string_view text, u32 base) {
     u64 value = 0;
@@ -39,12 +36,12 @@ u64 parse_number(std::string_view text, u32 base) {
 }
 
 // tree[,nr,blocked,ignored,files]:root
-void parse(std::string_view value, Settings& settings) {
+bool parse(std::string_view value, Inheritance& settings) {
     const auto colon = value.find(':');
-    if (colon == std::string_view::npos) return;
+    if (colon == std::string_view::npos) return false;
     std::string_view numbers = value.substr(0, colon);
     const std::string_view root = value.substr(colon + 1);
-    if (root.empty() || root.size() >= process.root.size()) return;
+    if (root.empty() || root.size() >= process.root.size()) return false;
     std::memcpy(process.root.data(), root.data(), root.size());
     std::array<std::string_view, 8> fields{};
     u32 count = 0;
@@ -54,19 +51,32 @@ void parse(std::string_view value, Settings& settings) {
         if (comma == std::string_view::npos) break;
         numbers = numbers.substr(comma + 1);
     }
-    settings.present = true;
-    settings.tree = static_cast<u32>(parse_number(fields[0], 10));
-    if (count < fields.size()) return;
-    settings.nr = parse_number(fields[1], 10);
+    settings = {.tree = static_cast<u32>(parse_number(fields[0], 10)), .nr = SYS_execve};
+    if (count < fields.size()) return true;
+    settings.nr = static_cast<u32>(parse_number(fields[1], 10));
     settings.blocked = parse_number(fields[2], 16);
     settings.ignored = parse_number(fields[3], 16);
-    process.agent_file = {parse_number(fields[4], 10), parse_number(fields[5], 10)};
-    process.root_file = {parse_number(fields[6], 10), parse_number(fields[7], 10)};
+    settings.agent = {parse_number(fields[4], 10), parse_number(fields[5], 10)};
+    settings.root = {parse_number(fields[6], 10), parse_number(fields[7], 10)};
+    return true;
+}
+
+// The dynamic loader's list begins with the agent.
+void take_agent_path(char** environment) {
+    for (; *environment != nullptr; ++environment) {
+        const std::string_view text(*environment);
+        if (!text.starts_with(preload_variable)) continue;
+        const auto value = text.substr(sizeof(preload_variable) - 1);
+        const auto path = value.substr(0, value.find(':'));
+        if (path.size() < process.agent_path.size()) std::memcpy(process.agent_path.data(), path.data(), path.size());
+        return;
+    }
 }
 
 // Takes our entries out. The array lies directly below the auxiliary vector, which some programs find by walking over
 // it: two entries less make room for one that says "ignore me".
-void clean_environment(char** environment, Settings& settings) {
+bool clean_environment(char** environment, Inheritance& settings) {
+    bool present = false;
     char** to = environment;
     char** from = environment;
     u32 removed = 0;
@@ -74,7 +84,7 @@ void clean_environment(char** environment, Settings& settings) {
         char* entry = *from;
         const std::string_view text(entry);
         if (text.starts_with(variable)) {
-            parse(text.substr(sizeof(variable) - 1), settings);
+            present = parse(text.substr(sizeof(variable) - 1), settings);
             std::memset(entry, 0, text.size());
             ++removed;
             continue;
@@ -101,7 +111,7 @@ void clean_environment(char** environment, Settings& settings) {
         }
         *to++ = entry;
     }
-    if (removed == 0) return;
+    if (removed == 0) return present;
     *to++ = nullptr;
     if (removed == 2) {
         auto* const vector = reinterpret_cast<ElfW(auxv_t)*>(to);
@@ -110,24 +120,7 @@ void clean_environment(char** environment, Settings& settings) {
     } else {
         while (to <= from) *to++ = nullptr;
     }
-}
-
-int find_self(dl_phdr_info* info, std::size_t, void* unused) {
-    (void)unused;
-    const auto here = reinterpret_cast<u64>(anybpf_arena_begin);
-    for (int i = 0; i < info->dlpi_phnum; ++i) {
-        const auto& segment = info->dlpi_phdr[i];
-        if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0) continue;
-        const u64 begin = info->dlpi_addr + segment.p_vaddr;
-        if (here < begin || here >= begin + segment.p_memsz) continue;
-        process.text_begin = begin;
-        process.text_end = begin + segment.p_memsz;
-        const std::string_view name(info->dlpi_name);
-        if (name.size() >= process.agent_path.size()) return 1;
-        std::memcpy(process.agent_path.data(), name.data(), name.size());
-        return 1;
-    }
-    return 0;
+    return present;
 }
 
 // What is zero at first and written by every exec, in one call instead of by a fault a page: all up to the page on
@@ -138,37 +131,82 @@ void populate_zeros() {
     raw(SYS_madvise, begin, last + 4096 - begin, madvise_populate_write);
 }
 
-void start(char** argv, char** environment) {
-    populate_zeros();
-    anybpf_tls_at = reinterpret_cast<u64>(&anybpf_tls) - reinterpret_cast<u64>(__builtin_thread_pointer());
-    dl_iterate_phdr(find_self, nullptr);
-    Settings settings;
-    clean_environment(environment, settings);
-    if (!settings.present || process.agent_path[0] != '/') return;
+// stack: where the image's first instruction finds its arguments. False: the image runs without the agent.
+bool start(u64 stack, const Inheritance& inherited) {
+    if (process.agent_path[0] != '/') return false;
+    process.agent_file = inherited.agent;
+    process.root_file = inherited.root;
     if (process.root_file == FileId{} &&
         (!identify(process.agent_path.data(), process.agent_file) || !identify(process.root.data(), process.root_file)))
-        return;
-    process.tree = settings.tree;
+        return false;
+    process.tree = inherited.tree;
     ThreadState* const state = make_first_state();
-    if (state == nullptr) return;
-    auto hooks = hooks::SyscallHooks::open(process.root.data(), settings.tree, anybpf_raw);
-    if (!hooks) return;
+    if (state == nullptr) return false;
+    state->own = Own{.self = &state->own, .state = state};
+    take_own(&state->own);
+    auto hooks = hooks::SyscallHooks::open(process.root.data(), process.tree, anybpf_raw);
+    if (!hooks) {
+        take_own(nullptr);
+        return false;
+    }
     process.hooks = hooks->release();
-    anybpf_tls.state = state;
-    start_signals(settings.blocked, settings.ignored);
-    find_libraries();
+    start_signals(inherited.blocked, inherited.ignored);
+    find_first_text();
     mark_quiet();
     birth(state);
-    if (settings.nr != 0) {
+    if (inherited.nr != 0) {
         SyscallRegisters registers{};
-        registers.orig_ax = settings.nr;
-        registers.sp = reinterpret_cast<u64>(argv) - 8;
+        registers.orig_ax = inherited.nr;
+        registers.sp = stack;
         registers.cs = 0x33;
         registers.ss = 0x2b;
         registers.flags = 0x200;
-        report_exit(state, registers, static_cast<u32>(settings.nr));
+        report_exit(state, registers, inherited.nr);
     }
-    anybpf_tls.active = state;
+    return true;
+}
+
+// Behind argument count, arguments and environment.
+const u64* auxiliary_vector(u64 stack) {
+    const auto* at = reinterpret_cast<const u64*>(stack);
+    at += 1 + at[0] + 1;
+    while (*at++ != 0) {
+    }
+    return at;
+}
+
+void loaded(char** argv, char** environment) {
+    populate_zeros();
+    find_self();
+    const u64 stack = reinterpret_cast<u64>(argv) - 8;
+    read_auxiliary(auxiliary_vector(stack));
+    take_agent_path(environment);
+    Inheritance inherited;
+    if (!clean_environment(environment, inherited)) return;
+    if (start(stack, inherited)) own().active = own().state;
+}
+
+// The image's first instruction comes next: by the way out of a system call, which is the way for everything.
+void arrived(const Arrival& arrival) {
+    populate_zeros();
+    find_self();
+    process.agent_path = arrival.agent_path;
+    process.root = arrival.root_path;
+    const u64 ip = arrival.ip, sp = arrival.sp, page = arrival.page;
+    read_auxiliary(auxiliary_vector(sp));
+    const bool started = start(sp, arrival.inheritance);
+    raw(SYS_munmap, page, arrival_size);
+    if (!started) anybpf_go_alone(ip, sp);
+    ThreadState* const state = own().state;
+    state->publish = state;
+    state->registers = {};
+    state->registers.sp = sp;
+    state->registers.flags = 0x202;
+    static Slot beginning;
+    beginning.after = ip;
+    state->slot = &beginning;
+    state->next = own().next = ip;
+    anybpf_go();
 }
 
 }  // namespace
@@ -177,7 +215,10 @@ void start(char** argv, char** environment) {
 // glibc hands every constructor main's arguments.
 extern "C" __attribute__((constructor)) void anybpf_start(int argc, char** argv, char** environment) {
     (void)argc;
-    const int saved = errno;
-    anybpf::agent::start(argv, environment);
-    errno = saved;
+    anybpf::agent::loaded(argv, environment);
+}
+
+extern "C" void anybpf_arrived(const anybpf::agent::Arrival* arrival) {
+    anybpf::agent::relocate_self();
+    anybpf::agent::arrived(*arrival);
 }

@@ -18,6 +18,7 @@
 #include <atomic>
 #include <cstddef>
 
+#include "anybpf/agent/arrival.hpp"
 #include "anybpf/hooks/syscall.hpp"
 
 namespace anybpf::agent {
@@ -26,8 +27,14 @@ using hooks::SyscallRegisters;
 using SignalSet = u64;  // the kernel's sigset_t: bit n - 1 is signal n
 
 constexpr SignalSet bit_of(int signal) { return 1ULL << (signal - 1); }
-// Signals that are never blocked for real: SIGSYS carries the dispatch, the others a fault inside a helper's read.
-constexpr SignalSet our_signals = bit_of(SIGSYS) | bit_of(SIGSEGV) | bit_of(SIGBUS);
+// Signals that are never blocked for real: SIGSYS carries the dispatch, SIGTRAP a site that is being patched, the
+// others a fault inside a helper's read.
+constexpr std::array our_signal_numbers = {SIGSYS, SIGTRAP, SIGSEGV, SIGBUS};
+constexpr SignalSet our_signals = [] {
+    SignalSet set = 0;
+    for (const int signal : our_signal_numbers) set |= bit_of(signal);
+    return set;
+}();
 constexpr SignalSet all_but_ours = ~our_signals;
 constexpr bool is_ours(int signal) { return (our_signals & bit_of(signal)) != 0; }
 
@@ -47,7 +54,7 @@ struct Slot {
 };
 constexpr u32 any_number = ~0U;
 constexpr long madvise_populate_write = 23;
-constexpr u32 slot_count = 2048;
+constexpr u32 slot_count = 2048, last_slot = slot_count - 8;  // behind it: the 32-bit gate's
 constexpr u64 stub_size = 32, stub_call = 6, stub_syscall = 18, stub_after = 20;
 
 struct KernelAction {  // struct sigaction as the kernel has it
@@ -83,7 +90,19 @@ struct SignalFrame {
 static_assert(sizeof(UserContext) == 304 && sizeof(SignalFrame) == 440 && sizeof(AltStack) == 24);
 
 // What on_enter did for the system call that is under way, to be finished after it, or undone if it does not happen.
-enum class Pending : u8 { none, action, mask, temporary_mask, set, fork, vfork, thread, alien, exec, name, file };
+enum class Pending : u8 { none, action, mask, temporary_mask, set, fork, vfork, thread, exec, name, text };
+
+struct ThreadState;
+
+// What a thread finds at its gs base: who it is. A vfork child runs with its parent's.
+struct Own {
+    Own* self = nullptr;
+    ThreadState* active = nullptr;  // null while the agent runs, so that its own system calls pass
+    ThreadState* state = nullptr;
+    u64 next = 0, flags = 0;     // while leaving
+    Slot* clone_slot = nullptr;  // of the clone under way, or that made it
+    int error = 0;               // the agent's errno
+};
 
 struct ThreadState {
     SyscallRegisters registers;  // of the guest, saved at entry of the agent
@@ -111,7 +130,6 @@ struct ThreadState {
     SignalSet new_shadow, set;        // set: a mask without our signals, handed to the kernel
     std::array<u64, 2> set_argument;  // {pointer, size}, as pselect6 wants it
     ThreadState* other;               // child of the vfork or clone under way
-    u64 other_tls;
     u64 exec_memory, exec_size;
 
     // Raw, so that this struct keeps a layout that entry_raw.S can count on; all zero is its value at birth.
@@ -121,32 +139,21 @@ struct ThreadState {
     ThreadState* spare;      // kept for the next vfork
     ThreadState* following;  // every state there is, for reuse
     u64 stack_base, stack_size;
+    std::atomic<u64> awaited;  // the stack pointer with which the thread of this state will begin; 0: it has begun
     std::array<siginfo_t, 8> deferred;
     Actions* actions;  // what the guest set with sigaction: the process's, or a vfork child's own copy
     Actions own_actions;
     u32 held_count;  // our signals, sent while the guest had them blocked
     std::array<siginfo_t, 4> held;
     std::array<u64, 3> robust_list;  // for a thread whose C library has not registered one
+    Own own;
     hooks::SyscallThread& thread() { return *reinterpret_cast<hooks::SyscallThread*>(thread_memory); }
-};
-
-// Lives in the guest's static TLS. `active` is null while the agent runs, so that its own system calls pass.
-struct Tls {
-    ThreadState* active;
-    ThreadState* state;
-    u64 next;
-    u64 flags;
-};
-
-struct FileId {
-    u64 device = 0, inode = 0;
-    bool operator==(const FileId&) const = default;
 };
 
 struct Process {
     hooks::SyscallHooks* hooks = nullptr;
     bool sealed = false;    // a seccomp filter may be in force: no system call of our own any more
-    bool threaded = false;  // a second thread was made, once
+    bool threaded = false;  // a second thread was made, once; other threads may run
     u32 tree = 0;
     u64 text_begin = 0, text_end = 0;  // of the agent
     FileId agent_file, root_file;
@@ -159,16 +166,28 @@ extern Process process;  // before the slots, on their first page
 
 // --- what the parts offer each other ---------------------------------------------------------------------------
 
+// image_raw.cpp
+void relocate_self();  // before anything else that reads an address from memory
+void find_self();
+void read_auxiliary(const u64* vector);
+u64 auxiliary(u64 type);              // what is kept of it
+u64 vdso_function(const char* name);  // 0: there is none
+
 // libc_raw.cpp
 void give_heap(char* memory, u64 size);  // zeroed memory, before the first allocation
 
+// slots_raw.cpp
+Slot* slot_for(u64 after, u32 nr);             // null: the table is full
+void mark_quiet();                             // at start, and after each refresh of the hooks
+Slot* add_slot(u64 after, u32 nr, u64 start);  // with slot_lock held
+void fill_generic_slot(u64 after, u64 start);
+const Slot* slot_patched_at(u64 start);  // null: none is
+
 // patch_raw.cpp
-Slot* slot_for(u64 after, u32 nr);  // null: the table is full
-void find_libraries();              // at start, once
-void mark_quiet();                  // at start, and after each refresh of the hooks
-// The next two: the process has one thread, or is a vfork child whose parent waits, and is in the agent.
-void warm(u64 after);    // a signal was spent on this site
-void patch_libraries();  // all that is left
+void find_first_text();                 // at start, once
+void text_mapped(u64 begin, u64 size);  // executable
+void warm(u64 after);                   // a signal was spent on this site
+void patch_all();                       // that is known
 
 // threads_raw.cpp
 ThreadState* make_state();
@@ -176,8 +195,8 @@ ThreadState* make_first_state();  // at start, once
 void release_state(ThreadState* state);
 void birth(ThreadState* state);
 bool arm(ThreadState* state);
-void before_clone(ThreadState* state, u64 flags, u64 tls);
-void leave_alone(ThreadState* state);  // before a second thread, or a filter, exists
+i64 before_clone(ThreadState* state, u64 flags, u64 stack);  // stack: the child's; negative: it cannot be made
+void take_own(Own* own);                                     // null: no longer one of ours
 ThreadState* after_clone(ThreadState* owner, i64 result);
 void undo_clone(ThreadState* state);
 void before_thread_exit(ThreadState* state);
@@ -221,6 +240,13 @@ bool put(u64 address, const T& from) {
     return copy(reinterpret_cast<void*>(address), &from, sizeof(T));
 }
 
+// The calling thread's.
+inline Own& own() {
+    Own* self;
+    asm("mov %%gs:0, %0" : "=r"(self));
+    return *self;
+}
+
 template <class... Args>
 long raw(long number, Args... args);
 
@@ -228,16 +254,15 @@ long raw(long number, Args... args);
 
 // entry_raw.S
 extern "C" {
-extern __thread anybpf::agent::Tls anybpf_tls __attribute__((tls_model("initial-exec")));
 extern anybpf::agent::Slot anybpf_slots[anybpf::agent::slot_count];
 // The root's epoch, and what it was when slots were marked quiet.
 extern const std::atomic<anybpf::u64>* anybpf_epoch;
 extern anybpf::u64 anybpf_seen;
-extern anybpf::u64 anybpf_tls_at;  // of anybpf_tls, from the thread pointer on; where the GOT is, is a page more
 extern const char anybpf_enter[], anybpf_enter_passed[], anybpf_exit[], anybpf_exit_passed[];
 extern const char anybpf_arena_begin[], anybpf_arena_end[], anybpf_stubs[], anybpf_stubs_end[];
 extern const char anybpf_int80[], anybpf_int80_end[], anybpf_stub_r9[];
 extern const char anybpf_bare_syscall[], anybpf_thread_exit[], anybpf_agent_restorer[], anybpf_guest_restorer[];
+extern const char anybpf_clone[], anybpf_clone_end[];
 extern const char anybpf_leave_check[], anybpf_leave_end[], anybpf_trap[];
 extern const char anybpf_copy_begin[], anybpf_copy_end[], anybpf_copy_failed[];
 void anybpf_signal();
@@ -257,5 +282,6 @@ static_assert(sizeof(Slot) == 32 && offsetof(Slot, go) == 0 && offsetof(Slot, af
               offsetof(Slot, entry_busy) == 21 && offsetof(Slot, exit_busy) == 22);
 static_assert(offsetof(ThreadState, publish) == 168 && offsetof(ThreadState, deferred_count) == 176 &&
               offsetof(ThreadState, slot) == 184 && offsetof(ThreadState, in_use) == 208);
-static_assert(offsetof(Tls, state) == 8 && offsetof(Tls, next) == 16 && offsetof(Tls, flags) == 24);
+static_assert(offsetof(Own, active) == 8 && offsetof(Own, state) == 16 && offsetof(Own, next) == 24 &&
+              offsetof(Own, flags) == 32 && offsetof(Own, clone_slot) == 40);
 }  // namespace anybpf::agent

@@ -2,15 +2,15 @@
 // Threads and processes that the guest makes. The parent prepares the child's state before the system call, because a
 // child that shares memory runs at once and has nothing of its own:
 //   fork            a copy of everything; the child re-arms the dispatcher and forgets the other threads
-//   vfork           shares memory and thread-local memory while the parent sleeps: a state of its own, in the parent's
-//   place thread          has thread-local memory that the C library made: its state is written there in advance
-//   anything else   that shares memory cannot be told from its parent: marked in its gs selector and not traced
-// Safe because thread-local memory of another thread is written only where it is the C library's by its own marks, and
-// before that thread exists.
+//   vfork           shares memory and gs base while the parent sleeps: a state of its own, in the parent's place
+//   anything else   that shares memory: a state and a gs base of its own, which it takes itself (anybpf_newborn)
+// Safe because a thread writes the state of another one only before that one exists.
 #include <linux/futex.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "anybpf/abi/types.hpp"
@@ -19,29 +19,14 @@
 namespace anybpf::agent {
 namespace {
 
-constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000, clone_sighand = 0x800, clone_settls = 0x80000;
+constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000, clone_sighand = 0x800;
 // The state begins in the middle of a page, so that what a watched call uses of it and of the stack are two pages.
 constexpr u64 guard_size = 4096, stack_pages = 256UL << 10, stack_size = stack_pages + 2048;
 // Programs run on this stack, not on the guest's, with as much as a host may allow, and as much again for all else.
 static_assert(stack_pages >= 2 * (abi::max_stack_size + abi::max_frames * abi::stack_size));
 constexpr u64 stack_used = 2UL * 4096;  // by a signal, in whole pages
 constexpr u64 state_pages = (stack_size - stack_pages + sizeof(ThreadState) + 4095) & ~4095ULL;
-constexpr u32 alien_clone = 0x33;
 constexpr long set_dispatch = 59;
-
-void set_selector(u32 selector) { asm volatile("mov %0, %%gs" ::"r"(selector)); }
-
-u64 thread_pointer() { return reinterpret_cast<u64>(__builtin_thread_pointer()); }
-
-// tcbhead_t of glibc: a pointer to itself at 0 and at 16.
-bool is_library_tls(u64 tls) {
-    std::array<u64, 3> head{};
-    return fetch(head, tls) && head[0] == tls && head[2] == tls;
-}
-
-Tls* tls_of(u64 thread) {
-    return reinterpret_cast<Tls*>(thread + (reinterpret_cast<u64>(&anybpf_tls) - thread_pointer()));
-}
 
 void reset(ThreadState* state) {
     auto* const following = state->following;
@@ -93,17 +78,22 @@ void leave_locks() {
     unlock(process.fork_lock);
 }
 
+void restore_mask(const ThreadState* state) { raw(SYS_rt_sigprocmask, SIG_SETMASK, &state->set, 0, 8); }
+
 void fork_child(ThreadState* state) {
     leave_locks();
     for (ThreadState* each = process.states.load(); each != nullptr; each = each->following)
-        if (each != state) each->in_use.store(0);
+        each->in_use.store(each == state ? 1 : 0);
     if (state->spare != nullptr) state->spare->in_use.store(1);
     if (state->actions != &process.actions) process.actions = *state->actions;
     state->actions = &process.actions;
     state->parent = nullptr;
     state->held_count = 0;
+    process.threaded = false;
     state->armed = arm(state);
+    const u32* const cpu_word = state->thread().vcpu.cpu_word;
     introduce(state, state->thread().vcpu.robust);
+    state->thread().vcpu.cpu_word = cpu_word;
 }
 
 }  // namespace
@@ -150,97 +140,81 @@ void birth(ThreadState* state) {
     introduce(state, state->parent != nullptr ? state->parent->thread().vcpu.robust : nullptr);
 }
 
-// The last moment at which text can be patched at leisure.
-void leave_alone(ThreadState* state) {
-    if (!process.threaded && state->parent == nullptr && !process.sealed) patch_libraries();
-    process.threaded = true;
-}
-
-void before_clone(ThreadState* state, u64 flags, u64 tls) {
-    const bool own_tls = (flags & clone_settls) != 0;
-    if ((flags & clone_vm) == 0 && !own_tls) {
+i64 before_clone(ThreadState* state, u64 flags, u64 stack) {
+    if ((flags & clone_vm) == 0) {
         state->pending = Pending::fork;
         lock(process.fork_lock);
         lock(process.refresh_lock);
         lock(process.slot_lock);
-        return;
+        return 0;
     }
-    const bool borrows = (flags & clone_vm) != 0 && (flags & clone_vfork) != 0 && !own_tls;
-    if ((flags & clone_vm) != 0 && !borrows) leave_alone(state);
+    const bool borrows = (flags & clone_vfork) != 0;
+    if (!borrows) process.threaded = true;
+    ThreadState* child = borrows ? state->spare : nullptr;
+    if (child != nullptr)
+        reset(child);
+    else
+        child = make_state();
+    if (child == nullptr) return -EAGAIN;
+    child->nr = state->nr;
+    child->shadow = state->shadow;
+    child->actions = state->actions;
+    if ((flags & clone_sighand) == 0) {
+        child->own_actions = *state->actions;
+        child->actions = &child->own_actions;
+    }
     if (borrows) {
-        ThreadState* child = state->spare;
-        if (child != nullptr)
-            reset(child);
-        else
-            child = make_state();
-        if (child != nullptr) {
-            state->spare = child;
-            state->pending = Pending::vfork;
-            child->parent = state;
-            child->shadow = state->shadow;
-            child->altstack = state->altstack;
-            child->actions = state->actions;
-            if ((flags & clone_sighand) == 0) {
-                child->own_actions = *state->actions;
-                child->actions = &child->own_actions;
-            }
-            state->publish = child;
-            return;
-        }
-    } else if ((flags & clone_vm) != 0 && own_tls && !process.sealed && is_library_tls(tls)) {
-        if (ThreadState* child = make_state()) {
-            state->pending = Pending::thread;
-            state->other = child;
-            state->other_tls = tls;
-            child->shadow = state->shadow;
-            Tls* const child_tls = tls_of(tls);
-            child_tls->state = child;
-            child_tls->active = child;
-            return;
-        }
+        state->spare = child;
+        state->pending = Pending::vfork;
+        child->parent = state;
+        child->altstack = state->altstack;
+        state->publish = child;
+        return 0;
     }
-    state->pending = Pending::alien;
-    set_selector(alien_clone);
+    state->pending = Pending::thread;
+    state->other = child;
+    child->own = Own{.self = &child->own, .active = child, .state = child, .clone_slot = state->slot};
+    own().clone_slot = state->slot;
+    const SignalSet all = all_but_ours;  // until the child knows who it is
+    raw(SYS_rt_sigprocmask, SIG_SETMASK, &all, &state->set, 8);
+    child->set = state->set;
+    child->awaited.store(stack, std::memory_order_release);
+    return 0;
 }
 
 void undo_clone(ThreadState* state) {
-    switch (state->pending) {
-        case Pending::fork:
-            leave_locks();
-            break;
-        case Pending::thread:
-            *tls_of(state->other_tls) = Tls{};
-            release_state(state->other);
-            break;
-        case Pending::alien:
-            set_selector(0);
-            break;
-        case Pending::vfork:
-        case Pending::none:
-        case Pending::action:
-        case Pending::mask:
-        case Pending::temporary_mask:
-        case Pending::set:
-        case Pending::exec:
-        case Pending::name:
-        case Pending::file:
-            break;
-    }
+    if (state->pending == Pending::fork) leave_locks();
+    if (state->pending != Pending::thread) return;
+    state->other->awaited.store(0);
+    state->other->in_use.store(0);
+    restore_mask(state);
+}
+
+void take_own(Own* own) {
+    constexpr u64 set_gs = 0x1001, hwcap2_fsgsbase = 2;
+    if ((auxiliary(AT_HWCAP2) & hwcap2_fsgsbase) != 0)
+        asm volatile("wrgsbase %0" ::"r"(own) : "memory");
+    else
+        raw(SYS_arch_prctl, set_gs, own);
 }
 
 ThreadState* after_clone(ThreadState* owner, i64 result) {
     if (result == 0) {
-        if (owner->born)
+        if (owner->born) {
             fork_child(owner);
-        else
+        } else {
             birth(owner);
+            if (owner->parent == nullptr) restore_mask(owner);
+        }
         owner->pending = Pending::none;
         return owner;
     }
-    const bool own_call =
-        owner->pending == Pending::fork || owner->pending == Pending::thread || owner->pending == Pending::alien;
-    if (own_call) {
-        if (result < 0 || owner->pending == Pending::fork) undo_clone(owner);
+    if (owner->pending == Pending::thread && result > 0) {
+        restore_mask(owner);
+        return owner;
+    }
+    if (owner->pending == Pending::fork || owner->pending == Pending::thread) {
+        undo_clone(owner);
         return owner;
     }
     if (owner->parent == nullptr) return owner;
@@ -258,3 +232,15 @@ void before_thread_exit(ThreadState* state) {
 }
 
 }  // namespace anybpf::agent
+
+// On the new thread, which still has its creator's gs base and nothing else of its own.
+extern "C" void anybpf_newborn(anybpf::u64 stack) {
+    using namespace anybpf::agent;
+    for (ThreadState* each = process.states.load(std::memory_order_acquire); each != nullptr; each = each->following) {
+        anybpf::u64 expected = stack;
+        if (!each->awaited.compare_exchange_strong(expected, 0)) continue;
+        take_own(&each->own);
+        return;
+    }
+    __builtin_trap();
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sites and their stubs: a slot for each, found by the address behind the site's instruction. Safe because a slot is
+// filled before the index names it, and never changes its site afterwards.
+#include <array>
+#include <atomic>
+
+#include "state.hpp"
+
+namespace anybpf::agent {
+namespace {
+
+constexpr u32 index_size = 4096;
+// Where slots are by (address, number): open addressing, entries are published last. Global because signal handlers
+// have no parameter to carry it.
+std::array<std::atomic<u16>, index_size> slot_index;
+std::atomic<u32> next_slot{1};  // slot 0 is libc's syscall()
+
+u32 hash(u64 after, u32 nr) {
+    return static_cast<u32>((after * 0x9e3779b97f4a7c15ULL + nr * 0x85ebca6bULL) >> 40) % index_size;
+}
+
+void mark(Slot& slot) {
+    slot.special = slot.nr >= 512 || is_special(slot.nr);
+    slot.entry_busy = slot.special || process.hooks->wants_entry(slot.nr);
+    slot.exit_busy = slot.special || process.hooks->wants_exit(slot.nr);
+}
+
+void fill(Slot& slot, u64 after, u32 nr, u64 start) {
+    const u64 number = static_cast<u64>(&slot - anybpf_slots);
+    slot.go = reinterpret_cast<u64>(anybpf_stubs) + number * stub_size + stub_syscall;
+    slot.after = after;
+    slot.nr = nr;
+    slot.start = start;
+    slot.filled = true;
+    mark(slot);
+}
+
+Slot* find(u64 after, u32 nr, u32& at) {
+    for (at = hash(after, nr);; at = (at + 1) % index_size) {
+        const u16 number = slot_index[at].load(std::memory_order_acquire);
+        if (number == 0) return nullptr;
+        Slot& slot = anybpf_slots[number];
+        if (slot.after == after && slot.nr == nr) return &slot;
+    }
+}
+
+}  // namespace
+
+Slot* add_slot(u64 after, u32 nr, u64 start) {
+    u32 at = 0;
+    if (Slot* known = find(after, nr, at)) return known;
+    const u32 number = next_slot.load();
+    if (number >= last_slot) return nullptr;
+    next_slot.store(number + 1);
+    fill(anybpf_slots[number], after, nr, start);
+    slot_index[at].store(static_cast<u16>(number), std::memory_order_release);
+    return &anybpf_slots[number];
+}
+
+void fill_generic_slot(u64 after, u64 start) { fill(anybpf_slots[0], after, any_number, start); }
+
+const Slot* slot_patched_at(u64 start) {
+    for (u32 i = 0; i < next_slot.load(std::memory_order_acquire); ++i)
+        if (anybpf_slots[i].filled && anybpf_slots[i].start == start) return &anybpf_slots[i];
+    return nullptr;
+}
+
+Slot* slot_for(u64 after, u32 nr) {
+    u32 at = 0;
+    if (Slot* known = find(after, nr, at)) return known;
+    lock(process.slot_lock);
+    Slot* slot = add_slot(after, nr, 0);
+    unlock(process.slot_lock);
+    return slot;
+}
+
+void mark_quiet() {
+    for (u32 i = 0; i < next_slot.load(); ++i)
+        if (anybpf_slots[i].filled) mark(anybpf_slots[i]);
+    anybpf_epoch = &process.hooks->epoch();
+    __atomic_store_n(&anybpf_seen, process.hooks->seen() & 0xffffffff, __ATOMIC_RELEASE);
+}
+
+}  // namespace anybpf::agent
