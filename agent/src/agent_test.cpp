@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent with hooks that count, in programs that do what programs do: each runs untraced and traced, and must print
-// and end the same; what is counted must be exact.
+// and end the same; what is counted must be exact. The agent comes by the dynamic loader, or after inject() by the
+// injector.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
@@ -25,6 +27,7 @@
 
 #include "../guests/counting_hooks.hpp"
 #include "anybpf/agent/environment.hpp"
+#include "anybpf/agent/injector.hpp"
 
 namespace anybpf::agent {
 namespace {
@@ -53,17 +56,24 @@ class Agent : public testing::Test {
         std::ofstream(root_ + "/notices-1");
     }
     void TearDown() override {
+        injector_.reset();
         ::munmap(counts_, sizeof(Counts));
         std::filesystem::remove_all(root_);
     }
 
+    void inject() {
+        auto injector = Injector::start(ANYBPF_COUNTING_AGENT, root_, 1, root_ + "/exec-1");
+        ASSERT_TRUE(injector) << injector.error().message;
+        injector_ = std::move(*injector);
+    }
     static Words base_environment() {
         return {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "LANG=C", "TMPDIR=" + testing::TempDir()};
     }
     Words traced(Words environment) const {
         return traced_environment(std::move(environment), ANYBPF_COUNTING_AGENT, root_, 1);
     }
-    static Outcome run(const Words& command, const Words& environment, const std::string& directory = "/") {
+    static Outcome run(const Words& command, const Words& environment, const std::string& directory = "/",
+                       const Injector* injector = nullptr) {
         const std::string out = testing::TempDir() + "out-" + std::to_string(::getpid());
         const pid_t pid = ::fork();
         if (pid == 0) {
@@ -79,10 +89,16 @@ class Agent : public testing::Test {
             arguments.push_back(nullptr);
             variables.push_back(nullptr);
             ::alarm(60);
+            if (injector != nullptr && !injector->ask_here()) ::_exit(125);
             ::execvpe(arguments[0], arguments.data(), variables.data());
             ::_exit(127);
         }
         Outcome outcome;
+        // Not before its end: what happens to a traced child is for the injector to see.
+        pollfd ended{.fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)), .events = POLLIN, .revents = 0};
+        while (::poll(&ended, 1, -1) < 0) {
+        }
+        ::close(ended.fd);
         while (::waitpid(pid, &outcome.status, 0) < 0) {
         }
         std::ifstream file(out);
@@ -93,7 +109,11 @@ class Agent : public testing::Test {
         return outcome;
     }
     Outcome run_traced(const Words& command, const std::string& directory = "/") const {
-        return run(command, traced(base_environment()), directory);
+        return run_traced(command, base_environment(), directory);
+    }
+    Outcome run_traced(const Words& command, const Words& environment, const std::string& directory = "/") const {
+        return injector_ ? run(command, environment, directory, injector_.get())
+                         : run(command, traced(environment), directory);
     }
     // Runs it both ways; the traced run is what is returned.
     Outcome same(const Words& command, const std::string& directory = "/") const {
@@ -119,6 +139,7 @@ class Agent : public testing::Test {
 
     std::string root_;
     Counts* counts_ = nullptr;
+    std::unique_ptr<Injector> injector_;
     const std::string guest_ = ANYBPF_GUEST;
 };
 
@@ -141,6 +162,15 @@ TEST_P(Guest, BehavesAsUntraced) {
         EXPECT_EQ(outcome.status, 0) << outcome.output;
     }
     EXPECT_GT(enters(SYS_exit_group) + enters(SYS_exit) + (outcome.status != 0), 0U);
+}
+
+TEST_P(Guest, BehavesAsUntracedWhenInjected) {
+    inject();
+    Words command = words_of(GetParam());
+    command.insert(command.begin(), guest_);
+    same(command);
+    EXPECT_EQ(exits(SYS_execve) > 0 && enters(SYS_arch_prctl) > 0, true);  // the dynamic loader's
+    EXPECT_EQ(notices(), "");
 }
 
 TEST_P(Guest, BehavesAsUntracedWhereNothingIsWatched) {
@@ -392,7 +422,7 @@ TEST_F(Agent, KeepsThePreloadOfTheGuest) {
     environment.insert(environment.begin() + 1, "LD_PRELOAD=libm.so.6");
     const Words command{"/bin/sh", "-c", "env; grep -c libm.so /proc/self/maps; tr '\\0' '\\n' < /proc/self/environ"};
     auto untraced = run(command, environment);
-    auto traced_run = run(command, traced(environment));
+    auto traced_run = run_traced(command, environment);
     const auto without_blank = [](const std::string& text) {
         std::istringstream in(text);
         std::string all;
@@ -417,6 +447,22 @@ TEST_F(Agent, NamesWhatItCannotTrace) {
     ASSERT_EQ(same(shell).output, "static\n");
     EXPECT_GE(enters(SYS_getppid), 5U);
     EXPECT_THAT(notices(), testing::HasSubstr("\ta static program\t" ANYBPF_GUEST_STATIC "\n"));
+}
+
+// From the first instruction on: what the dynamic loader asks for, a static program's start.
+TEST_F(Agent, CountsFromTheFirstInstruction) {
+    inject();
+    ASSERT_EQ(same({"/bin/true"}).status, 0);
+    EXPECT_EQ(exits(SYS_execve), 1U);
+    EXPECT_GE(enters(SYS_mmap), 8U);
+    EXPECT_EQ(enters(SYS_set_tid_address), 1U);
+    EXPECT_EQ(enters(SYS_exit_group), 1U);
+    clear();
+    ASSERT_EQ(same({ANYBPF_GUEST_STATIC}).output, "static\n");
+    EXPECT_EQ(exits(SYS_execve), 1U);
+    EXPECT_EQ(enters(SYS_set_tid_address), 1U);
+    EXPECT_EQ(enters(SYS_write), 1U);
+    EXPECT_EQ(notices(), "");
 }
 
 TEST_F(Agent, LeavesAChangedRootAlone) {
@@ -449,6 +495,7 @@ class Programs : public Agent {
         Agent::SetUp();
         work_ = root_ + "/work";
         std::filesystem::create_directory(work_);
+        inject();
     }
     void compare(const std::string& script, int times = 3) {
         for (int i = 0; i < times; ++i) {
@@ -457,7 +504,8 @@ class Programs : public Agent {
                 std::filesystem::remove_all(work_);
                 std::filesystem::create_directory(work_);
                 const Words command{"/bin/bash", "-c", script};
-                outcomes[with] = run(command, with ? traced(base_environment()) : base_environment(), work_);
+                outcomes[with] =
+                    with ? run_traced(command, base_environment(), work_) : run(command, base_environment(), work_);
             }
             ASSERT_EQ(outcomes[0].status, 0) << outcomes[0].output;
             ASSERT_EQ(outcomes[1], outcomes[0]) << script;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// execve: the new image gets the agent through a copy of the environment; the guest's own array is never written. What
-// cannot be traced (static, setuid, not x86-64, another C library) starts without it and is named in a notice.
+// execve: the tree's injector puts the agent into the new image. Where none can (ptrace is refused, or somebody else
+// traces this process), the dynamic loader does, by a copy of the environment; the guest's own array is never written.
+// What cannot be traced (setuid, not x86-64; without an injector also static, or of another C library) starts without
+// the agent and is named in a notice.
 // Safe because the guest's strings are read through copy(), and the copy lives in a mapping of its own that the exec
 // replaces, or that is unmapped when the exec fails.
 #include <elf.h>
@@ -69,10 +71,11 @@ class Writer {  // appends text to memory that is known to suffice
     char* at_;
 };
 
-// Why an image is not traced; null: it is.
+// How the agent can come into an image.
+enum class Way : u8 { any, injected, none };
 struct Verdict {
-    bool traced;
-    const char* reason;  // null with traced false: the exec fails anyway, or nothing can be said
+    Way way;
+    const char* reason;  // why not any; null with none: the exec fails anyway, or nothing can be said
 };
 
 bool gains_privilege(const struct stat& file) {
@@ -104,7 +107,7 @@ struct Image {
 Verdict judge_elf(const Image& image) {
     const Elf64_Ehdr& header = image.start.header;
     if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64)
-        return {false, "not an x86-64 program"};
+        return {Way::none, "not an x86-64 program"};
     const u32 count = header.e_phnum < 64 ? header.e_phnum : 64;
     for (u32 i = 0; i < count; ++i) {
         Elf64_Phdr segment{};
@@ -112,10 +115,10 @@ Verdict judge_elf(const Image& image) {
         if (segment.p_type != PT_INTERP) continue;
         std::array<char, 64> interpreter{};
         image.read(interpreter.data(), segment.p_filesz < 63 ? segment.p_filesz : 63, segment.p_offset);
-        if (std::string_view(interpreter.data()).ends_with("/ld-linux-x86-64.so.2")) return {true, nullptr};
-        return {false, "linked against another C library"};
+        if (std::string_view(interpreter.data()).ends_with("/ld-linux-x86-64.so.2")) return {Way::any, nullptr};
+        return {Way::injected, "linked against another C library"};
     }
-    return {false, "a static program"};
+    return {Way::injected, "a static program"};
 }
 
 Verdict judge(long directory, const char* path, long flags, u32 depth) {
@@ -129,16 +132,17 @@ Verdict judge(long directory, const char* path, long flags, u32 depth) {
     } else {
         fd = raw(SYS_openat, directory, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     }
-    if (fd == -EMFILE || fd == -ENFILE) return {true, nullptr};  // nearly every program is dynamic
-    if (fd == -EACCES && raw(SYS_faccessat, directory, path, 1) == 0) return {false, "its file cannot be read"};
-    if (fd < 0) return {false, nullptr};
+    if (fd == -EMFILE || fd == -ENFILE) return {Way::any, nullptr};  // nearly every program is dynamic
+    if (fd == -EACCES && raw(SYS_faccessat, directory, path, 1) == 0) return {Way::none, "its file cannot be read"};
+    if (fd < 0) return {Way::none, nullptr};
     struct stat file{};
     Image image(fd);
-    Verdict verdict{false, nullptr};
+    Verdict verdict{Way::none, nullptr};
     if (raw(SYS_fstat, fd, &file) == 0 && S_ISREG(file.st_mode) && (file.st_mode & 0111) != 0) image.open();
     char* const text = image.start.text;
     if (image.size >= 4 && std::memcmp(text, ELFMAG, SELFMAG) == 0) {
-        verdict = gains_privilege(file) ? Verdict{false, "it gains privilege (setuid or setgid)"} : judge_elf(image);
+        verdict =
+            gains_privilege(file) ? Verdict{Way::none, "it gains privilege (setuid or setgid)"} : judge_elf(image);
     } else if (image.size > 2 && text[0] == '#' && text[1] == '!' && depth < 5) {
         text[255] = '\0';  // the kernel reads no more of it (BINPRM_BUF_SIZE)
         char* from = text + 2;
@@ -179,39 +183,40 @@ void notice(const char* reason, const char* path) {
     raw(SYS_close, fd);
 }
 
-}  // namespace
-
-bool identify(const char* path, FileId& id) {
-    struct stat file{};
-    if (raw(SYS_newfstatat, AT_FDCWD, path, &file, 0) != 0) return false;
-    id = {file.st_dev, file.st_ino};
-    return true;
+ExecChannel* channel() {
+    if (process.channel != nullptr) return process.channel;
+    std::array<char, 600> path;
+    Writer writer(path.data());
+    writer.text(process.root.data());
+    writer.text("/exec-");
+    writer.number(process.tree, 10);
+    writer.end();
+    const long fd = raw(SYS_open, path.data(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return nullptr;
+    const long at = raw(SYS_mmap, 0, sizeof(ExecChannel), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    raw(SYS_close, fd);
+    if (at < 0) return nullptr;
+    process.channel = reinterpret_cast<ExecChannel*>(at);
+    return process.channel;
 }
 
-void before_exec(ThreadState* state) {
-    auto& r = state->registers;
-    const bool at = state->nr == SYS_execveat;
-    const long directory = at ? static_cast<int>(r.di) : AT_FDCWD;
-    const long flags = at ? static_cast<long>(r.r8) : 0;
-    const u64 path_at = at ? r.si : r.di;
-    u64& environment = at ? r.r10 : r.dx;
-    if (process.sealed || process.hooks->orphaned()) return;
+bool ask_injector(ThreadState* state) {
+    ExecChannel* const where = channel();
+    if (where == nullptr || where->magic != exec_channel_magic) return false;
+    state->injected = ask(
+        *where,
+        {.tid = static_cast<u32>(raw(SYS_gettid)),
+         .nr = state->nr,
+         .blocked = state->shadow,
+         .ignored = ignored_signals(state)},
+        [](long number, u64 a, u64 b, u64 c, u64 d) { return raw(number, a, b, c, d); },
+        [] { return process.hooks->supervisor_dead(); });
+    if (state->injected) state->pending = Pending::exec;
+    return state->injected;
+}
 
-    std::array<char, 4096> path;
-    const i64 path_length = text_length(path_at);
-    if (path_length < 0 || path_length >= 4096 ||
-        !copy(path.data(), reinterpret_cast<const void*>(path_at), static_cast<u64>(path_length) + 1))
-        return;
-    const Verdict verdict = judge(directory, path.data(), flags, 0);
-    if (!verdict.traced) {
-        if (verdict.reason != nullptr) notice(verdict.reason, path.data());
-        return;
-    }
-    if (!is_file(process.agent_path.data(), process.agent_file) || !is_file(process.root.data(), process.root_file)) {
-        notice("the agent cannot be reached from its root directory", path.data());
-        return;
-    }
-
+// The new image finds the agent in a list of the dynamic loader's.
+void change_environment(ThreadState* state, u64& environment) {
     // First pass: how much. Entries of ours are not expected, and dropped.
     const std::string_view agent(process.agent_path.data()), root(process.root.data());
     u64 count = 0, size = agent.size() + root.size() + 256;
@@ -283,10 +288,55 @@ void before_exec(ThreadState* state) {
     environment = reinterpret_cast<u64>(array);
 }
 
-// The exec failed, or its memory was left by a vfork child.
-void after_exec(ThreadState* state) {
+}  // namespace
+
+bool identify(const char* path, FileId& id) {
+    struct stat file{};
+    if (raw(SYS_newfstatat, AT_FDCWD, path, &file, 0) != 0) return false;
+    id = {file.st_dev, file.st_ino};
+    return true;
+}
+
+void before_exec(ThreadState* state) {
+    auto& r = state->registers;
+    const bool at = state->nr == SYS_execveat;
+    const long directory = at ? static_cast<int>(r.di) : AT_FDCWD;
+    const long flags = at ? static_cast<long>(r.r8) : 0;
+    const u64 path_at = at ? r.si : r.di;
+    u64& environment = at ? r.r10 : r.dx;
+    if (process.sealed || process.hooks->orphaned()) return;
+
+    std::array<char, 4096> path;
+    const i64 path_length = text_length(path_at);
+    if (path_length < 0 || path_length >= 4096 ||
+        !copy(path.data(), reinterpret_cast<const void*>(path_at), static_cast<u64>(path_length) + 1))
+        return;
+    const Verdict verdict = judge(directory, path.data(), flags, 0);
+    if (verdict.way == Way::none) {
+        if (verdict.reason != nullptr) notice(verdict.reason, path.data());
+        return;
+    }
+    if (!is_file(process.agent_path.data(), process.agent_file) || !is_file(process.root.data(), process.root_file)) {
+        notice("the agent cannot be reached from its root directory", path.data());
+        return;
+    }
+    if (ask_injector(state)) return;
+    if (verdict.way == Way::injected) {
+        notice(verdict.reason, path.data());
+        return;
+    }
+    change_environment(state, environment);
+}
+
+void forget_exec(ThreadState* state) {
     if (state->exec_memory != 0) raw(SYS_munmap, state->exec_memory, state->exec_size);
     state->exec_memory = 0;
+    state->injected = false;
+}
+
+void after_exec(ThreadState* state) {
+    if (state->injected) asm volatile("int3" ::: "memory");  // where the injector lets go
+    forget_exec(state);
 }
 
 }  // namespace anybpf::agent

@@ -12,6 +12,8 @@
 
 extern "C" {
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+// <link.h> declares it as a symbol that may be another module's.
+extern const ElfW(Dyn) dynamic_section[] asm("_DYNAMIC") __attribute__((visibility("hidden")));
 extern const char etext[] __attribute__((visibility("hidden")));
 }
 
@@ -77,7 +79,7 @@ void find_self() {
 void relocate_self() {
     const auto base = reinterpret_cast<u64>(__ehdr_start);
     u64 table = 0, size = 0;
-    for (const auto* entry = _DYNAMIC; entry->d_tag != DT_NULL; ++entry) {
+    for (const auto* entry = dynamic_section; entry->d_tag != DT_NULL; ++entry) {
         if (entry->d_tag == DT_RELA) table = base + entry->d_un.d_ptr;
         if (entry->d_tag == DT_RELASZ) size = entry->d_un.d_val;
     }

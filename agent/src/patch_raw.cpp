@@ -227,6 +227,8 @@ void warm(u64 after) {
     unlock(process.slot_lock);
 }
 
+bool write_text(u64 at, const u8* bytes, u64 size) { return Memory().write(at, bytes, size); }
+
 void patch_all() {
     lock(process.slot_lock);
     const Memory memory;

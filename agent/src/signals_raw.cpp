@@ -462,7 +462,9 @@ extern "C" void anybpf_on_signal(SignalFrame* frame) {
         }
         if (helpers::recover_fault(&c)) return;
     }
-    if (info.si_signo == SIGTRAP && info.si_code == SI_KERNEL) {  // the breakpoint of a site that is being patched
+    if (info.si_signo == SIGTRAP && info.si_code == SI_KERNEL) {
+        if (agent_code(c.ip)) return;  // meant for an injector that is gone
+        // The breakpoint of a site that is being patched.
         if (const Slot* slot = slot_patched_at(c.ip - 1)) {
             c.ip = slot == anybpf_slots ? address(anybpf_stub_r9) : slot->go - stub_syscall;
             return;

@@ -187,16 +187,17 @@ void loaded(char** argv, char** environment) {
 }
 
 // The image's first instruction comes next: by the way out of a system call, which is the way for everything.
-void arrived(const Arrival& arrival) {
+void arrived(Arrival& arrival) {
     populate_zeros();
     find_self();
     process.agent_path = arrival.agent_path;
     process.root = arrival.root_path;
-    const u64 ip = arrival.ip, sp = arrival.sp, page = arrival.page;
+    const u64 ip = arrival.ip, sp = arrival.sp;
+    const Inheritance inheritance = arrival.inheritance;
+    write_text(arrival.text_at, arrival.text.data(), arrival.text_size);
+    arrival = Arrival{};
     read_auxiliary(auxiliary_vector(sp));
-    const bool started = start(sp, arrival.inheritance);
-    raw(SYS_munmap, page, arrival_size);
-    if (!started) anybpf_go_alone(ip, sp);
+    if (!start(sp, inheritance)) anybpf_go_alone(ip, sp);
     ThreadState* const state = own().state;
     state->publish = state;
     state->registers = {};
@@ -218,7 +219,7 @@ extern "C" __attribute__((constructor)) void anybpf_start(int argc, char** argv,
     anybpf::agent::loaded(argv, environment);
 }
 
-extern "C" void anybpf_arrived(const anybpf::agent::Arrival* arrival) {
+extern "C" void anybpf_arrived(anybpf::agent::Arrival* arrival) {
     anybpf::agent::relocate_self();
     anybpf::agent::arrived(*arrival);
 }

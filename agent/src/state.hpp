@@ -19,6 +19,7 @@
 #include <cstddef>
 
 #include "anybpf/agent/arrival.hpp"
+#include "anybpf/agent/exec_channel.hpp"
 #include "anybpf/hooks/syscall.hpp"
 
 namespace anybpf::agent {
@@ -131,6 +132,7 @@ struct ThreadState {
     std::array<u64, 2> set_argument;  // {pointer, size}, as pselect6 wants it
     ThreadState* other;               // child of the vfork or clone under way
     u64 exec_memory, exec_size;
+    bool injected;  // an injector waits for the execve
 
     // Raw, so that this struct keeps a layout that entry_raw.S can count on; all zero is its value at birth.
     alignas(hooks::SyscallThread) std::byte thread_memory[sizeof(hooks::SyscallThread)];
@@ -158,6 +160,7 @@ struct Process {
     u64 text_begin = 0, text_end = 0;  // of the agent
     FileId agent_file, root_file;
     std::array<char, 512> agent_path{}, root{};
+    ExecChannel* channel = nullptr;
     std::atomic<ThreadState*> states{nullptr};
     std::atomic<u32> refresh_lock{0}, slot_lock{0}, fork_lock{0};
     Actions actions{};
@@ -187,7 +190,8 @@ const Slot* slot_patched_at(u64 start);  // null: none is
 void find_first_text();                 // at start, once
 void text_mapped(u64 begin, u64 size);  // executable
 void warm(u64 after);                   // a signal was spent on this site
-void patch_all();                       // that is known
+bool write_text(u64 at, const u8* bytes, u64 size);
+void patch_all();  // that is known
 
 // threads_raw.cpp
 ThreadState* make_state();
@@ -219,7 +223,8 @@ SignalSet ignored_signals(const ThreadState* state);
 // exec_raw.cpp
 bool identify(const char* path, FileId& id);  // false: it cannot be reached
 void before_exec(ThreadState* state);
-void after_exec(ThreadState* state);
+void after_exec(ThreadState* state);   // it failed, or did not happen
+void forget_exec(ThreadState* state);  // of a vfork child that is gone
 
 // calls_raw.cpp
 void interrupted_before(ThreadState* state, SyscallRegisters& registers);                // the call did not happen

@@ -218,7 +218,7 @@ ThreadState* after_clone(ThreadState* owner, i64 result) {
         return owner;
     }
     if (owner->parent == nullptr) return owner;
-    if (owner->exec_memory != 0) after_exec(owner);  // the child is gone, and left this in our memory
+    forget_exec(owner);  // the child is gone, and left this in our memory
     return owner->parent;
 }
 

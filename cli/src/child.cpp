@@ -4,6 +4,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -90,14 +91,15 @@ Outcome<Child> Child::start(const std::string& path, const std::vector<std::stri
         ::sigemptyset(&none);
         ::sigprocmask(SIG_SETMASK, &none, nullptr);
         ::signal(SIGPIPE, SIG_DFL);
-        before_exec(path.c_str(), arguments.data(), variables.data());
-        ::execve(path.c_str(), arguments.data(), variables.data());
+        const bool as_it_is = before_exec(path.c_str(), arguments.data(), variables.data());
+        char* const* const given = as_it_is ? environ : variables.data();
+        ::execve(path.c_str(), arguments.data(), given);
         const int error = errno;
         // A script without its first line is the shell's, as execvp has it.
         if (error == ENOEXEC) {
             arguments.insert(arguments.begin(), const_cast<char*>("/bin/sh"));
             arguments[1] = const_cast<char*>(path.c_str());
-            ::execve("/bin/sh", arguments.data(), variables.data());
+            ::execve("/bin/sh", arguments.data(), given);
         }
         (void)!::write(write_end.get(), &error, sizeof(error));
         ::_exit(127);
@@ -120,7 +122,9 @@ void Child::signal(int number) const { ::kill(pid_, number); }
 bool Child::ended() {
     if (status_ >= 0) return true;
     int raw = 0;
-    if (::waitpid(pid_, &raw, WNOHANG) != pid_) return false;
+    // Not before its end: what happens to a traced child is for the injector to see, another thread of ours.
+    pollfd end{.fd = pidfd_.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&end, 1, 0) <= 0 || ::waitpid(pid_, &raw, WNOHANG) != pid_) return false;
     status_ = WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);
     return true;
 }

@@ -21,9 +21,9 @@ std::string why_not_traced(const std::string& path);
 
 class Child {
   public:
-    // Runs it with the signal mask and dispositions that we were started with; environment is all of its own.
-    // before_exec is called in the child with what execve gets.
-    using BeforeExec = std::function<void(const char* path, char* const* arguments, char* const* environment)>;
+    // Runs it with the signal mask and dispositions that we were started with. before_exec is called in the child with
+    // what execve would get; true: it gets the environment that we have instead of the given one.
+    using BeforeExec = std::function<bool(const char* path, char* const* arguments, char* const* environment)>;
     static Outcome<Child> start(const std::string& path, const std::vector<std::string>& words,
                                 const std::vector<std::string>& environment, const BeforeExec& before_exec);
     int pidfd() const { return pidfd_.get(); }

@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "anybpf/agent/environment.hpp"
+#include "anybpf/agent/injector.hpp"
 #include "anybpf/btf/btf.hpp"
 #include "anybpf/helpers/task.hpp"
 #include "anybpf/hooks/syscall.hpp"
@@ -24,11 +25,13 @@ struct Machine::User {
     std::unique_ptr<kernel::Kernel> kernel;
     std::unique_ptr<preload::Interposition> interposition;  // goes before the kernel it reaches
     u32 tree = 0;
+    std::unique_ptr<agent::Injector> injector;
 };
 
 Machine::Machine(Where where) : where_(where) {}
 Machine::Machine(Machine&& other) noexcept = default;
 Machine::~Machine() {
+    if (user_) user_->injector.reset();
     if (user_ && user_->tree) user_->kernel->root().abandon(user_->tree);
 }
 
@@ -72,8 +75,16 @@ Outcome<> Machine::supervise() {
     if (!tree) return stop(Exit::failed, tree.error().message);
     user_->tree = *tree;
     user_->kernel->set_tree(*tree);
+    const kernel::Root& root = user_->kernel->root();
+    if (const std::string agent = agent_path(); !agent.empty()) {
+        // Without one the dynamic loader brings the agent.
+        auto injector = agent::Injector::start(agent, root.path(), *tree, root.exec_channel_path(*tree));
+        if (injector) user_->injector = std::move(*injector);
+    }
     return {};
 }
+
+bool Machine::injects() const { return user_ && user_->injector && user_->injector->ask_here(); }
 
 Fd Machine::trace() const {
     if (!user_) return {};

@@ -25,8 +25,11 @@ class Machine {
     kernel::Kernel* kernel() const;  // null where it is the machine's own
     // From now on what is attached runs only in the tree that this process starts with command_environment().
     Outcome<> supervise();
-    // Our environment with what makes a command's process tree a traced one.
+    // Our environment with what makes a command's process tree a traced one where no injector answers.
     Outcome<std::vector<std::string>> command_environment() const;
+    // In the child that is about to become the traced command: true when its execve brings the agent, and the
+    // environment may be our own.
+    bool injects() const;
 
     // A ring buffer map of abi::TraceRecord with what bpf_printk wrote; not valid in the kernel, which has trace_pipe.
     Fd trace() const;

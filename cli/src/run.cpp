@@ -324,11 +324,15 @@ Outcome<int> run(const RunOptions& options) {
 
     std::optional<Child> child;
     if (!command.empty()) {
-        if (options.where == Where::user)
-            if (const std::string why = why_not_traced(command); !why.empty())
-                warn(fmt::format("{} is not traced: {}", command, why));
         const auto environment = CLI_TRY(machine.command_environment());
-        const auto before_exec = [&](auto... what) { machine.report_exec(what...); };
+        const auto before_exec = [&](auto... what) {
+            const bool injected = machine.injects();
+            if (!injected && options.where == Where::user)
+                if (const std::string why = why_not_traced(command); !why.empty())
+                    warn(fmt::format("{} is not traced: {}", command, why));
+            machine.report_exec(what...);
+            return injected;
+        };
         child = CLI_TRY(Child::start(command, options.command, environment, before_exec));
     } else if (::isatty(STDERR_FILENO)) {
         fmt::print(stderr, "anybpf: attached; Ctrl-C ends\n");

@@ -270,10 +270,14 @@ void Root::abandon(u32 tree) {
     ::pthread_mutex_unlock(reinterpret_cast<pthread_mutex_t*>(&line.owner));
 }
 
-constexpr std::string_view notices_prefix = "notices-";
+constexpr std::string_view notices_prefix = "notices-", exec_prefix = "exec-";
 
 std::string Root::notices_path(u32 tree) const {
     return path_ + "/" + std::string(notices_prefix) + std::to_string(tree);
+}
+
+std::string Root::exec_channel_path(u32 tree) const {
+    return path_ + "/" + std::string(exec_prefix) + std::to_string(tree);
 }
 
 // --------------------------------------------------------------------------------------------------- the table
@@ -550,9 +554,9 @@ u32 Root::remove_strays() {
     each_entry(path_, [&](const std::string& name) { names.push_back(name); });
     u32 removed = 0;
     for (const std::string& name : names) {
-        if (name.starts_with(notices_prefix)) {
+        if (name.starts_with(notices_prefix) || name.starts_with(exec_prefix)) {
             u32 tree = 0;
-            std::from_chars(name.data() + notices_prefix.size(), name.data() + name.size(), tree);
+            std::from_chars(name.data() + name.find('-') + 1, name.data() + name.size(), tree);
             if (tree == 0 || supervisor_dead(tree)) ::unlink((path_ + "/" + name).c_str());
             continue;
         }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an injector leaves in a new image for the agent: one page of the process, which nothing else uses, with the code
-// that maps the agent (bootstrap) and behind it this block. Written before the image's first instruction runs; the
-// agent unmaps the page before that instruction.
+// What an injector leaves in a new image for the agent, before the image's first instruction runs: code over that
+// instruction (bootstrap_raw.S), which maps the agent, and this block, below what the kernel laid out on the stack. The
+// agent puts the instructions back before they run, and clears the block.
 //
-//     page:  bootstrap code | Arrival | ...
+//     text:   ... | bootstrap over what Arrival::text keeps | ...
+//     stack:  ... | Arrival | arrival_below - sizeof(Arrival) | sp -> argument count, arguments, ...
 #pragma once
 
 #include <array>
+#include <cstddef>
 
 #include "anybpf/base/types.hpp"
 
@@ -17,11 +19,13 @@ struct FileId {
     bool operator==(const FileId&) const = default;
 };
 
-// How the agent's file lies in memory: one segment of code and constants, one of data, zeros behind it.
+// How the agent's file lies in memory: code and constants from its beginning, data, zeros behind. Sizes in whole pages
+// but for data_size.
 struct AgentImage {
-    u64 size = 0;                                          // of all, in whole pages
-    u64 code_size = 0;                                     // from offset 0, in whole pages
-    u64 data_at = 0, data_offset = 0, data_file_size = 0;  // in whole pages, but for the size
+    u64 address = 0;  // where it should be; 0: anywhere
+    u64 size = 0;
+    u64 data_at = 0, data_offset = 0, data_size = 0;
+    u64 zeros_at = 0, zeros_size = 0;
     u64 entry = 0;
 };
 
@@ -33,15 +37,16 @@ struct Inheritance {
     FileId agent{}, root{};
 };
 
+constexpr u64 arrival_below = 2048, bootstrap_most = 256;
+
 struct Arrival {
     AgentImage image;
-    u64 ip = 0, sp = 0;  // of the image's first instruction
-    u64 page = 0;        // where this lies
     Inheritance inheritance;
+    u64 ip = 0, sp = 0;  // of the image's first instruction
+    u64 text_at = 0, text_size = 0;
+    std::array<u8, bootstrap_most> text{};
     std::array<char, 512> agent_path{}, root_path{};
 };
-
-constexpr u64 arrival_size = 4096;
-static_assert(sizeof(Arrival) < arrival_size / 2);  // the code before it has the rest
+static_assert(sizeof(Arrival) <= arrival_below && offsetof(Arrival, agent_path) == 408);
 
 }  // namespace anybpf::agent

@@ -66,6 +66,8 @@ class SyscallHooks {
     // The supervisor of this tree died: nothing will be attached again, and refresh() has dropped all links.
     bool orphaned() const { return orphaned_.load(std::memory_order_relaxed); }
 
+    bool supervisor_dead() const { return supervisor_.dead(); }
+
     // At birth, after fork in the child, and after exec; on the thread itself. own: as for VcpuThread::current.
     virtual void attach_thread(SyscallThread& thread, robust_list_head* own = nullptr) = 0;
     // After prctl(PR_SET_NAME), and where another thread wrote it.

@@ -123,6 +123,8 @@ class Root {
     // Where agents of the tree append a line for each image that they cannot follow: pid, reason, path, parted by tabs.
     // Made by supervise(), gone with the supervisor.
     std::string notices_path(u32 tree) const;
+    // Made by the tree's injector, gone with it.
+    std::string exec_channel_path(u32 tree) const;
 
     // --- looking around; in a traced process too
     // The least id above `after` in the table, or 0. It may be gone already.

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a traced process that is about to replace its image asks the supervisor of its tree to put the agent into the new
+// one: a page that both map, <root>/exec-<tree> (docs/formats/root.md). A request goes
+//
+//     free ─agent─▶ claimed ─agent─▶ asked ─injector─▶ taken ─injector─▶ attached ─▶ free (by the injector, after the
+//     exec)
+//                                      └──agent, when nobody comes──▶ free      └──▶ refused ─agent─▶ free
+//
+// A process that is killed while it waits leaves its request behind; the injector, which is its tracer, sees its end.
+#pragma once
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+
+#include <array>
+#include <atomic>
+#include <ctime>
+
+#include "anybpf/base/types.hpp"
+
+namespace anybpf::agent {
+
+enum class ExecState : u32 { free, claimed, asked, taken, attached, refused };
+
+struct ExecRequest {
+    std::atomic<ExecState> state;
+    u32 tid, nr, own;  // own: a child of the supervisor itself, whose end is waited for there
+    u64 blocked, ignored;
+    std::array<u64, 4> unused;
+};
+static_assert(sizeof(ExecRequest) == 64 && std::atomic<ExecState>::is_always_lock_free);
+
+constexpr u32 exec_channel_magic = 0x78726261;  // "abrx"
+struct ExecChannel {
+    u32 magic;
+    std::atomic<u32> asked;  // how often; injectors sleep on it
+    std::array<u64, 7> unused;
+    std::array<ExecRequest, 63> requests;
+};
+static_assert(sizeof(ExecChannel) == 4096);
+
+// call(number, a, b, c, d): a system call, -errno for failure.
+template <class Call>
+void wake(std::atomic<u32>& word, int many, const Call& call) {
+    call(SYS_futex, reinterpret_cast<u64>(&word), FUTEX_WAKE, static_cast<u64>(many), 0);
+}
+template <class Call>
+void sleep_on(const std::atomic<u32>& word, u32 value, long nanoseconds, const Call& call) {
+    const timespec most{nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
+    call(SYS_futex, reinterpret_cast<u64>(&word), FUTEX_WAIT, value, reinterpret_cast<u64>(&most));
+}
+inline std::atomic<u32>& word_of(std::atomic<ExecState>& state) { return reinterpret_cast<std::atomic<u32>&>(state); }
+
+// True: the injector traces this thread now, and waits for its execve. gone(): nobody will answer.
+struct ExecQuestion {
+    u32 tid = 0, nr = 0, own = 0;
+    u64 blocked = 0, ignored = 0;
+};
+template <class Call, class Gone>
+bool ask(ExecChannel& channel, const ExecQuestion& question, const Call& call, const Gone& gone) {
+    constexpr long patience = 100'000'000, all_patience = 20;
+    for (ExecRequest& request : channel.requests) {
+        auto expected = ExecState::free;
+        if (!request.state.compare_exchange_strong(expected, ExecState::claimed)) continue;
+        request.tid = question.tid, request.nr = question.nr, request.own = question.own;
+        request.blocked = question.blocked, request.ignored = question.ignored;
+        request.state.store(ExecState::asked, std::memory_order_release);
+        channel.asked.fetch_add(1);
+        wake(channel.asked, 1, call);
+        for (long waited = 0;;) {
+            auto state = request.state.load(std::memory_order_acquire);
+            if (state == ExecState::attached) return true;
+            if (state == ExecState::refused) {
+                request.state.store(ExecState::free);
+                return false;
+            }
+            sleep_on(word_of(request.state), static_cast<u32>(state), patience, call);
+            if (request.state.load() != state) continue;
+            ++waited;
+            if (!gone() && (state == ExecState::taken || waited < all_patience)) continue;
+            if (request.state.compare_exchange_strong(state, ExecState::free)) return false;
+        }
+    }
+    return false;
+}
+
+}  // namespace anybpf::agent

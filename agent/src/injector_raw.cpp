@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+// Raw: ptrace, and the registers and memory of another process. Safe for that process because it stands still between
+// its execve and its first instruction, where nothing of its own exists yet but what the kernel laid out, and because
+// what is overwritten is kept in the Arrival; safe for us because nothing that is read from it is used as an address
+// here.
+#include <elf.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <thread>
+
+#include "anybpf/agent/arrival.hpp"
+#include "anybpf/agent/injector.hpp"
+#include "anybpf/base/bytes.hpp"
+#include "anybpf/base/fd.hpp"
+#include "anybpf/base/mapping.hpp"
+
+extern "C" {
+extern const unsigned char anybpf_bootstrap[], anybpf_bootstrap_failed[], anybpf_bootstrap_end[];
+}
+
+namespace anybpf::agent {
+namespace {
+
+constexpr u64 page = 4096;
+constexpr u64 pages(u64 size) { return (size + page - 1) & ~(page - 1); }
+
+long system_call(long number, u64 a, u64 b, u64 c, u64 d) {
+    const long result = ::syscall(number, a, b, c, d);
+    return result == -1 ? -errno : result;
+}
+
+Result<AgentImage> read_image(const std::string& path) {
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file.valid()) return fail_errno("opening the agent", path);
+    std::array<std::byte, page> start;
+    const ssize_t size = ::read(file.get(), start.data(), start.size());
+    ByteReader reader(std::span<const std::byte>(start).first(size > 0 ? static_cast<std::size_t>(size) : 0));
+    const auto header = ANYBPF_TRY(reader.take<Elf64_Ehdr>());
+    AgentImage image;
+    image.entry = header.e_entry;
+    for (u32 i = 0; i < header.e_phnum; ++i) {
+        ANYBPF_TRY(reader.seek(header.e_phoff + u64{i} * sizeof(Elf64_Phdr)));
+        const auto segment = ANYBPF_TRY(reader.take<Elf64_Phdr>());
+        if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) == 0) continue;
+        image.data_at = segment.p_vaddr;
+        image.data_offset = segment.p_offset;
+        image.data_size = segment.p_filesz;
+        image.zeros_at = pages(segment.p_vaddr + segment.p_filesz);
+        image.size = pages(segment.p_vaddr + segment.p_memsz);
+        image.zeros_size = image.size - image.zeros_at;
+    }
+    if (image.entry == 0 || image.data_at % page != 0 || image.data_offset % page != 0 || image.zeros_size == 0)
+        return fail(Errc::malformed, path + " is not an agent of this version");
+    return image;
+}
+
+Result<FileId> identity(const std::string& path) {
+    struct stat file{};
+    if (::stat(path.c_str(), &file) != 0) return fail_errno("looking at", path);
+    return FileId{file.st_dev, file.st_ino};
+}
+
+// One process between its request and the first instruction of its new image.
+class Image {
+  public:
+    Image(pid_t pid, const Arrival& arrival) : pid_(pid), arrival_(arrival) {}
+
+    // True: the image begins with the agent. False: it is as it was.
+    bool inject() {
+        user_regs_struct registers{};
+        if (::ptrace(PTRACE_GETREGS, pid_, 0, &registers) != 0 || registers.cs != 0x33) return false;
+        memory_ = Fd(::open(("/proc/" + std::to_string(pid_) + "/mem").c_str(), O_RDWR | O_CLOEXEC));
+        const u64 size = static_cast<u64>(anybpf_bootstrap_end - anybpf_bootstrap);
+        // Not over the end of the first instruction's page, behind which there may be nothing.
+        const u64 text_page = registers.rip & ~(page - 1);
+        const u64 at = std::max(text_page, std::min<u64>(registers.rip, text_page + page - size));
+        arrival_.ip = registers.rip;
+        arrival_.sp = registers.rsp;
+        arrival_.text_at = at;
+        arrival_.text_size = size;
+        if (!agent_is_there() || !read(at, arrival_.text.data(), size)) return false;
+        place(registers);
+        if (!write(registers.rsp - arrival_below, &arrival_, sizeof arrival_)) return false;
+        const bool may_fail = limits_are_narrow();
+        if (!write(at, anybpf_bootstrap, size)) return false;
+        if (at != registers.rip) {
+            registers.rip = at;
+            ::ptrace(PTRACE_SETREGS, pid_, 0, &registers);
+        }
+        return !may_fail || came_through(registers);
+    }
+
+  private:
+    // As it would see it: in its mount namespace, below its root directory.
+    bool agent_is_there() const {
+        const std::string there = "/proc/" + std::to_string(pid_) + "/root";
+        const auto agent = identity(there + arrival_.agent_path.data()),
+                   root = identity(there + arrival_.root_path.data());
+        return agent && root && *agent == arrival_.inheritance.agent && *root == arrival_.inheritance.root;
+    }
+
+    // Near the image's own system calls: jumps reach 2 GiB. Its libraries lie where the kernel puts the agent, too.
+    void place(const user_regs_struct& registers) {
+        constexpr u64 low = 0x80000000, below_low = 0x7d000000;
+        arrival_.image.address = registers.rip < low ? below_low : 0;
+    }
+
+    // Where a file may not be opened, or no memory had.
+    bool limits_are_narrow() const {
+        rlimit files{}, memory{};
+        if (::prlimit(pid_, RLIMIT_NOFILE, nullptr, &files) != 0 || ::prlimit(pid_, RLIMIT_AS, nullptr, &memory) != 0)
+            return true;
+        return files.rlim_cur < 64 || memory.rlim_cur != RLIM_INFINITY;
+    }
+
+    // Waits for the end of the bootstrap: its breakpoint, or a system call of the agent's.
+    bool came_through(user_regs_struct before) {
+        const u64 failed = arrival_.text_at + static_cast<u64>(anybpf_bootstrap_failed - anybpf_bootstrap) + 1;
+        for (;;) {
+            int status = 0;
+            if (::ptrace(PTRACE_SYSCALL, pid_, 0, 0) != 0 || ::waitpid(pid_, &status, __WALL | __WNOTHREAD) != pid_ ||
+                !WIFSTOPPED(status))
+                return true;  // it is gone
+            user_regs_struct now{};
+            if (::ptrace(PTRACE_GETREGS, pid_, 0, &now) != 0) return true;
+            if (now.rip == failed) {
+                before.rip = arrival_.ip;
+                before.orig_rax = ~0ULL;
+                write(arrival_.text_at, arrival_.text.data(), arrival_.text_size);
+                ::ptrace(PTRACE_SETREGS, pid_, 0, &before);
+                return false;
+            }
+            if (now.rip < arrival_.text_at || now.rip >= arrival_.text_at + arrival_.text_size) return true;
+        }
+    }
+
+    bool read(u64 at, void* to, u64 size) const {
+        if (::pread(memory_.get(), to, size, static_cast<off_t>(at)) == static_cast<ssize_t>(size)) return true;
+        const iovec here{to, size}, there{reinterpret_cast<void*>(at), size};
+        return ::process_vm_readv(pid_, &here, 1, &there, 1, 0) == static_cast<ssize_t>(size);
+    }
+    // Also where it may not write itself.
+    bool write(u64 at, const void* from, u64 size) const {
+        if (::pwrite(memory_.get(), from, size, static_cast<off_t>(at)) == static_cast<ssize_t>(size)) return true;
+        const auto* bytes = static_cast<const char*>(from);
+        for (u64 done = 0; done < size; done += 8) {
+            u64 word = 0;
+            const u64 part = std::min<u64>(8, size - done);
+            if (part < 8) {
+                errno = 0;
+                word = static_cast<u64>(::ptrace(PTRACE_PEEKDATA, pid_, at + done, 0));
+                if (errno != 0) return false;
+            }
+            std::memcpy(&word, bytes + done, part);
+            if (::ptrace(PTRACE_POKEDATA, pid_, at + done, word) != 0) return false;
+        }
+        return true;
+    }
+
+    pid_t pid_;
+    Arrival arrival_;
+    Fd memory_;
+};
+
+}  // namespace
+
+struct Injector::Parts : std::enable_shared_from_this<Parts> {
+    std::string path;
+    Mapping mapping;
+    Arrival arrival;
+    std::atomic<bool> ending{false};
+    std::atomic<u32> threads{0}, idle{0};
+
+    ExecChannel& channel() const { return *reinterpret_cast<ExecChannel*>(mapping.data()); }
+    void add_thread() {
+        constexpr u32 most = 32;
+        if (threads.fetch_add(1) >= most) {
+            threads.fetch_sub(1);
+            return;
+        }
+        idle.fetch_add(1);
+        std::thread([self = shared_from_this()] { self->serve(); }).detach();
+    }
+    void serve();
+    bool serve_one(ExecRequest& request);
+    void follow(ExecRequest& request, pid_t tid);
+};
+
+// Signals are others': every thread of this process blocks them but the one that waits for them.
+void Injector::Parts::serve() {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    while (!ending) {
+        const u32 seen = channel().asked.load();
+        bool served = false;
+        for (ExecRequest& request : channel().requests) served = serve_one(request) || served;
+        if (!served && !ending) sleep_on(channel().asked, seen, 1'000'000'000, system_call);
+    }
+    idle.fetch_sub(1);
+    threads.fetch_sub(1);
+}
+
+bool Injector::Parts::serve_one(ExecRequest& request) {
+    auto expected = ExecState::asked;
+    if (request.state.load(std::memory_order_relaxed) != expected ||
+        !request.state.compare_exchange_strong(expected, ExecState::taken))
+        return false;
+    if (idle.fetch_sub(1) == 1) add_thread();
+    const auto tid = static_cast<pid_t>(request.tid);
+    const bool seized = ::ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC) == 0;
+    expected = ExecState::taken;
+    const bool answered =
+        request.state.compare_exchange_strong(expected, seized ? ExecState::attached : ExecState::refused);
+    wake(word_of(request.state), 1, system_call);
+    if (seized) follow(request, tid);
+    if (seized && answered) request.state.store(ExecState::free);
+    idle.fetch_add(1);
+    return true;
+}
+
+// Until its execve, successful or not; or its end. A thread that runs execve takes over its process's id.
+void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
+    const u32 nr = request.nr;
+    const bool own = request.own != 0;
+    const u64 blocked = request.blocked, ignored = request.ignored;
+    if (request.state.load() != ExecState::attached) {  // it went on without us
+        ::ptrace(PTRACE_INTERRUPT, tid, 0, 0);
+    }
+    for (;;) {
+        siginfo_t what{};
+        const int kinds = WEXITED | WSTOPPED | __WALL | __WNOTHREAD;
+        if (::waitid(P_ALL, 0, &what, kinds | WNOWAIT) != 0) {
+            if (errno == EINTR) continue;
+            return;
+        }
+        if (own && what.si_code != CLD_TRAPPED && what.si_code != CLD_STOPPED) return;  // for who started it to see
+        int status = 0;
+        const pid_t pid = ::waitpid(what.si_pid, &status, __WALL | __WNOTHREAD);
+        if (pid < 0 || !WIFSTOPPED(status)) return;
+        const int event = status >> 16, signal = WSTOPSIG(status);
+        if (event == PTRACE_EVENT_EXEC) {
+            Arrival now = arrival;
+            now.inheritance.nr = nr;
+            now.inheritance.blocked = blocked;
+            now.inheritance.ignored = ignored;
+            Image(pid, now).inject();
+            ::ptrace(PTRACE_DETACH, pid, 0, 0);
+            return;
+        }
+        if (event == PTRACE_EVENT_STOP) {
+            if (request.state.load() != ExecState::attached) {
+                ::ptrace(PTRACE_DETACH, pid, 0, 0);
+                return;
+            }
+            const bool group_stop = signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
+            ::ptrace(group_stop ? PTRACE_LISTEN : PTRACE_CONT, pid, 0, 0);
+            continue;
+        }
+        siginfo_t info{};
+        const bool asks_to_go = signal == SIGTRAP && ::ptrace(PTRACE_GETSIGINFO, pid, 0, &info) == 0 &&
+                                info.si_code == SI_KERNEL;  // its breakpoint behind an execve that failed
+        if (asks_to_go) {
+            ::ptrace(PTRACE_DETACH, pid, 0, 0);
+            return;
+        }
+        ::ptrace(PTRACE_CONT, pid, 0, signal);
+    }
+}
+
+Injector::Injector(std::shared_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, const std::string& root, u32 tree,
+                                                  const std::string& channel) {
+    auto parts = std::make_shared<Parts>();
+    parts->arrival.image = ANYBPF_TRY(read_image(agent));
+    parts->arrival.inheritance.tree = tree;
+    parts->arrival.inheritance.agent = ANYBPF_TRY(identity(agent));
+    parts->arrival.inheritance.root = ANYBPF_TRY(identity(root));
+    if (agent.size() >= parts->arrival.agent_path.size() || root.size() >= parts->arrival.root_path.size())
+        return fail(Errc::invalid_argument, "the path of the agent or of the root is too long");
+    std::memcpy(parts->arrival.agent_path.data(), agent.data(), agent.size());
+    std::memcpy(parts->arrival.root_path.data(), root.data(), root.size());
+    parts->path = channel;
+    const Fd file(::open(parts->path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!file.valid()) return fail_errno("making", parts->path);
+    if (::fallocate(file.get(), 0, 0, sizeof(ExecChannel)) != 0) {
+        ::unlink(parts->path.c_str());
+        return fail_errno("making", parts->path);
+    }
+    parts->mapping = ANYBPF_TRY(Mapping::shared(file.get(), sizeof(ExecChannel), Access::read_write));
+    parts->channel().magic = exec_channel_magic;
+    parts->add_thread();
+    return std::unique_ptr<Injector>(new Injector(std::move(parts)));
+}
+
+Injector::~Injector() {
+    parts_->ending = true;
+    ::unlink(parts_->path.c_str());
+    parts_->channel().asked.fetch_add(1);
+    wake(parts_->channel().asked, 1 << 30, system_call);
+    for (int i = 0; i < 500 && parts_->threads.load() != 0; ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+bool Injector::ask_here() const {
+    return ask(parts_->channel(), {.tid = static_cast<u32>(::syscall(SYS_gettid)), .nr = SYS_execve, .own = 1},
+               system_call, [] { return false; });
+}
+
+}  // namespace anybpf::agent
