@@ -45,6 +45,7 @@ Outcome<int> exec(const ExecOptions& options) {
     if (!options.data_in.empty()) data = CLI_TRY(read_file(options.data_in));
     if (!options.ctx_in.empty()) context = CLI_TRY(read_file(options.ctx_in));
 
+    CLI_TRY(Machine::check_runs(where));
     const auto machine = CLI_TRY(Machine::open(where, options.limits));
     if (engine != nullptr) machine.kernel()->set_engine(*engine);
     const LibbpfLog said(options.verbose);
