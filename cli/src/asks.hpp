@@ -22,4 +22,7 @@ namespace asks {
 #include "doctor.def"
 }  // namespace asks
 
+// errno of mapping a file as code, as the dynamic loader does it: not from a noexec mount, for one.
+int code_mapping_error(const std::string& path);
+
 }  // namespace anybpf::cli

@@ -51,11 +51,11 @@ std::string first_line(const std::string& path) {
 }
 
 constexpr int killed = -1;
+constexpr unsigned patience = 10;
 
 // In a child of its own: the errno that the attempt ended with, 0 for success; `killed` when the child died of it, or
 // had to be ended because it hung.
 int in_child(const std::function<int()>& attempt) {
-    constexpr unsigned patience = 10;
     const pid_t child = ::fork();
     if (child < 0) return errno;
     if (child == 0) {
@@ -77,13 +77,17 @@ Answer answer(int error, std::string works) {
     return {State::yes, std::move(works)};
 }
 
-// A child that waits to be killed. It dies with its parent, too.
+// A child that waits to be killed. It dies with its parent, whom a sandbox may kill.
 class Sleeper {
   public:
-    Sleeper() : pid_(::fork()) {
+    Sleeper() {
+        const pid_t parent = ::getpid();
+        pid_ = ::fork();
         if (pid_ != 0) return;
+        ::alarm(patience);
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-        for (;;) ::pause();
+        while (::getppid() == parent) ::pause();
+        ::_exit(0);
     }
     ~Sleeper() {
         if (pid_ > 0) {
@@ -96,7 +100,7 @@ class Sleeper {
     pid_t pid() const { return pid_; }
 
   private:
-    pid_t pid_;
+    pid_t pid_ = -1;
 };
 
 // What an injector does first: take hold, stop, read the registers, let go.
@@ -166,6 +170,15 @@ u64 free_bytes(std::string path) {
 constexpr u64 megabyte = 1 << 20;
 
 }  // namespace
+
+int code_mapping_error(const std::string& path) {
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file.valid()) return errno;
+    void* const code = ::mmap(nullptr, page, PROT_READ | PROT_EXEC, MAP_PRIVATE, file.get(), 0);
+    if (code == MAP_FAILED) return errno;
+    ::munmap(code, page);
+    return 0;
+}
 
 namespace asks {
 
@@ -320,6 +333,8 @@ Answer user_namespaces() {
 Answer agent() {
     const std::string path = agent_path();
     if (path.empty()) return {State::no, "libanybpf-agent.so is not beside the command", ENOENT};
+    const int error = in_child([&] { return code_mapping_error(path); });
+    if (error != 0) return {State::no, fmt::format("{} cannot be mapped as code: {}", path, reason(error)), error};
     return {State::yes, path};
 }
 

@@ -18,6 +18,7 @@
 #include "anybpf/hooks/syscall.hpp"
 #include "anybpf/kernel/kernel.hpp"
 #include "anybpf/preload/preload.hpp"
+#include "asks.hpp"
 #include "object_file.hpp"
 #include "paths.hpp"
 
@@ -134,6 +135,9 @@ Outcome<std::vector<std::string>> Machine::command_environment() const {
     if (!user_) return ours;
     const std::string agent = agent_path();
     if (agent.empty()) return stop(Exit::failed, "the agent (libanybpf-agent.so) is not there; set ANYBPF_AGENT_PATH");
+    if (const int error = code_mapping_error(agent))
+        return stop(Exit::not_permitted, fmt::format("the agent {} cannot be mapped as code: {} (see anybpf doctor)",
+                                                     agent, std::strerror(error)));
     if (agent.find_first_of(": ") != agent.npos)
         return stop(Exit::failed,
                     fmt::format("{}: the loader cannot preload from a path with a colon or a space", agent));

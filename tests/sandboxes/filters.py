@@ -13,7 +13,7 @@ SYSCALLS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../abi/i
 LOAD, EQUAL, GREATER, GREATER_EQUAL, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x54, 0x06
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
 X86_64, X32_BIT = 0xC000003E, 0x40000000
-ALLOW, ERRNO = 0x7FFF0000, 0x00050000
+ALLOW, ERRNO, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 SECCOMP_SET_MODE_FILTER, SECCOMP = 1, 317
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -87,10 +87,10 @@ def allow_list(allowed, conditional, refused, default):
 
 
 def deny_list(rows):
-    """Rows of [name, condition or None, errno]; anything else is allowed."""
+    """Rows of [name, condition or None, errno or KILL]; anything else is allowed."""
     code = list(HEAD)
     for name, condition, error in rows:
-        code += rule(name, condition, ERRNO | error)
+        code += rule(name, condition, KILL if error == KILL else ERRNO | error)
     return code + [(RETURN, 0, 0, ALLOW)]
 
 

@@ -5,6 +5,7 @@ import ctypes
 import errno
 import os
 import resource
+import shutil
 import signal
 import struct
 import sys
@@ -15,7 +16,7 @@ from filters import Condition, libc
 
 NEWNS, NEWUSER, NEWPID, NEWIPC, NEWUTS = 0x00020000, 0x10000000, 0x20000000, 0x08000000, 0x04000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x4000, 1 << 18
-PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_SET_SYSCALL_USER_DISPATCH, PR_SET_MDWE = 24, 38, 59, 65
+PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_SET_SYSCALL_USER_DISPATCH, PR_SET_MDWE = 4, 24, 38, 59, 65
 CAPSET, CAPABILITY_VERSION_3 = 126, 0x20080522
 PROT_WRITE, PROT_EXEC, SHM_EXEC, MADV_POPULATE_WRITE = 2, 4, 0o100000, 23
 NOBODY = 65534
@@ -76,7 +77,7 @@ def ordinary_user():
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
-    prctl(4, 1)  # PR_SET_DUMPABLE: /proc/self stays this user's
+    prctl(PR_SET_DUMPABLE, 1)  # /proc/self is this user's
 
 
 def capabilities(kept):
@@ -126,6 +127,12 @@ def no_proc():
     mount("tmpfs", "/proc", MS_RDONLY)
 
 
+def agent_without_exec():
+    """A copy of the agent where nothing can be mapped as code."""
+    mount("tmpfs", "/mnt", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755")
+    os.environ["ANYBPF_AGENT_PATH"] = shutil.copy(os.environ["ANYBPF_AGENT"], "/mnt")
+
+
 def few_files(count):
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 
@@ -143,6 +150,9 @@ OLD_KERNEL = [NO_DISPATCH, ("madvise", Condition(2, "==", MADV_POPULATE_WRITE), 
                 statx faccessat2 epoll_pwait2 bpf perf_event_open io_uring_setup io_uring_enter io_uring_register userfaultfd
                 landlock_create_ruleset landlock_add_rule landlock_restrict_self process_madvise futex_waitv mseal""".split())]
 
+# A sandbox that ends a process for asking.
+KILLING = [(name, None, filters.KILL) for name in ("ptrace", "bpf", "perf_event_open", "membarrier", "unshare")]
+
 #  name: its parts in the order in which they are entered
 SANDBOXES = {
     "plain": [own_mounts()],
@@ -154,6 +164,7 @@ SANDBOXES = {
     "deny_write_execute": [own_mounts(flags=MS_NOSUID | MS_NODEV | MS_NOEXEC), refuse(*DENY_WRITE_EXECUTE)],
     "mdwe": [own_mounts(), no_write_then_execute],
     "old_kernel": [own_mounts(), refuse(*OLD_KERNEL)],
+    "killing": [own_mounts(), refuse(*KILLING)],
     "no_robust_futexes": [own_mounts(), refuse(("get_robust_list", None, errno.ENOSYS), ("set_robust_list", None, errno.ENOSYS))],
     "user": [own_mounts(), ordinary_user],
     "user_namespace": [own_mounts(), ordinary_user, own_users],
@@ -164,6 +175,7 @@ SANDBOXES = {
     "small_memory": [own_mounts("2m")],
     "few_files": [own_mounts(), few_files(16)],
     "no_proc": [own_mounts(), no_proc],
+    "noexec_agent": [own_mounts(), agent_without_exec],
 }
 
 
