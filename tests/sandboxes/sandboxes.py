@@ -205,7 +205,19 @@ def other_commands(place, sandbox):
         check(done.returncode == 118 and "the kernel's own bpf(2)" in done.stderr and "see anybpf doctor" in done.stderr, shown(sandbox, done))
 
 
+def documentation():
+    """docs/sandboxes.md has a line for each sandbox, with everything that is lost there."""
+    with open(os.path.join(SOURCE, "docs", "sandboxes.md")) as file:
+        lines = [line.split("|") for line in file if line.startswith("| `")]
+    table = {cells[1].strip(" `"): cells[3] for cells in lines}
+    check(list(table) == list(SANDBOXES), f"docs/sandboxes.md has {list(table)}")
+    for sandbox, lost in LOST.items():
+        missing = [name for name in lost if name not in table.get(sandbox, "")]
+        check(not missing, f"docs/sandboxes.md: {sandbox} lacks {missing}")
+
+
 def main():
+    documentation()
     if os.geteuid() != 0:
         print("skipped: making these sandboxes needs root")
         sys.exit(77)
