@@ -115,7 +115,7 @@ int trace(pid_t victim) {
     return error_of(::ptrace(PTRACE_DETACH, victim, 0, 0));
 }
 
-Answer traced(int error, std::string works, const char* wanted_scope) {
+Answer traced(int error, const std::string& works, const char* wanted_scope) {
     const std::string scope = first_line("/proc/sys/kernel/yama/ptrace_scope");
     const std::string setting = scope.empty() ? "" : ", kernel.yama.ptrace_scope is " + scope;
     Answer given = answer(error, works + setting);
