@@ -45,6 +45,7 @@ Outcome<int> exec(const ExecOptions& options) {
     if (!options.data_in.empty()) data = CLI_TRY(read_file(options.data_in));
     if (!options.ctx_in.empty()) context = CLI_TRY(read_file(options.ctx_in));
 
+    CLI_TRY(Machine::check_runs(where));
     const auto machine = CLI_TRY(Machine::open(where, options.limits));
     if (engine != nullptr) machine.kernel()->set_engine(*engine);
     const LibbpfLog said(options.verbose);
@@ -78,12 +79,14 @@ Outcome<int> exec(const ExecOptions& options) {
     if (options.repeat > 1) run.repeat = static_cast<int>(options.repeat);
     if (bpf_prog_test_run_opts(bpf_program__fd(program), &run) != 0) {
         const int error = errno;
-        return stop(
-            error == EPERM ? Exit::not_permitted : Exit::failed,
-            fmt::format("{}: program '{}' cannot be run: {}{}", options.program, options.name, std::strerror(error),
-                        error == EINVAL && where == Where::kernel
-                            ? " (the kernel runs only some program types so, and raw tracepoints only once)"
-                            : ""));
+        const char* why = "";
+        if (error == EINVAL && where == Where::kernel)
+            why = " (the kernel runs only some program types so, and raw tracepoints only once)";
+        const bool code_refused = where == Where::user && (error == EPERM || error == EACCES);
+        if (code_refused) why = " (no machine code here: --engine interp, see anybpf doctor)";
+        return stop(error == EPERM || code_refused ? Exit::not_permitted : Exit::failed,
+                    fmt::format("{}: program '{}' cannot be run: {}{}", options.program, options.name,
+                                std::strerror(error), why));
     }
     data_out.resize(std::min<std::size_t>(run.data_size_out, data_out.size()));
     context_out.resize(run.ctx_out ? std::min<std::size_t>(run.ctx_size_out, context_out.size()) : 0);

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "machine.hpp"
 
+#include <bpf/bpf.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <bit>
 #include <cerrno>
+#include <cstring>
 
 #include "anybpf/agent/environment.hpp"
 #include "anybpf/agent/injector.hpp"
@@ -16,6 +19,7 @@
 #include "anybpf/hooks/syscall.hpp"
 #include "anybpf/kernel/kernel.hpp"
 #include "anybpf/preload/preload.hpp"
+#include "asks.hpp"
 #include "object_file.hpp"
 #include "paths.hpp"
 
@@ -27,6 +31,27 @@ struct Machine::User {
     u32 tree = 0;
     std::unique_ptr<agent::Injector> injector;
 };
+
+int kernel_bpf_error() {
+    LIBBPF_OPTS(bpf_map_create_opts, options);
+    const Fd map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "anybpf_try", 4, 4, 1, &options));
+    return map.valid() ? 0 : errno;
+}
+
+// The C library registers a list for each thread, where it may.
+int robust_futex_error() {
+    robust_list_head* head = nullptr;
+    std::size_t size = 0;
+    if (::syscall(SYS_get_robust_list, 0, &head, &size) != 0) return errno;
+    return head != nullptr ? 0 : ENOSYS;
+}
+
+Outcome<> Machine::check_runs(Where where) {
+    const int error = where == Where::user ? robust_futex_error() : 0;
+    if (error == 0) return {};
+    return stop(Exit::not_permitted, fmt::format("programs cannot be run here: robust futexes: {} (see anybpf doctor)",
+                                                 std::strerror(error)));
+}
 
 Machine::Machine(Where where) : where_(where) {}
 Machine::Machine(Machine&& other) noexcept = default;
@@ -43,6 +68,9 @@ Outcome<Machine> Machine::open(Where where, const kernel::Limits& limits) {
         if (limits != kernel::Limits{})
             return stop(Exit::usage,
                         "the machine's own BPF has its own limits: --max-insns and --stack are not for it");
+        if (const int error = kernel_bpf_error())
+            return stop(Exit::not_permitted,
+                        fmt::format("the kernel's own bpf(2): {} (see anybpf doctor)", std::strerror(error)));
         return machine;
     }
     auto kernel = kernel::Kernel::open();
@@ -118,6 +146,9 @@ Outcome<std::vector<std::string>> Machine::command_environment() const {
     if (!user_) return ours;
     const std::string agent = agent_path();
     if (agent.empty()) return stop(Exit::failed, "the agent (libanybpf-agent.so) is not there; set ANYBPF_AGENT_PATH");
+    if (const int error = code_mapping_error(agent))
+        return stop(Exit::not_permitted, fmt::format("the agent {} cannot be mapped as code: {} (see anybpf doctor)",
+                                                     agent, std::strerror(error)));
     if (agent.find_first_of(": ") != agent.npos)
         return stop(Exit::failed,
                     fmt::format("{}: the loader cannot preload from a path with a colon or a space", agent));

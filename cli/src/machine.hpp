@@ -12,6 +12,10 @@
 
 namespace anybpf::cli {
 
+// What of the machine has to be there: errno of trying it, 0 where it works.
+int kernel_bpf_error();    // the kernel's own bpf(2); before a Machine stands in its place
+int robust_futex_error();  // the death of a thread is noticed by a list that it registers
+
 class Machine {
   public:
     static Outcome<Machine> open(Where where, const kernel::Limits& limits = {});
@@ -23,6 +27,8 @@ class Machine {
 
     Where where() const { return where_; }
     kernel::Kernel* kernel() const;  // null where it is the machine's own
+    // Refused where no run of a program could be counted.
+    static Outcome<> check_runs(Where where);
     // From now on what is attached runs only in the tree that this process starts with command_environment().
     Outcome<> supervise();
     // Our environment with what makes a command's process tree a traced one where no injector answers.

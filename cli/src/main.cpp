@@ -328,7 +328,8 @@ void add_doctor(CLI::App& app, Action& action) {
     auto json = std::make_shared<bool>(false);
     CLI::App* doctor_app = command(app, "doctor", "What this machine allows, and why not", "",
                                    "  anybpf doctor\n  anybpf doctor --json\n");
-    doctor_app->add_flag("--json", *json, "An array of {check,result,detail,without,needed}");
+    doctor_app->add_flag("--json", *json,
+                         "An array of {check,result,detail,without,mend,needed}: what is lost, and what mends it");
     doctor_app->callback([=, &action] { action = [json] { return doctor(*json); }; });
     CLI::App* version_app = command(app, "version", "The version", "", "  anybpf version\n");
     version_app->callback([&action] {

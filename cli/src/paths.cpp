@@ -2,11 +2,13 @@
 #include "paths.hpp"
 
 #include <fmt/format.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdlib>
 #include <filesystem>
 #include <numeric>
@@ -18,7 +20,9 @@ namespace fs = std::filesystem;
 
 std::string prefix() {
     std::error_code error;
-    const fs::path self = fs::read_symlink("/proc/self/exe", error);
+    fs::path self = fs::read_symlink("/proc/self/exe", error);
+    // Without /proc: as it was started, by a path that leads here as long as nobody has changed the directory.
+    if (error) self = fs::canonical(std::bit_cast<const char*>(::getauxval(AT_EXECFN)), error);
     return self.parent_path().parent_path().string();
 }
 

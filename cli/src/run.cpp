@@ -308,6 +308,7 @@ Outcome<int> run(const RunOptions& options) {
 
     const Signals signals;  // from here on there is something to take down in good order
     const Sweeper sweeper = Sweeper::start();
+    CLI_TRY(Machine::check_runs(options.where));
     auto machine = CLI_TRY(Machine::open(options.where, options.limits));
     if (machine.kernel() != nullptr && options.engine == engine::Jit::name)
         machine.kernel()->set_compiler(engine::Jit::compile_bytes);

@@ -158,6 +158,8 @@ Outcome<Loaded> open(std::span<const std::byte> bytes, const OpenOptions& option
 Outcome<> load(const Loaded& loaded, const LibbpfLog& log) {
     const int result = bpf_object__load(loaded.object());
     if (result == 0) return {};
+    if (result == -EMFILE || result == -ENFILE)
+        return stop(Trouble::failed, fmt::format("cannot be loaded: {} (ulimit -n)", std::strerror(-result)));
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, loaded.object()) {
         const std::string text = loaded.log(program);

@@ -35,8 +35,10 @@ T answer(long result) {
     return static_cast<T>(result);
 }
 
-int text_descriptor(std::string_view text, bool close_on_exec) {
+// A file without a name; in the root, where a sandbox refuses memory of that kind.
+int text_descriptor(std::string_view text, bool close_on_exec, const std::string& root) {
     Fd fd(::memfd_create("anybpf", close_on_exec ? MFD_CLOEXEC : 0));
+    if (!fd.valid()) fd = Fd(::open(root.c_str(), O_TMPFILE | O_RDWR | (close_on_exec ? O_CLOEXEC : 0), 0600));
     if (!fd.valid()) return -1;
     while (!text.empty()) {
         const auto written = ::write(fd.get(), text.data(), text.size());
@@ -87,7 +89,7 @@ std::optional<int> Interposer::open_text(const VirtualFile& file, int flags) con
     const bool writes = (flags & O_ACCMODE) != O_RDONLY;
     if (file.directory) return answer(writes ? -EISDIR : -EACCES);  // nobody who asks by name lists
     if (writes && !file.writable) return answer(-EACCES);
-    return text_descriptor(file.text, (flags & O_CLOEXEC) != 0);
+    return text_descriptor(file.text, (flags & O_CLOEXEC) != 0, kernel_.root().path());
 }
 
 std::optional<int> Interposer::open_trace(int flags) {
@@ -165,7 +167,7 @@ std::optional<int> Interposer::open(const char* path, int flags) {
         case Where::elsewhere:
             break;
     }
-    if (auto text = fdinfo(name)) return text_descriptor(*text, (flags & O_CLOEXEC) != 0);
+    if (auto text = fdinfo(name)) return text_descriptor(*text, (flags & O_CLOEXEC) != 0, kernel_.root().path());
     return std::nullopt;
 }
 
