@@ -29,13 +29,15 @@ Contents contents(World& world);  // both
 
 // What must still work: every element can be had, each map does what maps do, records arrive. By the slot's next owner
 // (even variants) or by another; who tells the maps of the death, or not; beginning in this bucket or that.
+// `told`: losses of the perf buffer that a reader knows of already.
 constexpr u32 audit_variants = 8;
-void audit(World& world, u32 variant);
+void audit(World& world, u32 variant, u64 told = 0);
 
 // What another process does on slot 1 while one is stopped. Each operation is done, or ends with -EBUSY (records: are
 // lost), or finds no room where the stopped one holds some; what is done is undone.
 struct Beside {
-    u32 refused = 0, written = 0, read = 0, lost = 0;  // records of this process
+    u32 refused = 0, written = 0, read = 0;  // records of this process
+    u64 told = 0;
     void work(World& world, u32 round);
     void read_all(World& world);
 };

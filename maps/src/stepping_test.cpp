@@ -227,7 +227,7 @@ void expect_finished(World& world, Beside& beside, const Contents& maps_after) {
     beside.read_all(world);
     EXPECT_EQ(contents_of_maps(world), maps_after);
     EXPECT_EQ(beside.read, beside.written);
-    audit(world, beside.written % audit_variants);
+    audit(world, beside.written % audit_variants, beside.told);
 }
 
 // One instruction of the child, then all that others do, and so on; behind instructions that store nothing the others
