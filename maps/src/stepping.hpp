@@ -55,19 +55,26 @@ class Stepper {
       public:
         u32 size() const { return static_cast<u32>(addresses_.size()); }
         void add(u64 address) {
-            first_.emplace(address, size());
             addresses_.push_back(address);
+            turns_.push_back(met_[address]++);
         }
-        u64 at(u32 step) const { return addresses_[step]; }
-        // The last step up to this one whose address had not been met before.
-        u32 anchor(u32 step) const {
-            while (first_.at(addresses_[step]) != step) --step;
-            return step;
+        // The cheapest way to a step: by a breakpoint to this earlier one, whose address was met so often before.
+        struct Way {
+            u32 step, turn;
+            u64 address;
+        };
+        Way way_to(u32 step) const {
+            u32 best = step;
+            const auto cost = [&](u32 at) { return step - at + 3 * turns_[at]; };
+            for (u32 at = step; at > 0 && step - at < cost(best); --at)
+                if (cost(at) < cost(best)) best = at;
+            return cost(best) < step ? Way{best, turns_[best], addresses_[best]} : Way{};
         }
 
       private:
         std::vector<u64> addresses_;
-        std::map<u64, u32> first_;
+        std::vector<u32> turns_;
+        std::map<u64, u32> met_;
     };
 
     // Not inlined: children with the same body stand at the same addresses.
@@ -101,17 +108,19 @@ class Stepper {
     }
     // From the start to where a child with this trace stood after so many steps.
     bool run_to(const Trace& trace, u32 step_number) {
-        const u32 anchor = trace.anchor(step_number);
-        if (anchor == 0) return step(step_number);
-        const u64 at = trace.at(anchor);
-        const auto word = ::ptrace(PTRACE_PEEKTEXT, child_, at, nullptr);
-        ::ptrace(PTRACE_POKETEXT, child_, at, (word & ~0xffL) | 0xcc);
-        ::ptrace(PTRACE_CONT, child_, nullptr, nullptr);
-        wait();
-        if (!alive_ || address() != at + 1) return false;
-        ::ptrace(PTRACE_POKETEXT, child_, at, word);
-        ::ptrace(PTRACE_POKEUSER, child_, offsetof(user_regs_struct, rip), at);
-        return step(step_number - anchor);
+        const auto way = trace.way_to(step_number);
+        if (way.step == 0) return step(step_number);
+        const auto text = ::ptrace(PTRACE_PEEKTEXT, child_, way.address, nullptr);
+        for (u32 turn = 0;; ++turn) {
+            ::ptrace(PTRACE_POKETEXT, child_, way.address, (text & ~0xffL) | 0xcc);
+            ::ptrace(PTRACE_CONT, child_, nullptr, nullptr);
+            wait();
+            if (!alive_ || address() != way.address + 1) return false;
+            ::ptrace(PTRACE_POKETEXT, child_, way.address, text);
+            ::ptrace(PTRACE_POKEUSER, child_, offsetof(user_regs_struct, rip), way.address);
+            if (turn == way.turn) return step(step_number - way.step);
+            if (!step()) return false;
+        }
     }
     void kill() {
         if (!alive_) return;
@@ -177,7 +186,7 @@ class World {
     std::unique_ptr<PerfBuffer> perf;
     void* reserved[2] = {};  // by the operation that is under way, in its process
     RingBuffer& records() const { return *RingBuffer::of(*ring); }
-    const VcpuTable& table() const { return table_; }
+    VcpuTable& table() { return table_; }
     std::span<std::byte> ring_memory() const { return memory_[ring_memory_]; }
     std::span<std::byte> perf_memory() const { return memory_[perf_memory_]; }
 
