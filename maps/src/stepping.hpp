@@ -78,10 +78,13 @@ class Stepper {
     };
 
     // Not inlined: children with the same body stand at the same addresses.
-    [[gnu::noinline]] explicit Stepper(const std::function<void(const VcpuThread&)>& body) {
+    // `before` is done in the child, too, but not stepped.
+    [[gnu::noinline]] explicit Stepper(const std::function<void(const VcpuThread&)>& body,
+                                       const std::function<void()>& before = [] {}) {
         child_ = ::fork();
         if (child_ == 0) {
             const auto thread = VcpuThread::current();
+            before();
             ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
             asm volatile("int3" ::: "memory");
             body(thread);
@@ -127,6 +130,12 @@ class Stepper {
         ::kill(child_, SIGKILL);
         wait_for(child_);
         alive_ = false;
+    }
+    // To its end.
+    void finish() {
+        if (!alive_) return;
+        ::ptrace(PTRACE_CONT, child_, nullptr, nullptr);
+        wait();
     }
     // It stays where it is, stopped by SIGSTOP as anybody's process may be.
     void stop() const {

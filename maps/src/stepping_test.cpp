@@ -6,7 +6,7 @@
 // death to be recovered from by one who dies himself, stops by SIGSTOP at every 19th store. All of them, in about two
 // minutes, and the figures:
 //
-//     ANYBPF_EVERY_INSTRUCTION=1 build/dev/maps/maps_process_test --gtest_filter='EveryInstruction.*'
+//     ANYBPF_FULL=1 build/dev/maps/maps_process_test --gtest_filter='EveryInstruction.*'
 #include <sys/wait.h>
 
 #include <chrono>
@@ -29,7 +29,7 @@ constexpr u32 coarser = 1;
 
 // One in so many, or all where the environment asks for it.
 u32 share(u32 one_in) {
-    static const bool all = std::getenv("ANYBPF_EVERY_INSTRUCTION") != nullptr;
+    static const bool all = std::getenv("ANYBPF_FULL") != nullptr;
     return all ? 1 : one_in * coarser;
 }
 
@@ -327,28 +327,30 @@ TEST(EveryInstruction, ARecordThatWasSubmittedStays) {
         EXPECT_EQ(wait_for(next), 0);
         EXPECT_EQ(live.owner(0), FUTEX_OWNER_DIED);
     };
-    bool ended = false;
-    u32 at = 0;
-    for (; !ended; ++at) {
+    const auto body = [&](const VcpuThread& thread) {
+        live.run(thread, 1, false, [&](u32 vcpu) {
+            const u64 eight = 8;
+            bool wake = false;
+            live.records().output(&eight, sizeof eight, 0, vcpu, &wake);
+        });
+    };
+    World image;
+    reserve();
+    const auto trace = deaths_of(live, image, body).trace;
+    live.table().release(owner, 0);
+    for (u32 at = 0; at < trace.size(); at += share(3)) {
         live.copy_from(start);
         reserve();
-        Stepper child([&](const VcpuThread& thread) {
-            live.run(thread, 1, false, [&](u32 vcpu) {
-                const u64 eight = 8;
-                bool wake = false;
-                live.records().output(&eight, sizeof eight, 0, vcpu, &wake);
-            });
-        });
-        ended = !child.step(at);
+        Stepper child(body);
+        ASSERT_TRUE(child.run_to(trace, at)) << at;
         submit_and_die();
-        while (child.step()) {
-        }
+        child.finish();
         std::vector<u64> seen;
         read_ring(live.ring_memory(), World::ring_bytes, Reading::consume,
                   [&](const std::byte* data, u32) { seen.push_back(word_at(data)); });
         ASSERT_EQ(seen, (std::vector<u64>{7, 8})) << "after " << at << " instructions";
     }
-    EXPECT_GT(at, 50U);
+    EXPECT_GT(trace.size(), 50U);
 }
 
 }  // namespace
