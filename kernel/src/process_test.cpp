@@ -71,6 +71,22 @@ TEST(Processes, AKilledToolLeavesNothing) {
     EXPECT_GT(shared->rounds.load(), 100U);
 }
 
+// As many objects as there can be, and nobody holds them any more: the next one makes room for itself.
+TEST(Processes, ATableFullOfTheDeadIsSwept) {
+    const Scratch scratch;
+    auto root = Root::open(scratch.path());
+    ASSERT_TRUE(root);
+    const auto make = [&]() -> Result<Fd> { return root->publish(ANYBPF_TRY(root->begin(ObjectKind::btf, 64))); };
+    u32 made = 0;
+    for (; made < max_objects; ++made) {
+        ASSERT_TRUE(make());
+        if (made % 1024 == 0) ASSERT_EQ(root->ids(ObjectKind::btf).size(), made + 1);
+    }
+    const auto held = make();
+    ASSERT_TRUE(held) << held.error().message;
+    EXPECT_EQ(root->ids(ObjectKind::btf).size(), 1U);
+}
+
 TEST(Processes, ToolsAtWorkDoNotDisturbEachOther) {
     struct State {
         std::atomic<u64> rounds{0};

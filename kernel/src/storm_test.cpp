@@ -69,8 +69,9 @@ void call_as_a_tool(Counting& machine, std::mt19937& random, const Shared<State>
             return done(machine.element(Command::map_delete_elem, machine.values, &key, nullptr), {-ENOENT});
         case 1: {
             auto attr = Caller::map_attr(MapType::ringbuf, 0, 0, 4096);
-            const Fd ring(static_cast<int>(machine.call(Command::map_create, attr)));
-            return done(ring.valid() ? 0 : -ENOMEM, {});
+            const long ring = machine.call(Command::map_create, attr);
+            const Fd closed(static_cast<int>(ring));
+            return done(std::min(ring, 0L), {});
         }
         default:
             return done(machine.element(Command::map_update_elem, machine.values, &key, value.data()), {-E2BIG});
@@ -78,6 +79,7 @@ void call_as_a_tool(Counting& machine, std::mt19937& random, const Shared<State>
 }
 
 void write(Counting& machine, const Shared<State>& state, u32 who, u32 seed) {
+    (void)!::nice(10);  // who kills must not wait for them
     std::mt19937 random(seed);
     auto& mine = state->writer[who];
     while (!state->writers_leave) {

@@ -174,6 +174,17 @@ bool RingBuffer::discard_dead(u32 vcpu) {
            own_->wake_due.exchange(0, std::memory_order_acq_rel) != 0;
 }
 
+bool RingBuffer::ready() {
+    if (length_at_front()) return true;
+    if (query(0) == 0) return false;
+    const auto thread = VcpuThread::current();
+    const auto claim = vcpus_.acquire(thread);
+    if (!claim) return false;
+    discard_dead(claim->slot);
+    vcpus_.release(thread, claim->slot);
+    return length_at_front().has_value();
+}
+
 class RingBufferMap final : public Map {
   public:
     RingBufferMap(const Spec& spec, u32 id, const Place& place)
