@@ -377,28 +377,28 @@ TEST_F(LibbpfTest, ADeadWriterKeepsNoReaderAsleep) {
     ASSERT_NO_FATAL_FAILURE(load());
     ring_buffer* ring = ::ring_buffer__new(map_fd("ring"), take_ring, this, nullptr);
     ASSERT_NE(ring, nullptr) << libbpf_log;
-    const auto write = [&](bool finish) {
-        const auto root = kernel::Root::join(path_);
-        const auto id = kernel_->owns(map_fd("ring"))->id;
-        const auto map = root->map_object(id);
-        auto vcpus = root->vcpus().value();
-        const auto claim = vcpus.acquire(maps::VcpuThread::current());
-        void* record = maps::RingBuffer::of(*map->map)->reserve(sizeof(Event), claim->slot);
-        if (finish) maps::RingBuffer::of(*map->map)->commit(record, false, 0, claim->slot);
-        if (finish) vcpus.release(maps::VcpuThread::current(), claim->slot);
-    };
+    const u32 id = kernel_->owns(map_fd("ring"))->id;
+    const auto root = kernel::Root::join(path_);
+    const auto map = root->map_object(id);
+    auto vcpus = root->vcpus().value();
+    auto& records = *maps::RingBuffer::of(*map->map);
     int reserved[2];
     ASSERT_EQ(::pipe(reserved), 0);
     const pid_t child = ::fork();
     if (child == 0) {
-        write(false);
+        const auto claim = vcpus.acquire(maps::VcpuThread::current());
+        if (records.reserve(sizeof(Event), claim->slot) == nullptr) ::_exit(1);
         (void)!::write(reserved[1], "", 1);
         ::usleep(300'000);
         ::raise(SIGKILL);
     }
     char byte;
     ASSERT_EQ(::read(reserved[0], &byte, 1), 1);
-    write(true);
+    const auto me = maps::VcpuThread::current();
+    const auto claim = vcpus.acquire(me);
+    ASSERT_TRUE(claim);
+    records.commit(records.reserve(sizeof(Event), claim->slot), false, 0, claim->slot);
+    vcpus.release(me, claim->slot);
     EXPECT_EQ(::ring_buffer__poll(ring, 0), 0);
     const auto start = std::chrono::steady_clock::now();
     EXPECT_EQ(::ring_buffer__poll(ring, 10'000), 1);
