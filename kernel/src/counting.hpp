@@ -32,7 +32,8 @@ class Counting final : public Caller {
         program = load(*insns, abi::ProgType::raw_tracepoint);
         EXPECT_GE(program, 0) << kernel_->last_error();
         runner_ = Runner::make(*kernel_, engine).value();
-        bound_ = runner_->bind(kernel_->root().open_program(kernel_->owns(static_cast<int>(program))->id).value()).value();
+        bound_ =
+            runner_->bind(kernel_->root().open_program(kernel_->owns(static_cast<int>(program))->id).value()).value();
     }
 
     long bpf(Command command, void* attr, unsigned size) override {

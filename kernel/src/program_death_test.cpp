@@ -125,7 +125,8 @@ void audit(Counting& machine) {
     EXPECT_EQ(machine.ring().query(0), 0U);
     for (const long map : {machine.values, machine.counts}) {
         std::array<u64, maps::VcpuTable::default_slots> value{};
-        for (const u32 key : machine.keys(map)) EXPECT_EQ(machine.element(Command::map_delete_elem, map, &key, nullptr), 0);
+        for (const u32 key : machine.keys(map))
+            EXPECT_EQ(machine.element(Command::map_delete_elem, map, &key, nullptr), 0);
         for (u32 key = 20; key < 20 + entries; ++key)
             EXPECT_EQ(machine.element(Command::map_update_elem, map, &key, value.data()), 0);
         const u32 one_more = 30;

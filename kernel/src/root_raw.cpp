@@ -563,7 +563,9 @@ u32 Root::remove_strays() {
     // Once for all names, so that the time grows with their number alone: who sweeps may have little of it before he is
     // killed, too. What was entered since is held by its maker, or may go.
     const std::vector<u64> table = table_words();
-    const auto known = [&](ObjectId object) { return std::binary_search(table.begin(), table.end(), table_word(object)); };
+    const auto known = [&](ObjectId object) {
+        return std::binary_search(table.begin(), table.end(), table_word(object));
+    };
     u32 removed = 0;
     for (const std::string& name : names) {
         if (name.starts_with(notices_prefix)) {

@@ -246,11 +246,11 @@ void storm(const engine::AnyEngine& engine, u32 kills, u32 stops) {
     u64 ended = 0, read = 0, in_flight = 0;
     for (const auto& writer : state->writer)
         ended += writer.ended, read += writer.read, in_flight += writer.begun - writer.ended;
-    std::printf("%llu runs ended, %llu in flight at a kill, %llu records, %llu elements looked at, %llu calls refused\n",
-                static_cast<unsigned long long>(ended), static_cast<unsigned long long>(in_flight),
-                static_cast<unsigned long long>(read),
-                static_cast<unsigned long long>(state->elements.load()),
-                static_cast<unsigned long long>(state->refused.load()));
+    std::printf(
+        "%llu runs ended, %llu in flight at a kill, %llu records, %llu elements looked at, %llu calls refused\n",
+        static_cast<unsigned long long>(ended), static_cast<unsigned long long>(in_flight),
+        static_cast<unsigned long long>(read), static_cast<unsigned long long>(state->elements.load()),
+        static_cast<unsigned long long>(state->refused.load()));
 }
 
 const bool full = std::getenv("ANYBPF_FULL") != nullptr;

@@ -190,9 +190,14 @@ std::vector<Operation> make_operations() {
         {"per-CPU hash: add to a value", percpu_with(4), {add_through(percpu_hash, 2)}},
         {"per-CPU hash: remove", percpu_with(4), {take_from(percpu_hash, 2)}},
 
-        {"array: update", with_arrays, {[](World& w, u32 v) { done(put(*w.array, u32{2}, value_of(2, 9), 0, v)); }}, true},
+        {"array: update",
+         with_arrays,
+         {[](World& w, u32 v) { done(put(*w.array, u32{2}, value_of(2, 9), 0, v)); }},
+         true},
         {"array: add to a value", with_arrays, {add_through(array, 1)}},
-        {"per-CPU array: update", with_arrays, {[](World& w, u32 v) { done(put(*w.percpu_array, u32{2}, u64{9}, 0, v)); }}},
+        {"per-CPU array: update", with_arrays, {[](World& w, u32 v) {
+             done(put(*w.percpu_array, u32{2}, u64{9}, 0, v));
+         }}},
         {"per-CPU array: update by MAP_UPDATE_ELEM", with_arrays, {copy_into<u64>(percpu_array, 2)}, true},
         {"per-CPU array: count", with_arrays, {count_through}},
         {"program array: put", with_arrays, {[](World& w, u32 v) { done(put(*w.objects, u32{2}, u32{9}, 0, v)); }}},
@@ -211,14 +216,16 @@ std::vector<Operation> make_operations() {
         {"perf buffer: output after losses", with_a_loss, {output_to_perf}},
         {"perf buffer: output in vain", with_records(perf_capacity), {output_to_perf}},
 
-        {"all in one run", [](World& w) { hash_with(4)(w), percpu_with(3)(w), with_arrays(w), with_records(1)(w); },
-         {put_in_hash(2), put_in_percpu(9), count_through, reserve<0>, take_from(hash, 3), commit<0, false>, output_to_perf}},
+        {"all in one run",
+         [](World& w) { hash_with(4)(w), percpu_with(3)(w), with_arrays(w), with_records(1)(w); },
+         {put_in_hash(2), put_in_percpu(9), count_through, reserve<0>, take_from(hash, 3), commit<0, false>,
+          output_to_perf}},
     };
 }
 
 std::atomic<u64>& lost_events(World& world) {  // docs/formats/map.md, "A perf buffer"
-    return *std::launder(static_cast<std::atomic<u64>*>(
-        static_cast<void*>(world.perf_memory().data() + 4096 + World::perf_bytes + 24)));
+    return *std::launder(
+        static_cast<std::atomic<u64>*>(static_cast<void*>(world.perf_memory().data() + 4096 + World::perf_bytes + 24)));
 }
 
 template <class V>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: readers of ring and perf buffers as libbpf has them, over the bare memory. A record that does not end where
-// the next one begins, or of a kind that nobody writes, is a failure.
+// For tests: readers of ring and perf buffers as libbpf has them, over the bare memory. A record that does not end
+// where the next one begins, or of a kind that nobody writes, is a failure.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -39,8 +39,8 @@ bool read_ring(std::span<std::byte> memory, u64 size, Reading how, Each each) {
     return consumer == producer;
 }
 
-// each(word, bytes) of every sample: word(i) is the i-th byte's word, counted from behind the size of the raw data, that
-// is 12 bytes into the record. Adds to `told` what records of losses say.
+// each(word, bytes) of every sample: word(i) is the i-th byte's word, counted from behind the size of the raw data,
+// that is 12 bytes into the record. Adds to `told` what records of losses say.
 template <class Each>
 void read_perf(std::span<std::byte> memory, u64 size, Reading how, u64& told, Each each) {
     u64 tail = word_at(memory.data() + 1032);

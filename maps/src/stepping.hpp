@@ -79,8 +79,8 @@ class Stepper {
 
     // Not inlined: children with the same body stand at the same addresses.
     // `before` is done in the child, too, but not stepped.
-    [[gnu::noinline]] explicit Stepper(const std::function<void(const VcpuThread&)>& body,
-                                       const std::function<void()>& before = [] {}) {
+    [[gnu::noinline]] explicit Stepper(
+        const std::function<void(const VcpuThread&)>& body, const std::function<void()>& before = [] {}) {
         child_ = ::fork();
         if (child_ == 0) {
             const auto thread = VcpuThread::current();
@@ -221,8 +221,8 @@ class World {
     }
 
     std::atomic<u32>& owner(u32 slot) const {  // docs/formats/map.md: the slots follow a header of 128 bytes
-        return *std::launder(static_cast<std::atomic<u32>*>(
-            static_cast<void*>(memory_[0].data() + 128 + slot * std::size_t{128})));
+        return *std::launder(
+            static_cast<std::atomic<u32>*>(static_cast<void*>(memory_[0].data() + 128 + slot * std::size_t{128})));
     }
     // This world is a copy of one in which the child stands. Now it is one in which the child has died: the kernel
     // marks the slot that it owned and announced.

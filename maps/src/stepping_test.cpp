@@ -293,8 +293,7 @@ TEST(EveryInstruction, AStoppedOneHarmsNobody) {
             ASSERT_TRUE(child.run_to(deaths.trace, at)) << "instruction " << at;
             child.stop();
             Beside beside;
-            for (u32 round = 0; round < 8; ++round)
-                EXPECT_TRUE(in_bounded_time([&] { beside.work(live, round); }));
+            for (u32 round = 0; round < 8; ++round) EXPECT_TRUE(in_bounded_time([&] { beside.work(live, round); }));
             EXPECT_TRUE(child.go_on());
             expect_finished(live, beside, after);
             ASSERT_FALSE(HasFailure()) << "instruction " << at;
