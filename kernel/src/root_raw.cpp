@@ -378,8 +378,13 @@ Result<Fd> Root::publish(Birth birth) {
         give_up(std::move(birth));
         return error;
     }
-    // The table may be full of what killed tools left.
-    if (!enter_table(birth.object) && (sweep() == 0 || !enter_table(birth.object))) {
+    // The table may be full of what killed tools left; others want the room that a sweep makes, too.
+    bool entered = enter_table(birth.object);
+    for (int attempt = 0; attempt < 8 && !entered; ++attempt) {
+        sweep();
+        entered = enter_table(birth.object);
+    }
+    if (!entered) {
         ::unlink(path.c_str());
         give_up(std::move(birth));
         return fail(Errc::out_of_memory, "the root " + path_ + " holds as many objects as it can", ENOMEM);

@@ -70,7 +70,10 @@ void call_as_a_tool(Counting& machine, std::mt19937& random, const Shared<State>
         case 1: {
             auto attr = Caller::map_attr(MapType::ringbuf, 0, 0, 4096);
             const long ring = machine.call(Command::map_create, attr);
-            const Fd closed(static_cast<int>(ring));
+            if (const auto object = machine.kernel().owns(static_cast<int>(ring))) {
+                ::close(static_cast<int>(ring));
+                machine.kernel().closed(*object);
+            }
             return done(std::min(ring, 0L), {});
         }
         default:
