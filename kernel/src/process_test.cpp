@@ -80,7 +80,9 @@ TEST(Processes, ATableFullOfTheDeadIsSwept) {
     u32 made = 0;
     for (; made < max_objects; ++made) {
         ASSERT_TRUE(make());
-        if (made % 1024 == 0) ASSERT_EQ(root->ids(ObjectKind::btf).size(), made + 1);
+        if (made % 1024 == 0) {
+            ASSERT_EQ(root->ids(ObjectKind::btf).size(), made + 1);
+        }
     }
     const auto held = make();
     ASSERT_TRUE(held) << held.error().message;
