@@ -73,6 +73,7 @@ class Streams {
     void read_notices();
 
     Report& report_;
+    kernel::Kernel* kernel_ = nullptr;  // ours; null where the machine's own is asked
     std::vector<std::unique_ptr<Source>> sources_;
     std::vector<int> descriptors_;
     std::unique_ptr<ring_buffer, decltype(&ring_buffer__free)> rings_{nullptr, ring_buffer__free};
@@ -84,6 +85,7 @@ class Streams {
 };
 
 Outcome<> Streams::open(const Loaded& loaded, const Machine& machine) {
+    kernel_ = machine.kernel();
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, loaded.object()) {
         const auto type = bpf_map__type(map);
@@ -125,6 +127,9 @@ Outcome<> Streams::open(const Loaded& loaded, const Machine& machine) {
 }
 
 void Streams::consume() {
+    // A record that a writer was killed in stands in the way of those behind it.
+    for (const int fd : descriptors_)
+        if (kernel_ != nullptr) (void)kernel_->readable(fd);
     if (rings_) ring_buffer__consume(rings_.get());
     for (const auto& perf : perfs_) perf_buffer__consume(perf.get());
     if (trace_pipe_.valid()) read_trace_pipe();

@@ -340,8 +340,8 @@ bool Kernel::readable(int fd) {
     if (object->kind != ObjectKind::map) return false;
     const auto mapped = state_->map_by_id(object->id);
     if (!mapped) return false;
-    const auto* ring = maps::RingBuffer::of(*(*mapped)->map);
-    return ring != nullptr && ring->query(0) != 0;
+    auto* ring = maps::RingBuffer::of(*(*mapped)->map);
+    return ring != nullptr && ring->ready();
 }
 
 void Kernel::drain(int fd) {

@@ -3,9 +3,6 @@
 // afterwards.
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -13,66 +10,13 @@
 
 #include "anybpf/kernel/kernel.hpp"
 #include "caller.hpp"
+#include "processes.hpp"
 
 namespace anybpf::kernel {
 namespace {
 
 using abi::MapType;
 using abi::ProgType;
-
-// Memory that parent and children share.
-template <class T>
-class Shared {
-  public:
-    Shared()
-        : at_(static_cast<T*>(::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {
-        new (at_) T{};
-    }
-    Shared(const Shared&) = delete;
-    ~Shared() { ::munmap(at_, sizeof(T)); }
-    T* operator->() const { return at_; }
-
-  private:
-    T* at_;
-};
-
-class Child {
-  public:
-    template <class F>
-    explicit Child(F&& body) : pid_(::fork()) {
-        if (pid_ != 0) return;
-        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-        body();
-        ::_exit(0);
-    }
-    Child(Child&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}
-    ~Child() { kill(); }
-    void kill() {
-        if (pid_ <= 0) return;
-        ::kill(pid_, SIGKILL);
-        wait();
-    }
-    int wait() {
-        int status = 0;
-        if (pid_ > 0) ::waitpid(pid_, &status, 0);
-        pid_ = -1;
-        return status;
-    }
-
-  private:
-    pid_t pid_;
-};
-
-template <class F>
-bool soon(F&& condition) {
-    for (int i = 0; i < 20000 && !condition(); ++i) ::usleep(1000);
-    return condition();
-}
-
-void sweep_by_anybody(const std::string& path) {
-    const auto root = Root::open(path, false);
-    ASSERT_TRUE(root) << root.error().message;
-}  // the last holder leaves
 
 // A tool at work: maps, programs, program arrays, links, events, BTF, each going and coming.
 void work(const std::string& path, std::atomic<u64>& rounds) {
@@ -125,6 +69,24 @@ TEST(Processes, AKilledToolLeavesNothing) {
         ASSERT_EQ(scratch.entries(), std::vector<std::string>{}) << "round " << i;
     }
     EXPECT_GT(shared->rounds.load(), 100U);
+}
+
+// As many objects as there can be, and nobody holds them any more: the next one makes room for itself.
+TEST(Processes, ATableFullOfTheDeadIsSwept) {
+    const Scratch scratch;
+    auto root = Root::open(scratch.path());
+    ASSERT_TRUE(root);
+    const auto make = [&]() -> Result<Fd> { return root->publish(ANYBPF_TRY(root->begin(ObjectKind::btf, 64))); };
+    u32 made = 0;
+    for (; made < max_objects; ++made) {
+        ASSERT_TRUE(make());
+        if (made % 1024 == 0) {
+            ASSERT_EQ(root->ids(ObjectKind::btf).size(), made + 1);
+        }
+    }
+    const auto held = make();
+    ASSERT_TRUE(held) << held.error().message;
+    EXPECT_EQ(root->ids(ObjectKind::btf).size(), 1U);
 }
 
 TEST(Processes, ToolsAtWorkDoNotDisturbEachOther) {

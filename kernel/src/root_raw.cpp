@@ -353,6 +353,9 @@ Result<Birth> Root::begin(ObjectKind kind, std::size_t contents) {
         if (!birth.directory.valid()) return fail(Errc::busy, "the directory " + directory + " keeps vanishing", EBUSY);
     }
     auto file = unnamed_file(directory, birth.object, contents);
+    // The room may be taken by what killed tools left.
+    if (!file && file.error().code == Errc::out_of_memory && sweep() != 0)
+        file = unnamed_file(directory, birth.object, contents);
     if (!file) {
         if (is_directory(kind)) ::rmdir(directory.c_str());
         return tl::make_unexpected(std::move(file).error());
@@ -379,7 +382,13 @@ Result<Fd> Root::publish(Birth birth) {
         give_up(std::move(birth));
         return error;
     }
-    if (!enter_table(birth.object)) {
+    // The table may be full of what killed tools left; others want the room that a sweep makes, too.
+    bool entered = enter_table(birth.object);
+    for (int attempt = 0; attempt < 8 && !entered; ++attempt) {
+        sweep();
+        entered = enter_table(birth.object);
+    }
+    if (!entered) {
         ::unlink(path.c_str());
         give_up(std::move(birth));
         return fail(Errc::out_of_memory, "the root " + path_ + " holds as many objects as it can", ENOMEM);
@@ -549,9 +558,23 @@ u32 Root::sweep() {
 }
 
 // What is not in the table (its maker was killed before it got there) and what stands beside nothing.
+std::vector<u64> Root::table_words() const {
+    std::vector<u64> words;
+    const u32 used = std::min(page().objects_used.load(std::memory_order_acquire), max_objects);
+    for (u32 i = 0; i < used; ++i)
+        if (const u64 word = objects()[i].load(std::memory_order_acquire)) words.push_back(word);
+    std::sort(words.begin(), words.end());
+    return words;
+}
 u32 Root::remove_strays() {
     std::vector<std::string> names;
     each_entry(path_, [&](const std::string& name) { names.push_back(name); });
+    // Once for all names, so that the time grows with their number alone: who sweeps may have little of it before he is
+    // killed, too. What was entered since is held by its maker, or may go.
+    const std::vector<u64> table = table_words();
+    const auto known = [&](ObjectId object) {
+        return std::binary_search(table.begin(), table.end(), table_word(object));
+    };
     u32 removed = 0;
     for (const std::string& name : names) {
         if (name.starts_with(notices_prefix) || name.starts_with(exec_prefix)) {
@@ -565,7 +588,7 @@ u32 Root::remove_strays() {
         const auto [object, suffix] = *parsed;
         const std::string path = path_ + "/" + name;
         if (suffix.empty()) {
-            if (!contains(object)) removed += collect(object) ? 1U : 0U;
+            if (!known(object)) removed += collect(object) ? 1U : 0U;
         } else if (!exists(path_ + "/" + name_of(object))) {
             if (::unlink(path.c_str()) != 0 && errno == EISDIR) remove_directory(path);
         }

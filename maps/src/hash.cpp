@@ -170,7 +170,7 @@ class Hash final : public Map {
     // --- locks and journals
     bool lock_word(std::atomic<u32>& word, u32 me, u32 patience);
     bool lock_patiently(std::atomic<u32>& word, u32 vcpu);
-    void unlock_own(std::atomic<u32>& word, u32 vcpu);
+    void unlock_own(std::atomic<u32>& word, u32 vcpu) { unlock(word, lines_[vcpu].stopped); }
     bool ready(u32 vcpu);
     static constexpr u32 replay_depth = 2;
     bool completed(u32 dead, u32 me, u32 depth);
@@ -351,12 +351,6 @@ bool Hash::lock_patiently(std::atomic<u32>& word, u32 vcpu) {
             Line* line = line_of(holder);
             return line == nullptr ? nullptr : &line->stopped;
         });
-}
-
-void Hash::unlock_own(std::atomic<u32>& word, u32 vcpu) {
-    if (lines_[vcpu].stopped.load(std::memory_order_relaxed) != 0)
-        lines_[vcpu].stopped.store(0, std::memory_order_relaxed);
-    unlock(word);
 }
 
 // The journal of one's own slot must be empty before it is written: an owner before may have died.

@@ -60,6 +60,13 @@ inline bool nothing_to_recover(u32) { return true; }
 
 inline void unlock(std::atomic<u32>& lock) { lock.store(0, std::memory_order_release); }
 
+// The owner goes on, so a mark that was left for it while it stood means nothing any more.
+inline void unlock(std::atomic<u32>& lock, std::atomic<u32>& mark) {
+    if (mark.load(std::memory_order_relaxed) != 0) [[unlikely]]
+        mark.store(0, std::memory_order_relaxed);
+    unlock(lock);
+}
+
 // On behalf of a dead owner: somebody else may have taken the lock away already.
 inline void unlock_for(std::atomic<u32>& lock, u32 owner) {
     lock.compare_exchange_strong(owner, 0, std::memory_order_release, std::memory_order_relaxed);

@@ -96,7 +96,7 @@ int PerfBuffer::output(std::span<const std::byte> raw, u32 vcpu, bool* wake, std
     if (lock_patiently(own_->lock, vcpus_.lock_word(vcpu), vcpus_, nothing_to_recover,
                        [this](u32) { return &own_->stopped; })) {
         error = append(raw, more, record_size);
-        unlock(own_->lock);
+        unlock(own_->lock, own_->stopped);
     }
     if (error != 0) own_->lost.fetch_add(1, std::memory_order_relaxed);
     *wake = error == 0;

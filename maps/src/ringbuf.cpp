@@ -61,8 +61,10 @@ u64 RingBuffer::settle(u64 from, u64 to, bool all) {
         if ((length & busy) != 0 && vcpus_.lock_owner_dead(record.owner.load(std::memory_order_relaxed))) {
             // Before the discard, so that a death between the two costs at most a needless wake-up.
             own_->wake_due.store(1, std::memory_order_release);
-            record.length.store((length & ~busy) | discarded, std::memory_order_release);
-            length &= ~busy;
+            // Unless it is finished by now: its owner may have died after that, in a later run on the same slot.
+            const u32 thrown_away = (length & ~busy) | discarded;
+            if (record.length.compare_exchange_strong(length, thrown_away, std::memory_order_acq_rel))
+                length = thrown_away;
         }
         if ((length & busy) != 0) {
             if (unfinished == to) unfinished = at;
@@ -117,7 +119,7 @@ void* RingBuffer::reserve(u64 size, u32 vcpu) {
             data = data_ + (producer & (size_ - 1)) + sizeof(Record);
         }
     }
-    unlock(own_->lock);
+    unlock(own_->lock, own_->stopped);
     return data;
 }
 
@@ -167,9 +169,20 @@ bool RingBuffer::discard_dead(u32 vcpu) {
     if (producer == consumer || producer - consumer > size_ || !lock_own(vcpu)) return false;
     const u64 last = position(*producer_);
     if (last - consumer <= size_) settle(settled(consumer, last), last, true);
-    unlock(own_->lock);
+    unlock(own_->lock, own_->stopped);
     return own_->wake_due.load(std::memory_order_relaxed) != 0 &&
            own_->wake_due.exchange(0, std::memory_order_acq_rel) != 0;
+}
+
+bool RingBuffer::ready() {
+    if (length_at_front()) return true;
+    if (query(0) == 0) return false;
+    const auto thread = VcpuThread::current();
+    const auto claim = vcpus_.acquire(thread);
+    if (!claim) return false;
+    discard_dead(claim->slot);
+    vcpus_.release(thread, claim->slot);
+    return length_at_front().has_value();
 }
 
 class RingBufferMap final : public Map {

@@ -12,6 +12,7 @@
 #include <bit>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
 
 #include "anybpf/base/assert.hpp"
@@ -34,6 +35,33 @@ T answer(long result) {
     }
     return static_cast<T>(result);
 }
+
+// A wait in pieces, between which one looks again (Kernel::readable). The first piece is there even if it is empty.
+class Sleep {
+  public:
+    explicit Sleep(int milliseconds)
+        : Sleep(milliseconds < 0 ? Clock::time_point::max() : Clock::now() + std::chrono::milliseconds(milliseconds)) {}
+    explicit Sleep(const timespec* time)
+        : Sleep(time == nullptr || time->tv_sec > 1'000'000'000
+                    ? Clock::time_point::max()
+                    : Clock::now() + std::chrono::seconds(time->tv_sec) + std::chrono::nanoseconds(time->tv_nsec)) {}
+
+    bool goes_on() const { return first_ || Clock::now() < end_; }
+    int next() {  // milliseconds
+        first_ = false;
+        const auto now = Clock::now();
+        if (now >= end_) return 0;
+        constexpr auto longest = std::chrono::milliseconds(kernel::Kernel::look_again_ms);
+        if (end_ - now >= longest) return kernel::Kernel::look_again_ms;
+        return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(end_ - now).count());
+    }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+    explicit Sleep(Clock::time_point end) : end_(end) {}
+    Clock::time_point end_;
+    bool first_ = true;
+};
 
 // A file without a name; in the root, where a sandbox refuses memory of that kind.
 int text_descriptor(std::string_view text, bool close_on_exec, const std::string& root) {
@@ -133,7 +161,7 @@ std::optional<ssize_t> Interposer::read(int fd, void* buffer, std::size_t size) 
         }
         if (!blocks) return answer<ssize_t>(-EAGAIN);
         pollfd sleeper{.fd = fd, .events = POLLIN, .revents = 0};
-        if (::poll(&sleeper, 1, -1) < 0) return -1;
+        if (::poll(&sleeper, 1, kernel::Kernel::look_again_ms) < 0) return -1;
     }
 }
 
@@ -309,11 +337,14 @@ std::optional<int> Interposer::epoll_wait(int epoll, epoll_event* events, int ca
     if (list.empty() || capacity <= 0) return std::nullopt;
 
     std::vector<epoll_event> ready;
-    for (const auto& watch : list)
-        if ((watch.event.events & EPOLLIN) != 0 && kernel_.readable(watch.fd))
-            ready.push_back({EPOLLIN, watch.event.data});
-
-    const int woken = ::epoll_pwait(epoll, events, capacity, ready.empty() ? timeout : 0, mask);
+    int woken = 0;
+    for (Sleep sleep(timeout); sleep.goes_on();) {
+        for (const auto& watch : list)
+            if ((watch.event.events & EPOLLIN) != 0 && kernel_.readable(watch.fd))
+                ready.push_back({EPOLLIN, watch.event.data});
+        woken = ::epoll_pwait(epoll, events, capacity, ready.empty() ? sleep.next() : 0, mask);
+        if (woken != 0 || !ready.empty()) break;
+    }
     if (woken < 0) return woken;
     for (int i = 0; i < woken; ++i) {
         for (const auto& watch : list)
@@ -328,19 +359,29 @@ std::optional<int> Interposer::epoll_wait(int epoll, epoll_event* events, int ca
 
 std::optional<int> Interposer::poll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
     std::vector<pollfd> real(fds, fds + count);
-    bool ours = false, ready = false;
+    bool ours = false;
     for (auto& entry : real) {
         if (entry.fd < 0 || !kernel_.owns(entry.fd)) continue;
         const int wake = kernel_.wake_fd(entry.fd);
         if (wake < 0) continue;
         ours = true;
-        ready = ready || ((entry.events & POLLIN) != 0 && kernel_.readable(entry.fd));
         entry.fd = wake;
     }
     if (!ours) return std::nullopt;
 
-    constexpr timespec at_once{};
-    int result = ::ppoll(real.data(), count, ready ? &at_once : timeout, mask);
+    const auto readable = [&] {
+        for (nfds_t i = 0; i < count; ++i)
+            if (real[i].fd != fds[i].fd && (fds[i].events & POLLIN) != 0 && kernel_.readable(fds[i].fd)) return true;
+        return false;
+    };
+    int result = 0;
+    for (Sleep sleep(timeout); sleep.goes_on();) {
+        const bool ready = readable();
+        const int slice = ready ? 0 : sleep.next();
+        const timespec time{.tv_sec = 0, .tv_nsec = slice * 1'000'000L};
+        result = ::ppoll(real.data(), count, &time, mask);
+        if (result != 0 || ready) break;
+    }
     if (result < 0) return result;
     result = 0;
     for (nfds_t i = 0; i < count; ++i) {

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -368,6 +369,46 @@ TEST_F(LibbpfTest, TracePipeStreamsWhatProgramsPrint) {
     later.join();
     ::close(blocking);
     ::bpf_link__destroy(link);
+}
+
+// A writer is killed in the middle of a record while the reader sleeps. Another one has finished behind it and woken
+// nobody, since the reader was not there yet; and nobody comes after them.
+TEST_F(LibbpfTest, ADeadWriterKeepsNoReaderAsleep) {
+    ASSERT_NO_FATAL_FAILURE(load());
+    ring_buffer* ring = ::ring_buffer__new(map_fd("ring"), take_ring, this, nullptr);
+    ASSERT_NE(ring, nullptr) << libbpf_log;
+    const u32 id = kernel_->owns(map_fd("ring"))->id;
+    const auto root = kernel::Root::join(path_);
+    const auto map = root->map_object(id);
+    auto vcpus = root->vcpus().value();
+    auto& records = *maps::RingBuffer::of(*map->map);
+    int reserved[2];
+    ASSERT_EQ(::pipe(reserved), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const auto claim = vcpus.acquire(maps::VcpuThread::current());
+        if (records.reserve(sizeof(Event), claim->slot) == nullptr) ::_exit(1);
+        (void)!::write(reserved[1], "", 1);
+        ::usleep(300'000);
+        ::raise(SIGKILL);
+    }
+    char byte;
+    ASSERT_EQ(::read(reserved[0], &byte, 1), 1);
+    const auto me = maps::VcpuThread::current();
+    const auto claim = vcpus.acquire(me);
+    ASSERT_TRUE(claim);
+    records.commit(records.reserve(sizeof(Event), claim->slot), false, 0, claim->slot);
+    vcpus.release(me, claim->slot);
+    EXPECT_EQ(::ring_buffer__poll(ring, 0), 0);
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_EQ(::ring_buffer__poll(ring, 10'000), 1);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(::ring_buffer__poll(ring, 0), 0);
+    ::close(reserved[0]);
+    ::close(reserved[1]);
+    ::ring_buffer__free(ring);
 }
 
 TEST_F(LibbpfTest, PollWaitsForARingBuffer) {

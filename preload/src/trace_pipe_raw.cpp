@@ -65,7 +65,10 @@ bool TracePipe::next_line() {
             consumer.store(producer.load(std::memory_order_acquire), std::memory_order_release);  // spoilt: start anew
             return false;
         }
-        if ((word & busy) != 0) return false;
+        if ((word & busy) != 0) {
+            if (!maps::RingBuffer::of(*ring_.map)->ready()) return false;
+            continue;  // its writer is dead
+        }
         if ((word & discarded) == 0) rest_ += line_of({record + header_size, static_cast<std::size_t>(length)});
         consumer.store(at + ((header_size + length + 7) & ~u64{7}), std::memory_order_release);
         if ((word & discarded) == 0) return true;

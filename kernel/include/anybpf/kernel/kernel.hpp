@@ -58,8 +58,10 @@ class Kernel {
     // Sleeping on a ring buffer map or a perf buffer: a descriptor that becomes readable when there may be something to
     // read, to be given to poll or epoll instead. It stays Kernel's. -errno for others.
     int wake_fd(int fd);
-    // Whether there is something to read already; ask before sleeping.
+    // Whether there is something to read already, once reservations of dead writers are out of the reader's way. Ask
+    // before sleeping, and again every look_again_ms: a writer may be killed, or stopped, before it wakes anybody.
     bool readable(int fd);
+    static constexpr int look_again_ms = 200;
     // After waking, before reading.
     void drain(int fd);
 

@@ -209,6 +209,7 @@ class Root {
     void leave_table(ObjectId object);
     bool collect_file(ObjectId object);
     bool collect_directory(ObjectId object);
+    std::vector<u64> table_words() const;  // in order
     u32 remove_strays();
     void remove_page();
 

@@ -19,11 +19,14 @@ class RingBuffer {
     // -EAGAIN when there is no room, -EINVAL for other flags than commit's.
     int output(const void* data, u64 size, u64 flags, u32 vcpu, bool* wake);
     u64 query(u64 what) const;  // BPF_RB_AVAIL_DATA 0, RING_SIZE 1, CONS_POS 2, PROD_POS 3
-    // Discards the reservations of dead owners, at which readers would wait for ever. Writers do it as they come along;
-    // whoever waits for readers calls it now and then, for the case that nobody writes any more. True: wake the reader.
+    // Discards the reservations of dead owners, at which readers would wait for ever. Writers do it as they come along,
+    // and ready(), for the case that nobody writes any more. True: wake the reader.
     bool discard_dead(u32 vcpu);
 
     // --- for the reader; one at a time
+    // Whether a finished record (or a discarded one) lies in front, after what dead owners left there is discarded. Who
+    // sleeps asks now and then: a writer may be killed, or stopped, before it wakes anybody.
+    bool ready();
     // The oldest record, once it is finished; those that were discarded are passed over. Nothing: there is none yet. It
     // stays as it is until pop().
     std::optional<std::span<const std::byte>> front();
