@@ -3,12 +3,14 @@
 """For deterministic programs anybpf counts exactly what strace counts: by process and system call, from the first
 instruction.
 
-    exact.py [--after-loader] [--rounds N] [--keep FOLDER] WORKLOAD...      exact.py --list
+    exact.py [--after-loader | --on kernel] [--rounds N] [--keep FOLDER] WORKLOAD...      exact.py --list
 
 Each workload runs twice under strace, which must agree, and then under `anybpf run counts.bpf.c`. Processes are matched
 by their place in the tree. Calls that were entered and calls that came back (those that strace -c counts) are both
 compared; an interrupted call that the kernel makes again counts once. --after-loader leaves out what an agent that the
-dynamic loader brings in cannot see: the loader's own calls before it, and images without glibc's loader.
+dynamic loader brings in cannot see: the loader's own calls before it, and images without glibc's loader. --on kernel lets
+the kernel's tracepoints count, at the speed of the untraced program: whether a workload is deterministic, and whether
+strace is read right (the kernel shows its own codes for calls that are interrupted, and so differs in them).
 """
 import argparse
 import json
@@ -23,6 +25,9 @@ import process
 import strace_log
 from workloads import HERE, WORKLOADS, Missing
 
+# The kernel sees what anybpf's child does before the command, too: there the command is a child of a shell, which is left out.
+AS_CHILD = ["sh", "-c", '"$0" "$@"; exit $?']
+TRACEFS = ["unshare", "-m", "sh", "-c", 'mount -t tracefs tracefs /sys/kernel/tracing && exec "$@"', "tracefs"]
 SETARCH = ["setarch", "-R"]  # no address space randomization: brk and mmap depend on addresses
 CALL_NAMES = {}
 
@@ -32,6 +37,7 @@ def call_names():
         text = subprocess.run(["gcc", "-E", "-dM", "-include", "asm/unistd_64.h", "-x", "c", "/dev/null"], text=True, check=True,
                               stdout=subprocess.PIPE).stdout
         CALL_NAMES.update({int(number): name for name, number in re.findall(r"#define __NR_(\w+) (\d+)", text)})
+        CALL_NAMES[2**32 - 1] = "rt_sigreturn"  # the number that its exit has
     return CALL_NAMES
 
 
@@ -48,8 +54,8 @@ class Wrong(Exception):
 class Bench:
     """Runs a workload again and again in the same folder, each time as it was at first."""
 
-    def __init__(self, name, scratch):
-        self.workload, self.scratch = WORKLOADS[name], scratch
+    def __init__(self, name, scratch, on):
+        self.workload, self.scratch, self.on = WORKLOADS[name], scratch, on
         self.prepared, self.folder = os.path.join(scratch, "prepared"), os.path.join(scratch, "work")
         os.makedirs(self.prepared)
         self.workload.prepare(self.prepared)
@@ -57,18 +63,24 @@ class Bench:
     def run(self, prefix, what):
         shutil.rmtree(self.folder, ignore_errors=True)
         subprocess.run(["cp", "-a", self.prepared, self.folder], check=True)
-        command = [part.replace("@", self.folder) for part in self.workload.command]
+        command = [*(AS_CHILD if self.on == "kernel" else []), *(part.replace("@", self.folder) for part in self.workload.command)]
         # The root is named under strace, too: the guest's environment is the same.
         root = os.path.join("/dev/shm", os.path.basename(self.scratch) + "-root")
         os.mkdir(root, 0o700)
         try:
-            done = subprocess.run([*SETARCH, *prefix, *command], cwd=self.folder, env={**environment(self.folder), "ANYBPF_ROOT": root}, text=True,
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+            done = subprocess.Popen([*SETARCH, *prefix, *command], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                    stderr=subprocess.PIPE, text=True,
+                                    env={**environment(self.folder), **self.workload.environment, "ANYBPF_ROOT": root})
+            try:
+                done.output, done.errors = done.communicate(timeout=120)
+            except subprocess.TimeoutExpired:
+                done.kill()
+                raise Wrong(f"{what}: not over after 120 s") from None
             left = [os.path.join(where, name) for where, folders, files in os.walk(root) for name in folders + files]
         finally:
             shutil.rmtree(root, ignore_errors=True)
         if done.returncode != self.workload.status:
-            raise Wrong(f"{what}: exit status {done.returncode}, not {self.workload.status}\n{done.stdout}\n{done.stderr}")
+            raise Wrong(f"{what}: exit status {done.returncode}, not {self.workload.status}\n{done.output}\n{done.errors}")
         if left:
             raise Wrong(f"{what}: left in the root: {left}")
         return done
@@ -76,13 +88,26 @@ class Bench:
     def strace(self, number, after_loader):
         prefix = os.path.join(self.scratch, f"strace-{number}")
         self.run(["strace", "-ff", "-i", "-ttt", "-q", "-o", prefix, "--"], f"strace {number}")
-        return strace_log.processes(prefix, self.folder, after_loader)
+        return self.below_shell(strace_log.processes(prefix, self.folder, after_loader))
 
     def anybpf(self, number):
         output = os.path.join(self.scratch, f"anybpf-{number}.json")
-        done = self.run([os.environ["ANYBPF"], "run", "--map-dump", "--json", "--output", output, os.path.join(HERE, "counts.bpf.c"), "--"],
-                        f"anybpf {number}")
-        return counted(output), done.stderr
+        kernel = self.on == "kernel"
+        done = self.run([*(TRACEFS if kernel else []), os.environ["ANYBPF"], "run", "--on", self.on, "--map-dump", "--json", "--output", output,
+                         os.path.join(HERE, "counts.bpf.c"), "--"], f"anybpf {number}")
+        found = counted(output)
+        if kernel:
+            below, found = {done.pid}, dict(sorted(found.items(), key=lambda pair: pair[1].born))
+            for pid, one in found.items():
+                if one.parent in below:
+                    below.add(pid)
+            found = {pid: one for pid, one in found.items() if pid in below and pid != done.pid}
+        return self.below_shell(found), done.errors
+
+    def below_shell(self, found):
+        if self.on == "kernel":
+            found = {pid: one for pid, one in found.items() if one.parent in found}
+        return found
 
 
 def counted(path):
@@ -90,7 +115,7 @@ def counted(path):
     maps = {record["map"]: record["entries"] for record in map(json.loads, open(path)) if "map" in record}
     found = {}
     for entry in maps["calls"]:
-        pid, name, times = entry["key"]["tgid"], call_names()[entry["key"]["nr"]], entry["value"]
+        pid, name, times = entry["key"]["tgid"], call_names().get(nr := entry["key"]["nr"], f"number {nr}"), entry["value"]
         one = found.setdefault(pid, process.Process(pid))
         one.entered[name], one.left[name] = times["entered"] - times["restarted"], times["left"]
     for entry in maps["births"]:
@@ -103,7 +128,7 @@ def counted(path):
 def check(name, options, scratch):
     """Lines that say what is wrong, or a reason to skip."""
     try:
-        bench = Bench(name, scratch)
+        bench = Bench(name, scratch, options.on)
     except Missing as missing:
         return [], f"{missing} is not installed"
     if options.after_loader and bench.workload.untraced:
@@ -128,6 +153,7 @@ def main():
     parser.add_argument("names", nargs="*", metavar="WORKLOAD")
     parser.add_argument("--list", action="store_true", help="the names of the workloads")
     parser.add_argument("--after-loader", action="store_true", help="compare what is seen from the agent's start on")
+    parser.add_argument("--on", choices=["user", "kernel"], default="user", help="whose tracepoints count (user)")
     parser.add_argument("--rounds", type=int, default=3, help="runs under anybpf (3)")
     parser.add_argument("--keep", help="leave what was written there, in a folder for each workload")
     options = parser.parse_args()

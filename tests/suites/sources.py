@@ -56,7 +56,7 @@ def environment(tree):
     """The same for every run, and nothing of who started it."""
     jobs = str(min(2, os.cpu_count() or 1))
     return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": os.path.join(tree, "home"), "LANG": "C.UTF-8",
-            "TMPDIR": os.path.join(tree, "scratch"), "JOBS": jobs, "TERM": "dumb", "USER": "nobody", "LOGNAME": "nobody"}
+            "TMPDIR": os.path.join(tree, "scratch"), "JOBS": jobs, "TERM": "dumb", "MAKEINFO": "true", "USER": "nobody", "LOGNAME": "nobody"}
 
 
 def prepare(name, suite, cache):
