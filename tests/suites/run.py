@@ -38,20 +38,22 @@ def known_differences():
 
 
 class Tracer:
-    """The command as whoever runs the suites sees it: the build folder may be closed to him, so it is installed."""
+    """The command where whoever runs the suites can read it; the build folder may be closed to him."""
 
     def __init__(self, build, cache):
-        self.prefix = tempfile.mkdtemp(prefix="installed-", dir=cache)
+        self.prefix = tempfile.mkdtemp(prefix="anybpf-", dir=cache)
         os.chmod(self.prefix, 0o755)
-        subprocess.run(["cmake", "--install", build, "--prefix", self.prefix], check=True, stdout=subprocess.DEVNULL)
-        shutil.copytree(os.path.join(SOURCE, "programs"), os.path.join(self.prefix, "programs"))
+        self.anybpf, self.program = os.path.join(self.prefix, "bin", "anybpf"), os.path.join(self.prefix, "syscount.bpf.o")
+        for file, folder in (("cli/anybpf", "bin"), ("agent/libanybpf-agent.so", "lib")):
+            os.makedirs(os.path.join(self.prefix, folder))
+            shutil.copy(os.path.join(build, file), os.path.join(self.prefix, folder))
+        subprocess.run([os.path.join(build, "cli", "anybpf"), "compile", os.path.join(SOURCE, "programs", "syscount.bpf.c"), "-o", self.program], check=True)
         self.root = tempfile.mkdtemp(prefix="anybpf-suites-", dir="/dev/shm")
         sources.give_away(self.prefix)
         sources.give_away(self.root)
 
     def command(self, log):
-        return ["env", f"ANYBPF_ROOT={self.root}", os.path.join(self.prefix, "bin", "anybpf"), "run", "--map-dump", "--output", log,
-                os.path.join(self.prefix, "programs", "syscount.bpf.c"), "--", "env", "-u", "ANYBPF_ROOT"]
+        return ["env", f"ANYBPF_ROOT={self.root}", self.anybpf, "run", "--map-dump", "--output", log, self.program, "--", "env", "-u", "ANYBPF_ROOT"]
 
     def left(self):
         return sorted(os.path.join(where, name) for where, folders, files in os.walk(self.root) for name in folders + files)

@@ -93,11 +93,14 @@ def junit(tree, output):
     return results
 
 
-CONFIGURE = "./configure --quiet --disable-nls --disable-dependency-tracking && make -s -j$JOBS"
+# Debian's changes to what configure is made of must not make it anew: that would need autoconf.
+FRESH = """touch .now; find . \\( -name aclocal.m4 -o -name configure -o -name 'Makefile.in' -o -name 'config.h*in' -o -name stamp-h.in \\) -exec touch -r .now {} + &&
+    chmod +x configure && """
+CONFIGURE = FRESH + "./configure --quiet --disable-nls --disable-dependency-tracking && make -s -j$JOBS"
 
 SUITES = {
     "bash": Suite(
-        source="bash", build=CONFIGURE.replace("configure", "configure --without-bash-malloc") + " && make -s -j$JOBS recho zecho printenv xcase",
+        source="bash", build=CONFIGURE.replace("./configure", "./configure --without-bash-malloc") + " && make -s -j$JOBS recho zecho printenv xcase",
         # As its run-all, with a mark before each test. input-test and jobs read standard input.
         test="""cd tests; export THIS_SH=$PWD/../bash BUILD_DIR=$PWD/.. PATH=$PWD/..:.:$PATH TMPDIR=$PWD/../tmp LC_ALL=C.UTF-8; mkdir -p $TMPDIR
             for t in run-*; do case $t in run-all|run-minimal|run-gprof|*.orig|*~) continue;; esac
@@ -130,7 +133,7 @@ SUITES = {
         source="sed", build=CONFIGURE + " && make -s -j$JOBS check TESTS= >/dev/null",
         test=AUTOMAKE.format("-j$JOBS"), read=automake, packages=("libacl1-dev",)),
     "zsh": Suite(
-        source="zsh", build="chmod +x configure && touch configure config.h.in stamp-h.in && ./configure --quiet --with-tcsetpgrp && make -s -j$JOBS",
+        source="zsh", build=FRESH + "./configure --quiet --with-tcsetpgrp && make -s -j$JOBS",
         test="""ZTST_verbose=1 make -C Test check </dev/null 2>&1""", read=zsh_tests,
         packages=("libncurses-dev", "groff-base", "libcap-dev")),
 }
