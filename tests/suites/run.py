@@ -24,6 +24,7 @@ from suites import SUITES
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
+DEFAULT_SIGNALS = ["env", "--default-signal"]  # whoever started this in the background ignores some
 
 
 def known_differences():
@@ -69,7 +70,7 @@ def run_once(name, suite, tree, how, prefix):
     started = time.time()
     with open(log, "w") as out:
         # A session of its own: what a test leaves running can be ended with it.
-        process = subprocess.Popen([*sources.as_ordinary_user(), *prefix, "bash", "-c", suite.test], cwd=tree, env=sources.environment(tree),
+        process = subprocess.Popen([*sources.as_ordinary_user(), *DEFAULT_SIGNALS, *prefix, "bash", "-c", suite.test], cwd=tree, env=sources.environment(tree),
                                    stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             process.wait(timeout=60 * suite.minutes)

@@ -78,6 +78,18 @@ def tap(tree, output):
             re.finditer(r"^(ok|not ok) \d+ - (\S+)( # SKIP.*)?", output, re.M)}
 
 
+def tap_programs(tree, output):
+    """Programs that print TAP, each after a mark "@@ NAME" and before one with its exit status."""
+    results, program = {}, None
+    for line in output.splitlines():
+        if match := re.fullmatch(r"@@ (\S+)( \d+)?", line):
+            program = match[1]
+            results[program] = f"exit status{match[2]}" if match[2] else "did not end"
+        elif program and (match := re.match(r"(ok|not ok) \d+ (?:- )?(\S+)(?: # (SKIP|TODO))?", line)):
+            results[f"{program} {match[2]}"] = f"{match[1]} {match[3] or ''}".strip()
+    return results
+
+
 def perl_tests(tree, output):
     """t/TEST: "op/abs ... ok", or what went wrong."""
     return {match[1]: re.sub(r"\s+\d+ ms$", "", match[2]) for match in re.finditer(r"^(?:t/)?(\w+/\w+) \.+ *(.*)$", output, re.M)}
@@ -110,8 +122,14 @@ SUITES = {
         source="coreutils", build=CONFIGURE + " && make -s -j$JOBS check SUBDIRS=. TESTS= >/dev/null",
         test=AUTOMAKE.format("SUBDIRS=. -j$JOBS"), read=automake, packages=("libacl1-dev", "libattr1-dev", "libgmp-dev")),
     "gawk": Suite(
-        source="gawk", build=CONFIGURE, test="""cd test; rm -f _*; make -k check </dev/null 2>&1""", read=gawk_tests,
+        source="gawk", build=CONFIGURE + " SUBDIRS='support . extension'", test="""cd test; rm -f _*; make -k check </dev/null 2>&1""", read=gawk_tests,
         packages=("bison", "libmpfr-dev", "libreadline-dev")),
+    "glib": Suite(
+        # Without those that want a bus or measure.
+        test="""for t in /usr/share/installed-tests/glib/*.test; do name=$(basename $t .test)
+              case $name in *dbus*|*performance*|*memory-monitor*|*power-profile*|gapplication*|*slow*|application-*|basic-*|debugcontroller) continue;; esac
+              echo "@@ $name"; G_TEST_SRCDIR=/usr/libexec/installed-tests/glib timeout 200 $(sed -n 's/^Exec=//p' $t) --tap </dev/null 2>&1; status=$?; echo; echo "@@ $name $status"; done""",
+        read=tap_programs, packages=("libglib2.0-tests",)),
     "grep": Suite(
         source="grep", build=CONFIGURE + " && make -s -j$JOBS check TESTS= >/dev/null",
         test=AUTOMAKE.format("-j$JOBS"), read=automake, packages=("libpcre2-dev",)),
