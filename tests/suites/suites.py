@@ -144,7 +144,7 @@ SUITES = {
                  mv lib lib.source; mv lib.installed lib; cp -r lib.source/unicore lib; ln -s /usr/bin/perl t/perl""",
         test="""cd t; ./perl TEST op/*.t io/*.t </dev/null 2>&1""", read=perl_tests, packages=("perl", "libperl5.36")),
     "python3": Suite(
-        test="""rm -f junit.xml; /usr/bin/python3.11 -m test --junit-xml $PWD/junit.xml --timeout 300 \
+        test="""rm -f junit.xml; /usr/bin/python3.11 -m test --junit-xml $PWD/junit.xml --timeout 1500 \
             test_subprocess test_signal test_threading test_asyncio </dev/null 2>&1""",
         read=junit, packages=("libpython3.11-testsuite", "python3.11")),
     "sed": Suite(
