@@ -86,7 +86,8 @@ def tap_programs(tree, output):
             program = match[1]
             results[program] = f"exit status{match[2]}" if match[2] else "did not end"
         elif program and (match := re.match(r"(ok|not ok) \d+ (?:- )?(\S+)(?: # (SKIP|TODO))?", line)):
-            results[f"{program} {match[2]}"] = f"{match[1]} {match[3] or ''}".strip()
+            test = re.sub("seed:.*", "seed", match[2])
+            results[f"{program} {test}"] = f"{match[1]} {match[3] or ''}".strip()
     return results
 
 
