@@ -119,7 +119,7 @@ class Visitor(threading.Thread):
                     self.soak.wrong(f"visit {self.visits}: meter {identity} missed or doubled: {seen}")
         else:
             self.events += sum(1 for line in open(output) if json.loads(line))
-        if not self.soak.keep:
+        if not self.soak.keep and os.path.exists(output):
             os.unlink(output)
 
 
