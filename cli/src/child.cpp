@@ -4,7 +4,6 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -123,8 +122,10 @@ bool Child::ended() {
     if (status_ >= 0) return true;
     int raw = 0;
     // Not before its end: what happens to a traced child is for the injector to see, another thread of ours.
-    pollfd end{.fd = pidfd_.get(), .events = POLLIN, .revents = 0};
-    if (::poll(&end, 1, 0) <= 0 || ::waitpid(pid_, &raw, WNOHANG) != pid_) return false;
+    siginfo_t what{};
+    if (::waitid(P_PID, static_cast<id_t>(pid_), &what, WEXITED | WNOHANG | WNOWAIT) != 0 || what.si_pid != pid_ ||
+        what.si_code == CLD_TRAPPED || what.si_code == CLD_STOPPED || ::waitpid(pid_, &raw, WNOHANG) != pid_)
+        return false;
     status_ = WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);
     return true;
 }

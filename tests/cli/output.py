@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 
 from cli import ANYBPF, HEAD, PROGRAMS, Place, check, finish
@@ -96,10 +97,13 @@ with Place() as place:
     done = place.run("run", "syscount", "--duration", "0.3")
     check(done.returncode == 0, f"--duration: {done.returncode} {done.stderr}")
 
-    # A static program is named as not traced, and runs.
+    # A static program is traced like any other; where nobody may trace it by ptrace it is named as not traced, and runs.
     static = os.path.join(place.path, "static")
     if subprocess.run(["cc", "-static", "-o", static, "-x", "c", "-"], input="int main(void){return 6;}", text=True, stderr=subprocess.DEVNULL).returncode == 0:
-        place.expect(6, ["not traced", "static"], "run", "comm_count", "--", static)
-        # ... deep in the tree, too.
-        place.expect(7, [f"{static} (process ", "is not traced: a static program"], "run", "comm_count", "--", "sh", "-c", f"{static}; exit 7")
+        place.expect(6, ["@[static]: "], "run", "comm_count", "--", static)
+        place.expect(7, ["@[static]: "], "run", "comm_count", "--", "sh", "-c", f"{static}; exit 7")
+        refused = [sys.executable, os.path.join(os.path.dirname(__file__), "..", "sandboxes", "sandbox.py"), "no_ptrace", "--"]
+        for command in ([static], ["sh", "-c", f"{static}; exit 7"]):
+            done = subprocess.run([*refused, ANYBPF, "run", "comm_count", "--", *command], env=place.environment(), text=True, capture_output=True)
+            check("not traced" in done.stderr and "static" in done.stderr and "@[static]" not in done.stdout, f"{command}: {done.stdout}{done.stderr}")
 finish()
