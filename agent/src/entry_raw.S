@@ -79,6 +79,11 @@ global anybpf_bare_syscall
     syscall
     ud2
 
+// The same on behalf of a visitor, who waits behind it.
+global anybpf_visit_call
+    syscall
+    int3
+
 // Where our own signal handler returns to.
 global anybpf_agent_restorer
     mov $15, %eax
@@ -309,11 +314,37 @@ leave_restore_late:
     mov %gs:OWN_NEXT, %rcx
     jmp *%rcx
 
+// What a visitor finds (visit.hpp); it lies right before the entry of the image.
+    .p2align 4
+anybpf_directory:
+    .long 0x76726261
+    .long anybpf_visit_join - anybpf_directory
+    .long anybpf_visit_leave - anybpf_directory
+    .long anybpf_visit_finish - anybpf_directory
+    .long anybpf_stubs - anybpf_directory
+    .long anybpf_stubs_end - anybpf_directory
+    .long anybpf_clone - anybpf_directory
+    .long anybpf_clone_end - anybpf_directory
+    .long anybpf_visit_call - anybpf_directory
+    .zero 12
 // Where the bootstrap of an injector enters, with its Arrival in rdi, on the stack of the image below what lies there:
 // its first instruction has not run yet.
 global anybpf_arrive
     call anybpf_arrived
-    ud2
+    int3                            // to the visitor of a running program
+
+global anybpf_visit_join
+    lea anybpf_on_join(%rip), %rax
+    jmp 1f
+global anybpf_visit_leave
+    lea anybpf_on_leave(%rip), %rax
+    jmp 1f
+global anybpf_visit_finish
+    lea anybpf_on_finish(%rip), %rax
+1:  mov %rdi, %rsi                  // the guest's vector registers are kept, as in a system call
+    mov %rax, %rdi
+    call anybpf_with_vectors
+    int3
 
 // To the image's first instruction, by the way out of a system call.
 global anybpf_go

@@ -196,6 +196,7 @@ ExecChannel* channel() {
     const long at = raw(SYS_mmap, 0, sizeof(ExecChannel), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     raw(SYS_close, fd);
     if (at < 0) return nullptr;
+    list_mapping(static_cast<u64>(at), sizeof(ExecChannel));
     process.channel = reinterpret_cast<ExecChannel*>(at);
     return process.channel;
 }

@@ -26,6 +26,7 @@
 #include "anybpf/base/bytes.hpp"
 #include "anybpf/base/fd.hpp"
 #include "anybpf/base/mapping.hpp"
+#include "image_file.hpp"
 
 extern "C" {
 extern const unsigned char anybpf_bootstrap[], anybpf_bootstrap_failed[], anybpf_bootstrap_end[];
@@ -35,42 +36,10 @@ namespace anybpf::agent {
 namespace {
 
 constexpr u64 page = 4096;
-constexpr u64 pages(u64 size) { return (size + page - 1) & ~(page - 1); }
 
 long system_call(long number, u64 a, u64 b, u64 c, u64 d) {
     const long result = ::syscall(number, a, b, c, d);
     return result == -1 ? -errno : result;
-}
-
-Result<AgentImage> read_image(const std::string& path) {
-    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file.valid()) return fail_errno("opening the agent", path);
-    std::array<std::byte, page> start;
-    const ssize_t size = ::read(file.get(), start.data(), start.size());
-    ByteReader reader(std::span<const std::byte>(start).first(size > 0 ? static_cast<std::size_t>(size) : 0));
-    const auto header = ANYBPF_TRY(reader.take<Elf64_Ehdr>());
-    AgentImage image;
-    image.entry = header.e_entry;
-    for (u32 i = 0; i < header.e_phnum; ++i) {
-        ANYBPF_TRY(reader.seek(header.e_phoff + u64{i} * sizeof(Elf64_Phdr)));
-        const auto segment = ANYBPF_TRY(reader.take<Elf64_Phdr>());
-        if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) == 0) continue;
-        image.data_at = segment.p_vaddr;
-        image.data_offset = segment.p_offset;
-        image.data_size = segment.p_filesz;
-        image.zeros_at = pages(segment.p_vaddr + segment.p_filesz);
-        image.size = pages(segment.p_vaddr + segment.p_memsz);
-        image.zeros_size = image.size - image.zeros_at;
-    }
-    if (image.entry == 0 || image.data_at % page != 0 || image.data_offset % page != 0 || image.zeros_size == 0)
-        return fail(Errc::malformed, path + " is not an agent of this version");
-    return image;
-}
-
-Result<FileId> identity(const std::string& path) {
-    struct stat file{};
-    if (::stat(path.c_str(), &file) != 0) return fail_errno("looking at", path);
-    return FileId{file.st_dev, file.st_ino};
 }
 
 // One process between its request and the first instruction of its new image.
@@ -286,14 +255,7 @@ Injector::Injector(std::shared_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, const std::string& root, u32 tree,
                                                   const std::string& channel) {
     auto parts = std::make_shared<Parts>();
-    parts->arrival.image = ANYBPF_TRY(read_image(agent));
-    parts->arrival.inheritance.tree = tree;
-    parts->arrival.inheritance.agent = ANYBPF_TRY(identity(agent));
-    parts->arrival.inheritance.root = ANYBPF_TRY(identity(root));
-    if (agent.size() >= parts->arrival.agent_path.size() || root.size() >= parts->arrival.root_path.size())
-        return fail(Errc::invalid_argument, "the path of the agent or of the root is too long");
-    std::memcpy(parts->arrival.agent_path.data(), agent.data(), agent.size());
-    std::memcpy(parts->arrival.root_path.data(), root.data(), root.size());
+    parts->arrival = ANYBPF_TRY(arrival_of(agent, root, tree));
     parts->path = channel;
     const Fd file(::open(parts->path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!file.valid()) return fail_errno("making", parts->path);

@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -33,6 +34,19 @@ namespace {
 using anybpf::u32;
 using anybpf::u64;
 using anybpf::agent::raw;
+
+// What is mapped, in no order; an entry of size 0 is free.
+std::array<anybpf::agent::MemoryRange, 1024> mappings;
+std::atomic<u32> mapping_count{0};
+
+void forget_mapping(u64 begin, u64 size) {
+    for (u32 i = 0; i < std::min<u32>(mapping_count.load(), mappings.size()); ++i)
+        if (mappings[i].begin >= begin && mappings[i].begin < begin + size) mappings[i].size = 0;
+}
+long listed(long at, u64 size) {
+    if (at >= 0 || at < -4095) anybpf::agent::list_mapping(static_cast<u64>(at), size);
+    return at;
+}
 
 constexpr u64 header_size = 16, chunk_size = 1 << 20;
 std::atomic<u32> heap_lock{0};
@@ -62,12 +76,14 @@ void* allocate(u64 size) {
         block = static_cast<char*>(free_blocks[order]);
         __builtin_memcpy(&free_blocks[order], block + header_size, sizeof(void*));
     } else if (total > chunk_size / 4) {
-        const long at = raw(SYS_mmap, 0, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        const long at =
+            listed(raw(SYS_mmap, 0, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), total);
         if (at > 0) block = reinterpret_cast<char*>(at);
     } else {
         if (chunk_left < total) {
-            const long at = raw(SYS_mmap, 0, chunk_size, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            const long at = listed(raw(SYS_mmap, 0, chunk_size, PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+                                   chunk_size);
             chunk = at > 0 ? reinterpret_cast<char*>(at) : nullptr;
             chunk_left = at > 0 ? chunk_size : 0;
         }
@@ -108,6 +124,20 @@ long checked(long result) {
 }
 
 }  // namespace
+
+void anybpf::agent::list_mapping(u64 begin, u64 size) {
+    lock(process.list_lock);
+    u32 i = 0;
+    while (i < mapping_count.load() && mappings[i].size != 0) ++i;
+    if (i < mappings.size()) {
+        mappings[i] = {begin, size};
+        if (i == mapping_count.load()) mapping_count.store(i + 1);
+    }
+    unlock(process.list_lock);
+}
+std::span<const anybpf::agent::MemoryRange> anybpf::agent::listed_mappings() {
+    return std::span(mappings).first(mapping_count.load());
+}
 
 void anybpf::agent::give_heap(char* memory, u64 size) {
     chunk = memory;
@@ -268,9 +298,12 @@ ssize_t write(int fd, const void* from, size_t size) { return checked(raw(SYS_wr
 int fstat(int fd, struct stat* to) noexcept { return static_cast<int>(checked(raw(SYS_fstat, fd, to))); }
 int stat(const char* path, struct stat* to) noexcept { return static_cast<int>(checked(raw(SYS_stat, path, to))); }
 int flock(int fd, int operation) noexcept { return static_cast<int>(checked(raw(SYS_flock, fd, operation))); }
-int munmap(void* at, size_t size) noexcept { return static_cast<int>(checked(raw(SYS_munmap, at, size))); }
+int munmap(void* at, size_t size) noexcept {
+    forget_mapping(reinterpret_cast<u64>(at), size);
+    return static_cast<int>(checked(raw(SYS_munmap, at, size)));
+}
 void* mmap(void* at, size_t size, int protection, int flags, int fd, off_t offset) noexcept {
-    return reinterpret_cast<void*>(checked(raw(SYS_mmap, at, size, protection, flags, fd, offset)));
+    return reinterpret_cast<void*>(checked(listed(raw(SYS_mmap, at, size, protection, flags, fd, offset), size)));
 }
 int memfd_create(const char* name, unsigned flags) noexcept {
     return static_cast<int>(checked(raw(SYS_memfd_create, name, flags)));
@@ -290,6 +323,7 @@ int fstatfs(int fd, struct statfs* to) noexcept { return static_cast<int>(checke
 int ftruncate(int fd, off_t size) noexcept { return static_cast<int>(checked(raw(SYS_ftruncate, fd, size))); }
 int unlink(const char* path) noexcept { return static_cast<int>(checked(raw(SYS_unlink, path))); }
 int rmdir(const char* path) noexcept { return static_cast<int>(checked(raw(SYS_rmdir, path))); }
+int kill(pid_t pid, int signal) noexcept { return static_cast<int>(checked(raw(SYS_kill, pid, signal))); }
 int fcntl(int fd, int command, ...) {
     va_list arguments;
     va_start(arguments, command);
@@ -311,7 +345,8 @@ long syscall(long number, ...) noexcept {
     long a[6];
     for (long& each : a) each = va_arg(arguments, long);
     va_end(arguments);
-    return checked(raw(number, a[0], a[1], a[2], a[3], a[4], a[5]));
+    const long result = raw(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    return checked(number == SYS_mmap ? listed(result, static_cast<u64>(a[1])) : result);
 }
 int usleep(useconds_t time) {
     const timespec pause{static_cast<time_t>(time / 1'000'000), static_cast<long>(time % 1'000'000) * 1000};

@@ -229,6 +229,19 @@ void warm(u64 after) {
 
 bool write_text(u64 at, const u8* bytes, u64 size) { return Memory().write(at, bytes, size); }
 
+void give_back_text() {
+    const Memory memory;
+    for (const Slot& slot : anybpf_slots) {
+        if (slot.start == 0) continue;
+        std::array<u8, 5> bytes{0xb8};
+        __builtin_memcpy(bytes.data() + 1, &slot.nr, 4);
+        if (&slot == anybpf_slots) std::copy_n(generic_call.begin(), 5, bytes.begin());
+        u8 first = 0;
+        if (copy(&first, reinterpret_cast<const void*>(slot.start), 1) && first == jump)
+            memory.write(slot.start, bytes.data(), 5);
+    }
+}
+
 void patch_all() {
     lock(process.slot_lock);
     const Memory memory;

@@ -67,54 +67,6 @@ bool agent_code(u64 ip) {
            !inside(ip, anybpf_guest_restorer, anybpf_guest_restorer + 9);
 }
 
-// Puts a guest that was interrupted in a stub back to its site. The thread that goes on may be another state: the
-// parent of a vfork.
-ThreadState* settle(ThreadState* state, UserContext& c) {
-    if (inside(c.ip, anybpf_stubs, anybpf_stubs_end)) {
-        const u64 offset = c.ip - address(anybpf_stubs);
-        const Slot& slot = anybpf_slots[offset / stub_size];
-        const u64 at = offset % stub_size;
-        if (at == 0) {
-            c.ip = slot.start;
-            return state;
-        }
-        if (at < stub_syscall) {
-            c.ip = slot.after - 2;
-            c.cx = slot.after;
-            return state;
-        }
-        auto r = registers_of(c);
-        r.ip = r.cx = c.cx = slot.after;
-        if (at == stub_syscall) {
-            if (state->parent != nullptr && !state->born) state = state->parent;
-            interrupted_before(state, r);
-            c.ip = slot.after - 2;
-        } else {
-            r.orig_ax = slot.nr != any_number ? slot.nr : state->nr;
-            state = settle_exit(state, r);
-            c.ip = slot.after;
-        }
-        apply(c, r);
-    } else if (inside(c.ip, anybpf_enter, anybpf_enter_passed)) {
-        c.ip = reinterpret_cast<const Slot*>(c.r11)->after - 2;
-        c.cx = c.ip + 2;
-    } else if (inside(c.ip, anybpf_exit, anybpf_exit_passed)) {
-        auto r = registers_of(c);
-        const Slot& slot = *reinterpret_cast<const Slot*>(c.r11);
-        r.ip = r.cx = c.cx = c.ip = slot.after;
-        r.orig_ax = slot.nr != any_number ? slot.nr : state->nr;
-        state = settle_exit(state, r);
-        apply(c, r);
-    } else if (inside(c.ip, anybpf_stub_r9, anybpf_stub_r9 + 16)) {
-        c.ip = c.ip == address(anybpf_stub_r9) ? anybpf_slots[0].start : anybpf_slots[0].after - 2;
-    } else if (inside(c.ip, anybpf_int80, anybpf_int80_end)) {
-        const u64 offset = c.ip - address(anybpf_int80);
-        const Slot& slot = anybpf_slots[slot_count - 8 + offset / 16];
-        c.ip = offset % 16 == 0 ? slot.after - 2 : slot.after;
-    }
-    return state;
-}
-
 // The kernel's own action for a signal that came to us first.
 void default_action(const siginfo_t& info, bool faults_again) {
     const KernelAction action{};
@@ -168,6 +120,7 @@ void deliver(ThreadState* state, SignalFrame& frame, const siginfo_t& info) {
         guest.context.mask |= state->shadow;
     }
     guest.info = info;
+    if (state->frame_count < state->frames.size()) state->frames[state->frame_count++] = {sp, action.restorer};
     if (!written || !put(sp, guest)) {  // no room: as the kernel, SIGSEGV, and no mercy when that was it
         siginfo_t overflow{};
         overflow.si_signo = SIGSEGV;
@@ -250,6 +203,8 @@ void return_from_handler(ThreadState* state, SignalFrame& frame) {
         own().active = state;
         return;
     }
+    for (u32 i = state->frame_count; i-- != 0;)
+        if (state->frames[i][0] == c.sp - 8) state->frame_count = i;
     state->shadow = seen.context.mask & our_signals;
     if (!on_altstack(state->altstack, c.sp) && (seen.context.stack.flags & ~alt_autodisarm) <= alt_disable)
         state->altstack = seen.context.stack;
@@ -299,6 +254,54 @@ void dispatch(ThreadState* state, SignalFrame& frame) {
 
 }  // namespace
 
+// Puts a guest that was interrupted in a stub back to its site. The thread that goes on may be another state: the
+// parent of a vfork.
+ThreadState* settle(ThreadState* state, UserContext& c) {
+    if (inside(c.ip, anybpf_stubs, anybpf_stubs_end)) {
+        const u64 offset = c.ip - address(anybpf_stubs);
+        const Slot& slot = anybpf_slots[offset / stub_size];
+        const u64 at = offset % stub_size;
+        if (at == 0) {
+            c.ip = slot.start;
+            return state;
+        }
+        if (at < stub_syscall) {
+            c.ip = slot.after - 2;
+            c.cx = slot.after;
+            return state;
+        }
+        auto r = registers_of(c);
+        r.ip = r.cx = c.cx = slot.after;
+        if (at == stub_syscall) {
+            if (state->parent != nullptr && !state->born) state = state->parent;
+            interrupted_before(state, r);
+            c.ip = slot.after - 2;
+        } else {
+            r.orig_ax = slot.nr != any_number ? slot.nr : state->nr;
+            state = settle_exit(state, r);
+            c.ip = slot.after;
+        }
+        apply(c, r);
+    } else if (inside(c.ip, anybpf_enter, anybpf_enter_passed)) {
+        c.ip = reinterpret_cast<const Slot*>(c.r11)->after - 2;
+        c.cx = c.ip + 2;
+    } else if (inside(c.ip, anybpf_exit, anybpf_exit_passed)) {
+        auto r = registers_of(c);
+        const Slot& slot = *reinterpret_cast<const Slot*>(c.r11);
+        r.ip = r.cx = c.cx = c.ip = slot.after;
+        r.orig_ax = slot.nr != any_number ? slot.nr : state->nr;
+        state = settle_exit(state, r);
+        apply(c, r);
+    } else if (inside(c.ip, anybpf_stub_r9, anybpf_stub_r9 + 16)) {
+        c.ip = c.ip == address(anybpf_stub_r9) ? anybpf_slots[0].start : anybpf_slots[0].after - 2;
+    } else if (inside(c.ip, anybpf_int80, anybpf_int80_end)) {
+        const u64 offset = c.ip - address(anybpf_int80);
+        const Slot& slot = anybpf_slots[slot_count - 8 + offset / 16];
+        c.ip = offset % 16 == 0 ? slot.after - 2 : slot.after;
+    }
+    return state;
+}
+
 void start_signals(SignalSet blocked, SignalSet ignored) {
     for (const int signal : our_signal_numbers) {
         const KernelAction action = ours(sa_nodefer | sa_restart);
@@ -309,6 +312,34 @@ void start_signals(SignalSet blocked, SignalSet ignored) {
     SignalSet set = our_signals, old = 0;
     raw(SYS_rt_sigprocmask, SIG_UNBLOCK, &set, &old, 8);
     own().state->shadow = (blocked | old) & our_signals;
+}
+
+// Handlers that the program has set, all of which are ours to call from now on.
+void take_actions() {
+    for (int signal = 1; signal <= 64; ++signal) {
+        KernelAction& old = process.actions[static_cast<u32>(signal)];
+        if (is_ours(signal) || raw(SYS_rt_sigaction, signal, 0, &old, 8) != 0 || old.handler <= handler_ignore) continue;
+        const KernelAction action = ours(old.flags & ~(sa_nodefer | sa_onstack));
+        raw(SYS_rt_sigaction, signal, &action, 0, 8);
+    }
+}
+
+void give_back_actions() {
+    for (int signal = 1; signal <= 64; ++signal) {
+        KernelAction now;
+        if (raw(SYS_rt_sigaction, signal, 0, &now, 8) != 0 ||
+            now.handler != address(reinterpret_cast<const void*>(&anybpf_signal)))
+            continue;
+        raw(SYS_rt_sigaction, signal, &process.actions[static_cast<u32>(signal)], 0, 8);
+    }
+}
+
+void give_back_frames(ThreadState* state) {
+    for (u32 i = 0; i < state->frame_count; ++i) {
+        u64 restorer = 0;
+        const auto& [at, own_restorer] = state->frames[i];
+        if (fetch(restorer, at) && restorer == address(anybpf_guest_restorer)) put(at, own_restorer);
+    }
 }
 
 SignalSet ignored_signals(const ThreadState* state) {

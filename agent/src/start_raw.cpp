@@ -131,6 +131,8 @@ void populate_zeros() {
     raw(SYS_madvise, begin, last + 4096 - begin, madvise_populate_write);
 }
 
+}  // namespace
+
 // stack: where the image's first instruction finds its arguments. False: the image runs without the agent.
 bool start(u64 stack, const Inheritance& inherited) {
     if (process.agent_path[0] != '/') return false;
@@ -166,6 +168,8 @@ bool start(u64 stack, const Inheritance& inherited) {
     return true;
 }
 
+namespace {
+
 // Behind argument count, arguments and environment.
 const u64* auxiliary_vector(u64 stack) {
     const auto* at = reinterpret_cast<const u64*>(stack);
@@ -195,6 +199,7 @@ void arrived(Arrival& arrival) {
     const u64 ip = arrival.ip, sp = arrival.sp;
     const Inheritance inheritance = arrival.inheritance;
     write_text(arrival.text_at, arrival.text.data(), arrival.text_size);
+    if (ip == 0) return arrived_late(reinterpret_cast<Visit&>(arrival));
     arrival = Arrival{};
     read_auxiliary(auxiliary_vector(sp));
     if (!start(sp, inheritance)) anybpf_go_alone(ip, sp);
@@ -221,5 +226,6 @@ extern "C" __attribute__((constructor)) void anybpf_start(int argc, char** argv,
 
 extern "C" void anybpf_arrived(anybpf::agent::Arrival* arrival) {
     anybpf::agent::relocate_self();
-    anybpf::agent::arrived(*arrival);
+    anybpf_with_vectors([](void* at, const void*) { anybpf::agent::arrived(*static_cast<anybpf::agent::Arrival*>(at)); },
+                        arrival, nullptr);
 }

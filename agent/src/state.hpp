@@ -17,9 +17,11 @@
 #include <array>
 #include <atomic>
 #include <cstddef>
+#include <span>
 
 #include "anybpf/agent/arrival.hpp"
 #include "anybpf/agent/exec_channel.hpp"
+#include "anybpf/agent/visit.hpp"
 #include "anybpf/hooks/syscall.hpp"
 
 namespace anybpf::agent {
@@ -122,6 +124,9 @@ struct ThreadState {
     SignalSet deferred_mask;
     SignalSet shadow;   // of our signals: those that the guest believes to be blocked
     AltStack altstack;  // as the guest set it
+    // Of frames of handlers that have not returned: where the address of our restorer stands, and what the guest's is.
+    std::array<std::array<u64, 2>, 16> frames;
+    u32 frame_count;
 
     Pending pending;
     bool substituted;  // arguments of the system call are not the guest's
@@ -162,7 +167,7 @@ struct Process {
     std::array<char, 512> agent_path{}, root{};
     ExecChannel* channel = nullptr;
     std::atomic<ThreadState*> states{nullptr};
-    std::atomic<u32> refresh_lock{0}, slot_lock{0}, fork_lock{0};
+    std::atomic<u32> refresh_lock{0}, slot_lock{0}, fork_lock{0}, list_lock{0};
     Actions actions{};
 };
 extern Process process;  // before the slots, on their first page
@@ -176,7 +181,9 @@ void read_auxiliary(const u64* vector);
 u64 auxiliary(u64 type);              // what is kept of it
 u64 vdso_function(const char* name);  // 0: there is none
 
-// libc_raw.cpp
+// libc_raw.cpp: what is mapped here is listed, so that it can be taken away.
+void list_mapping(u64 begin, u64 size);
+std::span<const MemoryRange> listed_mappings();
 void give_heap(char* memory, u64 size);  // zeroed memory, before the first allocation
 
 // slots_raw.cpp
@@ -191,6 +198,7 @@ void find_first_text();                 // at start, once
 void text_mapped(u64 begin, u64 size);  // executable
 void warm(u64 after);                   // a signal was spent on this site
 bool write_text(u64 at, const u8* bytes, u64 size);
+void give_back_text();
 void patch_all();  // that is known
 
 // threads_raw.cpp
@@ -208,8 +216,18 @@ void lock(std::atomic<u32>& word);
 bool try_lock(std::atomic<u32>& word);
 void unlock(std::atomic<u32>& word);
 
+// start_raw.cpp
+bool start(u64 stack, const Inheritance& inherited);
+
+// visit_raw.cpp
+void arrived_late(Visit& visit);  // in a program that runs already
+
 // signals_raw.cpp
 void start_signals(SignalSet blocked, SignalSet ignored);
+void take_actions();     // of a program that runs already
+void give_back_actions();
+ThreadState* settle(ThreadState* state, UserContext& context);  // puts who stands in a stub back to its site
+void give_back_frames(ThreadState* state);
 bool before_action(ThreadState* state);  // true: answered, registers.ax is the result
 void after_action(ThreadState* state, i64 result);
 bool before_mask(ThreadState* state);

@@ -57,6 +57,7 @@ ThreadState* map_state(u64 room, u64 used, u64 used_behind) {
     const long at = raw(SYS_mmap, 0, guard_size + stack_pages + state_pages + room, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at < 0) return nullptr;
+    list_mapping(static_cast<u64>(at), guard_size + stack_pages + state_pages + room);
     raw(SYS_mprotect, at, guard_size, PROT_NONE);
     const u64 base = static_cast<u64>(at) + guard_size;
     raw(SYS_madvise, base + stack_pages - used, used + state_pages + used_behind, madvise_populate_write);
@@ -76,6 +77,7 @@ void leave_locks() {
     unlock(process.slot_lock);
     unlock(process.refresh_lock);
     unlock(process.fork_lock);
+    unlock(process.list_lock);
 }
 
 void restore_mask(const ThreadState* state) { raw(SYS_rt_sigprocmask, SIG_SETMASK, &state->set, 0, 8); }
@@ -146,6 +148,7 @@ i64 before_clone(ThreadState* state, u64 flags, u64 stack) {
         lock(process.fork_lock);
         lock(process.refresh_lock);
         lock(process.slot_lock);
+        lock(process.list_lock);
         return 0;
     }
     const bool borrows = (flags & clone_vfork) != 0;

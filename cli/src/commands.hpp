@@ -56,6 +56,13 @@ struct ObjectsOptions {
 };
 Outcome<int> objects(const ObjectsOptions& options);
 
+struct AttachOptions {
+    std::vector<int> pids;
+    bool json = false;
+};
+Outcome<int> attach(const AttachOptions& options);
+Outcome<int> detach(const AttachOptions& options);
+
 Outcome<int> doctor(bool json);
 
 }  // namespace anybpf::cli

@@ -324,6 +324,27 @@ void add_objects(CLI::App& app, Action& action) {
     }
 }
 
+void add_attach(CLI::App& app, Action& action) {
+    for (const bool attaches : {true, false}) {
+        auto options = std::make_shared<AttachOptions>();
+        CLI::App* attach_app =
+            attaches ? command(app, "attach",
+                               "Bring running processes into this root: what is attached to all of its processes (run "
+                               "without a command) sees them from now on",
+                               "", "  anybpf run syscount & anybpf attach 4711\n")
+                     : command(app, "detach",
+                               "Let them go again: nothing of anybpf is left in them, and they notice nothing", "",
+                               "  anybpf detach 4711\n");
+        attach_app->add_option("PID", options->pids, "The processes, with all of their threads")
+            ->required()
+            ->check(CLI::PositiveNumber);
+        attach_app->add_flag("--json", options->json, "An object {pid,result} for each process");
+        attach_app->callback([=, &action] {
+            action = [=] { return attaches ? attach(*options) : detach(*options); };
+        });
+    }
+}
+
 void add_doctor(CLI::App& app, Action& action) {
     auto json = std::make_shared<bool>(false);
     CLI::App* doctor_app = command(app, "doctor", "What this machine allows, and why not", "",
@@ -393,6 +414,7 @@ int command(int count, char** arguments) {
     add_exec(app, words, action);
     add_assembly(app, action);
     add_objects(app, action);
+    add_attach(app, action);
     add_doctor(app, action);
     if (words.ours == std::vector<std::string>{"--manual"}) {
         print_manual(app);

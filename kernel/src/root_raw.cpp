@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 
@@ -270,7 +271,7 @@ void Root::abandon(u32 tree) {
     ::pthread_mutex_unlock(reinterpret_cast<pthread_mutex_t*>(&line.owner));
 }
 
-constexpr std::string_view notices_prefix = "notices-", exec_prefix = "exec-";
+constexpr std::string_view notices_prefix = "notices-", exec_prefix = "exec-", attached_prefix = "attached-";
 
 std::string Root::notices_path(u32 tree) const {
     return path_ + "/" + std::string(notices_prefix) + std::to_string(tree);
@@ -279,6 +280,8 @@ std::string Root::notices_path(u32 tree) const {
 std::string Root::exec_channel_path(u32 tree) const {
     return path_ + "/" + std::string(exec_prefix) + std::to_string(tree);
 }
+
+std::string Root::attached_path(i32 pid) const { return path_ + "/" + std::string(attached_prefix) + std::to_string(pid); }
 
 // --------------------------------------------------------------------------------------------------- the table
 
@@ -581,6 +584,12 @@ u32 Root::remove_strays() {
             u32 tree = 0;
             std::from_chars(name.data() + name.find('-') + 1, name.data() + name.size(), tree);
             if (tree == 0 || supervisor_dead(tree)) ::unlink((path_ + "/" + name).c_str());
+            continue;
+        }
+        if (name.starts_with(attached_prefix)) {
+            pid_t pid = 0;
+            std::from_chars(name.data() + attached_prefix.size(), name.data() + name.size(), pid);
+            if (pid <= 0 || (::kill(pid, 0) != 0 && errno == ESRCH)) ::unlink((path_ + "/" + name).c_str());
             continue;
         }
         const auto parsed = parse_name(name);

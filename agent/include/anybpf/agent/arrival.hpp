@@ -42,7 +42,7 @@ constexpr u64 arrival_below = 2048, bootstrap_most = 256;
 struct Arrival {
     AgentImage image;
     Inheritance inheritance;
-    u64 ip = 0, sp = 0;  // of the image's first instruction
+    u64 ip = 0, sp = 0;  // of the image's first instruction; 0: the program runs already (attach.hpp)
     u64 text_at = 0, text_size = 0;
     std::array<u8, bootstrap_most> text{};
     std::array<char, 512> agent_path{}, root_path{};

@@ -6,6 +6,7 @@
 //   page                  RootPage, the table of virtual CPUs (maps/vcpu.hpp), and the table of objects
 //   trace  trace.wake     a RINGBUF map of TraceRecord: what bpf_trace_printk wrote
 //   notices-<tree>        text: images that the agents of a tree could not follow (PID, reason and path, parted by tabs)
+//   attached-<pid>        empty: a process that an attach has brought here
 //   exec-<tree>           the requests of a tree's processes that are about to exec (agent/exec_channel.hpp)
 //   map-<id>              a map (docs/formats/map.md)
 //   map-<id>.wake         FIFO: a reader of a ring buffer sleeps here

@@ -123,6 +123,8 @@ class Root {
     // Where agents of the tree append a line for each image that they cannot follow: pid, reason, path, parted by tabs.
     // Made by supervise(), gone with the supervisor.
     std::string notices_path(u32 tree) const;
+    // Stands as long as the process is attached; the page stays while it lives.
+    std::string attached_path(i32 pid) const;
     // Made by the tree's injector, gone with it.
     std::string exec_channel_path(u32 tree) const;
 
