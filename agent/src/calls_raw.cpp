@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 
 #include <cerrno>
+#include <ctime>
 
 #include "state.hpp"
 
@@ -216,7 +217,6 @@ ThreadState* finish(ThreadState* owner, SyscallRegisters& registers, u32 nr) {
 [[gnu::hot]] void call_exit(void* thread, const void* registers) {
     process.hooks->exit(*static_cast<hooks::SyscallThread*>(thread), *static_cast<const SyscallRegisters*>(registers));
 }
-void call_refresh(void*, const void*) { process.hooks->refresh(); }
 void call_prepare(void* state, const void* answered) {
     *static_cast<bool*>(const_cast<void*>(answered)) = prepare(static_cast<ThreadState*>(state));
 }
@@ -244,26 +244,79 @@ u64 leave_to(ThreadState* state, u64 where) {
 bool is_special(u32 nr) { return nr < number_limit && special_table[nr]; }
 
 namespace {
-[[gnu::cold, gnu::noinline]] void refresh() {
-    if (process.sealed || !try_lock(process.refresh_lock)) return;
-    anybpf_with_vectors(call_refresh, nullptr, nullptr);
-    mark_quiet();
-    unlock(process.refresh_lock);
+
+// Of the programs that run in this process, the one that began longest ago: as SyscallHooks::reclaim wants it.
+u64 oldest_run() {
+    u64 oldest = ~u64{0};
+    for (ThreadState* each = process.states.load(std::memory_order_acquire); each != nullptr; each = each->following) {
+        if (each->in_use.load(std::memory_order_acquire) == 0) continue;
+        // A vfork child that was killed left its state as it was; its parent is not in the child's place any more.
+        if (each->parent != nullptr && each->parent->publish != each) continue;
+        const u64 running = each->thread().running.load(std::memory_order_acquire);
+        if (running != 0 && running < oldest) oldest = running;
+    }
+    return oldest;
 }
+
+void call_refresh(void*, const void*) {
+    process.hooks->refresh();
+    process.hooks->reclaim(oldest_run());
+}
+
+u64 now_ns() {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
+}
+
+// While another thread refreshes: what this one reports must go by the new links, too. False: it takes too long (a
+// clone that waits for its child holds the lock), and nobody waits for this holder again.
+bool wait_for_refresh() {
+    constexpr u64 patience_ns = 1'000'000'000;
+    constexpr u32 held = 1, given_up = 2;
+    const u64 start = now_ns();
+    while (process.refresh_lock.load(std::memory_order_acquire) == held && !process.sealed) {
+        if (now_ns() - start > patience_ns) {
+            u32 expected = held;
+            process.refresh_lock.compare_exchange_strong(expected, given_up);
+            return false;
+        }
+        raw(SYS_sched_yield);
+    }
+    return process.refresh_lock.load(std::memory_order_acquire) != given_up;
+}
+
+// A vfork child goes by what its parent knew at the vfork: killed in here it would leave the lock taken.
+[[gnu::cold, gnu::noinline]] void refresh(const ThreadState* state) {
+    if (state->parent != nullptr) return;
+    while (!process.sealed && process.hooks->stale()) {
+        u32 free = 0;
+        if (!process.refresh_lock.compare_exchange_strong(free, 1, std::memory_order_acquire)) {
+            if (!wait_for_refresh()) return;
+            continue;
+        }
+        if (process.hooks->stale()) {
+            anybpf_with_vectors(call_refresh, nullptr, nullptr);
+            mark_quiet();
+        }
+        return unlock(process.refresh_lock);
+    }
+}
+
 }  // namespace
 
-void refresh_if_stale() {
+void refresh_if_stale(const ThreadState* state) {
     if (process.hooks->stale()) [[unlikely]]
-        refresh();
+        refresh(state);
 }
 
 void report_enter(ThreadState* state, const SyscallRegisters& registers, u32 nr) {
-    refresh_if_stale();
+    refresh_if_stale(state);
     if (process.hooks->wants_entry(nr)) anybpf_with_vectors(call_enter, &state->thread(), &registers);
 }
 
 void report_exit(ThreadState* state, const SyscallRegisters& registers, u32 nr) {
-    refresh_if_stale();
+    refresh_if_stale(state);
     if (process.hooks->wants_exit(nr)) anybpf_with_vectors(call_exit, &state->thread(), &registers);
 }
 

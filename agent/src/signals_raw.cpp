@@ -507,7 +507,7 @@ extern "C" void anybpf_on_signal(SignalFrame* frame) {
         reinterpret_cast<u64>(info.si_value.sival_ptr) == nudge_value) {
         if (here.active != nullptr && !agent_code(c.ip)) {
             here.active = nullptr;
-            refresh_if_stale();
+            refresh_if_stale(state);
             here.active = state;
         }
         return;

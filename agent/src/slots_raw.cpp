@@ -14,6 +14,7 @@ constexpr u32 index_size = 4096;
 // have no parameter to carry it.
 std::array<std::atomic<u16>, index_size> slot_index;
 std::atomic<u32> next_slot{1};  // slot 0 is libc's syscall()
+std::atomic<u32> marked{0};     // how often mark_quiet() began
 
 u32 hash(u64 after, u32 nr) {
     return static_cast<u32>((after * 0x9e3779b97f4a7c15ULL + nr * 0x85ebca6bULL) >> 40) % index_size;
@@ -32,7 +33,13 @@ void fill(Slot& slot, u64 after, u32 nr, u64 start) {
     slot.nr = nr;
     slot.start = start;
     slot.filled = true;
-    mark(slot);
+    // A slot that mark_quiet() goes over at this moment must not keep what was known before.
+    u32 before = 0;
+    do {
+        before = marked.load();
+        mark(slot);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+    } while (marked.load() != before);
 }
 
 Slot* find(u64 after, u32 nr, u32& at) {
@@ -75,6 +82,7 @@ Slot* slot_for(u64 after, u32 nr) {
 }
 
 void mark_quiet() {
+    marked.fetch_add(1);
     for (u32 i = 0; i < next_slot.load(); ++i)
         if (anybpf_slots[i].filled) mark(anybpf_slots[i]);
     anybpf_epoch = &process.hooks->epoch();

@@ -249,8 +249,8 @@ void interrupted_before(ThreadState* state, SyscallRegisters& registers);       
 [[gnu::hot]] ThreadState* settle_exit(ThreadState* owner, SyscallRegisters& registers);  // finish it, report its exit
 [[gnu::hot]] void report_enter(ThreadState* state, const SyscallRegisters& registers, u32 nr);
 [[gnu::hot]] void report_exit(ThreadState* state, const SyscallRegisters& registers, u32 nr);
-[[gnu::hot]] void refresh_if_stale();
-bool is_special(u32 nr);  // a call that the agent takes part in
+[[gnu::hot]] void refresh_if_stale(const ThreadState* state);  // of the calling thread
+bool is_special(u32 nr);                                       // a call that the agent takes part in
 
 // Copies without ever faulting: false when the guest's memory is not there.
 bool copy(void* to, const void* from, std::size_t size);

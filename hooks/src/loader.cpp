@@ -47,40 +47,57 @@ std::vector<engine::BoundMap> addresses(std::span<const LoadedMap* const> maps) 
 
 const LoadedMap* Loader::map(u32 id) {
     const auto [place, is_new] = maps_.try_emplace(id);
-    if (!is_new) return place->second.get();
+    auto& [object, build] = place->second;
+    build = build_;
+    if (!is_new) return object.get();
     auto mapped = root_.map_object(id);
     if (!mapped) {
         problem_ = fmt::format("map {}: {}", id, mapped.error().message);
         return nullptr;
     }
     const bool rings = mapped->map->spec().type == abi::MapType::ringbuf;
-    place->second = std::make_unique<LoadedMap>(
+    object = std::make_unique<LoadedMap>(
         LoadedMap{id, std::move(*mapped), rings ? root_.wake_path({kernel::ObjectKind::map, id}) : std::string()});
-    return place->second.get();
+    return object.get();
 }
 
 const LoadedBuffer* Loader::buffer(u32 event_id) {
     const auto [place, is_new] = buffers_.try_emplace(event_id);
-    if (!is_new) return place->second.get();
+    auto& [object, build] = place->second;
+    build = build_;
+    if (!is_new) return object.get();
     auto mapped = root_.perf_buffer(event_id);
     if (!mapped) {  // not mapped by its reader yet: looked for again
         buffers_.erase(place);
         return nullptr;
     }
-    place->second = std::make_unique<LoadedBuffer>(
+    object = std::make_unique<LoadedBuffer>(
         LoadedBuffer{event_id, std::move(*mapped), root_.wake_path({kernel::ObjectKind::event, event_id})});
-    return place->second.get();
+    return object.get();
 }
 
 const LoadedProgram* Loader::program(u32 id) {
     const auto [place, is_new] = programs_.try_emplace(id);
-    if (!is_new) return place->second.get();
+    auto& [object, build] = place->second;
+    build = build_;
+    if (!is_new) {
+        if (object)
+            for (const auto* used : object->maps) map(used->id);
+        return object.get();
+    }
     auto loaded = load_program(id);
     if (loaded)
-        place->second = std::move(*loaded);
+        object = std::move(*loaded);
     else
         problem_ = fmt::format("program {}: {}", id, loaded.error().message);
-    return place->second.get();
+    return object.get();
+}
+
+void Loader::release(u64 before) {
+    const auto unused = [before](const auto& each) { return each.second.build < before; };
+    std::erase_if(programs_, unused);  // before the maps that they name
+    std::erase_if(maps_, unused);
+    std::erase_if(buffers_, unused);
 }
 
 Result<std::unique_ptr<LoadedProgram>> Loader::load_program(u32 id) {
@@ -113,7 +130,7 @@ Result<std::unique_ptr<LoadedProgram>> Loader::load_program(u32 id) {
 void Loader::link_code() {
     links_code_ = true;
     for (const auto& [id, program] : programs_)
-        if (program && !program->code) link_code(*program);
+        if (program.object && !program.object->code) link_code(*program.object);
 }
 
 // Where it does not work the program is interpreted, as before.

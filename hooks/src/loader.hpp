@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loader: programs, maps and perf buffers of the root, brought into this process once each and kept until it ends,
-// because another thread may still be running what was detached.
+// Loader: programs, maps and perf buffers of the root, brought into this process once each. Each knows the last build
+// of a table that asked for it; whoever keeps the tables says up to which build nobody uses them any more.
 #pragma once
 
 #include <algorithm>
@@ -45,26 +45,34 @@ class Loader {
     // May this process believe a verdict that it finds (runtime.md, "Cached verdicts")?
     Loader(const kernel::Root& root, bool believe) : root_(root), believe_(believe) {}
 
+    // The builds are numbered upwards; what is asked for from now on is of this one.
+    void begin(u64 build) { build_ = build; }
+    // Frees what was last asked for in a build before this one.
+    void release(u64 before);
+
     // Null where it does not exist or must not run here; problem() then says why.
     const LoadedProgram* program(u32 id);
     const LoadedMap* map(u32 id);
     const LoadedBuffer* buffer(u32 event_id);
 
+    // Of this build.
     template <class Visit>
     void each_map(const Visit& visit) const {
         for (const auto& [id, map] : maps_)
-            if (map) visit(*map);
+            if (map.object && map.build == build_) visit(*map.object);
     }
     // From now on machine code is looked for, also that of programs that are here already.
     void link_code();
-    // Whether every program here has it.
+    // Whether every program of this build has it.
     bool all_linked() const {
-        return links_code_ &&
-               std::ranges::all_of(programs_, [](const auto& each) { return !each.second || each.second->code; });
+        return links_code_ && std::ranges::all_of(programs_, [this](const auto& each) {
+                   return !each.second.object || each.second.build != build_ || each.second.object->code;
+               });
     }
     // Whether any program that was loaded writes into the trace buffer.
     bool prints() const {
-        return std::ranges::any_of(programs_, [](const auto& each) { return each.second && each.second->prints; });
+        return std::ranges::any_of(programs_,
+                                   [](const auto& each) { return each.second.object && each.second.object->prints; });
     }
     const std::string& problem() const { return problem_; }
 
@@ -75,14 +83,20 @@ class Loader {
 
     void link_code(LoadedProgram& program) const;
 
+    template <class T>
+    struct Entry {
+        std::unique_ptr<T> object;  // null: it cannot be had, which stays so, since ids are never used twice
+        u64 build = 0;              // that asked for it last
+    };
+
     const kernel::Root& root_;
     bool believe_;
     bool links_code_ = false;
+    u64 build_ = 0;
     std::string problem_;
-    // A null pointer remembers that it cannot be had: ids are never used twice.
-    std::map<u32, std::unique_ptr<LoadedProgram>> programs_;
-    std::map<u32, std::unique_ptr<LoadedMap>> maps_;
-    std::map<u32, std::unique_ptr<LoadedBuffer>> buffers_;
+    std::map<u32, Entry<LoadedProgram>> programs_;
+    std::map<u32, Entry<LoadedMap>> maps_;
+    std::map<u32, Entry<LoadedBuffer>> buffers_;
 };
 
 }  // namespace anybpf::hooks

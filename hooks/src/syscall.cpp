@@ -1,10 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// An event passes: table lookup, guard, virtual CPU, then for each program its view of the event and the run.
+// An event passes: guard, virtual CPU, table lookup, then for each program its view of the event and the run.
+//
+// A table that went out of use, and what only it names, is freed when no run can be using it. Each refresh has a
+// number, and a thread tells the number of the last one before it takes hold of the table in use:
+//
+//     run()                                          refresh(), then reclaim()
+//       running = number of the last refresh           table in use = the new one
+//       claim a virtual CPU: a locked instruction      number of the last refresh = its number; fence
+//       take the table in use                          the least `running` of all threads
+//
+// Either the thread takes the new table, or its `running` is seen. The number is stored after its table and loaded
+// before one is taken, so that the table is of this refresh or of a later one. So a run costs no fence of its own.
 #include "anybpf/hooks/syscall.hpp"
 
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 
+#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -37,7 +49,7 @@ struct HookRun : abi::Run {
     const Attached* attached = nullptr;
 };
 
-class Hooks final : public SyscallHooks, private helpers::Host {
+class Hooks final : public SyscallHooks {
   public:
     Hooks(kernel::Root root, maps::VcpuTable vcpus, u32 tree, RawSyscall raw, bool believe)
         : SyscallHooks(root.epoch_word(), root.supervisor(tree), run_all<true>, run_all<false>),
@@ -48,6 +60,7 @@ class Hooks final : public SyscallHooks, private helpers::Host {
           loader_(root_, believe) {}
 
     void refresh() override;
+    void reclaim(u64 oldest) override;
 
     void attach_thread(SyscallThread& thread, robust_list_head* own) override;
     void comm_changed(SyscallThread& thread) override { system_.read_comm(thread.task); }
@@ -63,8 +76,28 @@ class Hooks final : public SyscallHooks, private helpers::Host {
         std::array<u64, 2> arguments;
         SyscallRegisters function;  // of the kernel's function
     };
+    // What helpers ask for in one run.
+    class RunHost final : public helpers::Host {
+      public:
+        RunHost(const Hooks& hooks, const Table& table) : hooks_(hooks), table_(table) {}
+        maps::PerfBuffer* perf_buffer(maps::Map& array, u32 index) override;
+        void wake(maps::Map& ring) override;
+        void wake(maps::PerfBuffer& buffer) override;
+        i64 system_call(i64 number, u64 a, u64 b, u64 c, u64 d) override {
+            return hooks_.system_.call(number, a, b, c, d);
+        }
+
+      private:
+        const Hooks& hooks_;
+        const Table& table_;
+    };
+    struct Kept {
+        u64 refresh = 0;  // the last one whose table it was
+        std::unique_ptr<const Table> table;
+    };
+    // Behind what orders it after the store of `running`.
     const Table& table() const { return *table_.load(std::memory_order_acquire); }
-    void miss(const Attached* first);
+    [[gnu::cold, gnu::noinline]] void miss(bool entry, u64 number);
     void count_event() {
         const u32 left = until_linked_.load(std::memory_order_relaxed);
         if (left == 0) return;
@@ -74,17 +107,15 @@ class Hooks final : public SyscallHooks, private helpers::Host {
     template <bool entry>
     [[gnu::hot]] void run(SyscallThread& thread, const SyscallRegisters& user);
     template <bool entry>
+    [[gnu::hot]] void run_claimed(SyscallThread& thread, const SyscallRegisters& user, u32 cpu,
+                                  maps::VcpuTable::Claim claim);
+    template <bool entry>
     [[gnu::hot]] static void run_all(SyscallHooks& hooks, SyscallThread& thread, const SyscallRegisters& user) {
         static_cast<Hooks&>(hooks).run<entry>(thread, user);
     }
     template <bool entry>
     static void* view_of(const Attached& attached, const SyscallRegisters& user, u32 tid, Views& views);
     static const void* tail_target(abi::Run& run, u64 map, u32 index);
-
-    maps::PerfBuffer* perf_buffer(maps::Map& array, u32 index) override;
-    void wake(maps::Map& ring) override;
-    void wake(maps::PerfBuffer& buffer) override;
-    i64 system_call(i64 number, u64 a, u64 b, u64 c, u64 d) override { return system_.call(number, a, b, c, d); }
 
     kernel::Root root_;
     maps::VcpuTable vcpus_;
@@ -101,14 +132,17 @@ class Hooks final : public SyscallHooks, private helpers::Host {
     static constexpr u32 worth_linking = 1000;
     std::atomic<u32> until_linked_{worth_linking};
     std::atomic<u64> missed_{0};
-    std::vector<std::unique_ptr<const Table>> tables_;  // the last is in use, the others may still be
+    std::vector<Kept> tables_;  // the last is in use, the others may still be
     std::atomic<const Table*> table_{nullptr};
+    std::atomic<u64> last_refresh_{0};
 };
 
 void Hooks::refresh() {
     const u64 epoch = root_.epoch();  // first, so that what changes meanwhile is seen as a change
     const bool dead = supervisor().dead();
     const bool links = until_linked_.load(std::memory_order_relaxed) == 0;
+    const u64 number = last_refresh_.load(std::memory_order_relaxed) + 1;
+    loader_.begin(number);
     if (links && !dead) loader_.link_code();
     Table built = dead ? Table{} : build_table(root_, loader_, tree_);
     if (!trace_.map && loader_.prints()) {
@@ -118,15 +152,24 @@ void Hooks::refresh() {
             trace_map_.store(trace_.map.get(), std::memory_order_release);
         }
     }
-    if (tables_.empty() || !(*tables_.back() == built))
-        tables_.push_back(std::make_unique<const Table>(std::move(built)));
-    table_.store(tables_.back().get(), std::memory_order_release);
-    publish(tables_.back()->watched, epoch, dead);
+    if (tables_.empty() || !(*tables_.back().table == built))
+        tables_.push_back({number, std::make_unique<const Table>(std::move(built))});
+    tables_.back().refresh = number;
+    table_.store(tables_.back().table.get(), std::memory_order_release);
+    last_refresh_.store(number, std::memory_order_release);
+    publish(tables_.back().table->watched, epoch, dead);
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // before anybody looks at `running`
     if (!links && until_linked_.load(std::memory_order_relaxed) == 0) ask_for_refresh();  // meanwhile it was due
 }
 
+void Hooks::reclaim(u64 oldest) {
+    const u64 used = std::min(oldest, tables_.back().refresh);
+    std::erase_if(tables_, [used](const Kept& kept) { return kept.refresh < used; });
+    loader_.release(tables_.front().refresh);
+}
+
 void Hooks::attach_thread(SyscallThread& thread, robust_list_head* own) {
-    thread.running = false;
+    thread.running.store(0, std::memory_order_relaxed);
     thread.vcpu = maps::VcpuThread::current(own);
     thread.task.forget();
     thread.task.tid = thread.vcpu.tid;
@@ -167,58 +210,68 @@ void* Hooks::view_of(const Attached& attached, const SyscallRegisters& user, u32
     __builtin_unreachable();
 }
 
-void Hooks::miss(const Attached* first) {
+// With `running` set, by the caller or by the run that it interrupted.
+void Hooks::miss(bool entry, u64 number) {
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // no virtual CPU was claimed
+    const auto* attached = table().first(entry, number);
+    if (attached == nullptr) return;
     u64 count = 1;
-    for (; !first->last; ++first) ++count;
+    for (; !attached->last; ++attached) ++count;
     missed_.fetch_add(count, std::memory_order_relaxed);
 }
 
 template <bool entry>
 void Hooks::run(SyscallThread& thread, const SyscallRegisters& user) {
-    const Table& table = this->table();
-    const Attached* attached = table.first(entry, user.orig_ax);
-    if (attached == nullptr) return;
-    if (thread.running) [[unlikely]]
-        return miss(attached);
-    thread.running = true;
+    if (thread.running.load(std::memory_order_relaxed) != 0) [[unlikely]]
+        return miss(entry, user.orig_ax);
+    thread.running.store(last_refresh_.load(std::memory_order_acquire), std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);  // a signal handler's system calls see it
     const u32 cpu = thread.vcpu.cpu();
     if (const auto claim = vcpus_.acquire(thread.vcpu, cpu)) [[likely]] {
-        maps::Map* const trace = trace_map_.load(std::memory_order_acquire);
-        if (claim->owner_died) [[unlikely]] {
-            for (const auto* loaded : table.maps) loaded->map().recover(claim->slot);
-            if (trace) trace->recover(claim->slot);
-        }
-        Views views;
-        helpers::Environment environment{&thread.task, this, trace};
-        HookRun run;
-        run.vcpu = claim->slot;
-        run.cpu = cpu;
-        run.environment = &environment;
-        run.helpers = &bodies_;
-        run.tail_target = tail_target;
-        run.table = &table;
-        for (;; ++attached) {
-            if (attached->pid == -1 || attached->pid == static_cast<i32>(thread.task.pid)) {
-                run.context = view_of<entry>(*attached, user, thread.task.tid, views);
-                run.attach_cookie = attached->cookie;
-                run.func_ip =
-                    attached->view == View::registers ? abi::kernel_address(static_cast<u32>(user.orig_ax)) : 0;
-                run.attached = attached;
-                if (table.linked)
-                    engine::run_code(*static_cast<const engine::JitProgram*>(attached->executable), run);
-                else
-                    engine::Interpreter::run(*static_cast<const engine::Executable*>(attached->executable), run);
-            }
-            if (attached->last) break;
-        }
+        run_claimed<entry>(thread, user, cpu, *claim);
         vcpus_.release(thread.vcpu, claim->slot);
-        if (!table.linked) count_event();
     } else {
-        miss(attached);
+        miss(entry, user.orig_ax);
     }
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    thread.running = false;
+    thread.running.store(0, std::memory_order_release);
+}
+
+template <bool entry>
+[[gnu::always_inline]] inline void Hooks::run_claimed(SyscallThread& thread, const SyscallRegisters& user, u32 cpu,
+                                                      maps::VcpuTable::Claim claim) {
+    const Table& table = this->table();
+    const Attached* attached = table.first(entry, user.orig_ax);
+    maps::Map* const trace = trace_map_.load(std::memory_order_acquire);
+    if (claim.owner_died) [[unlikely]] {
+        for (const auto* loaded : table.maps) loaded->map().recover(claim.slot);
+        if (trace) trace->recover(claim.slot);
+    }
+    if (attached == nullptr) return;  // since it was asked whether it is wanted
+    Views views;
+    RunHost host(*this, table);
+    helpers::Environment environment{&thread.task, &host, trace};
+    HookRun run;
+    run.vcpu = claim.slot;
+    run.cpu = cpu;
+    run.environment = &environment;
+    run.helpers = &bodies_;
+    run.tail_target = tail_target;
+    run.table = &table;
+    for (;; ++attached) {
+        if (attached->pid == -1 || attached->pid == static_cast<i32>(thread.task.pid)) {
+            run.context = view_of<entry>(*attached, user, thread.task.tid, views);
+            run.attach_cookie = attached->cookie;
+            run.func_ip = attached->view == View::registers ? abi::kernel_address(static_cast<u32>(user.orig_ax)) : 0;
+            run.attached = attached;
+            if (table.linked)
+                engine::run_code(*static_cast<const engine::JitProgram*>(attached->executable), run);
+            else
+                engine::Interpreter::run(*static_cast<const engine::Executable*>(attached->executable), run);
+        }
+        if (attached->last) break;
+    }
+    if (!table.linked) count_event();
 }
 
 // Only a program that reads the same context may take over.
@@ -234,22 +287,22 @@ const void* Hooks::tail_target(abi::Run& run, u64 map, u32 index) {
     return hook.table->executable(*target);
 }
 
-maps::PerfBuffer* Hooks::perf_buffer(maps::Map& map, u32 index) {
-    const auto* array = table().array(map);
+maps::PerfBuffer* Hooks::RunHost::perf_buffer(maps::Map& map, u32 index) {
+    const auto* array = table_.array(map);
     if (!array || index >= array->buffers.size() || !array->buffers[index]) return nullptr;
     return array->buffers[index]->mapped.buffer.get();
 }
 
-void Hooks::wake(maps::Map& ring) {
-    if (&ring == trace_map_.load(std::memory_order_acquire)) return system_.wake(trace_wake_);
-    for (const auto* loaded : table().maps)
-        if (&loaded->map() == &ring) return system_.wake(loaded->wake_path);
+void Hooks::RunHost::wake(maps::Map& ring) {
+    if (&ring == hooks_.trace_map_.load(std::memory_order_acquire)) return hooks_.system_.wake(hooks_.trace_wake_);
+    for (const auto* loaded : table_.maps)
+        if (&loaded->map() == &ring) return hooks_.system_.wake(loaded->wake_path);
 }
 
-void Hooks::wake(maps::PerfBuffer& buffer) {
-    for (const auto& array : table().arrays)
+void Hooks::RunHost::wake(maps::PerfBuffer& buffer) {
+    for (const auto& array : table_.arrays)
         for (const auto* loaded : array.buffers)
-            if (loaded && loaded->mapped.buffer.get() == &buffer) return system_.wake(loaded->wake_path);
+            if (loaded && loaded->mapped.buffer.get() == &buffer) return hooks_.system_.wake(loaded->wake_path);
 }
 
 // Whether a verdict in the root may be believed: nobody but this user could have written it (a root of another, or one

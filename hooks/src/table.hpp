@@ -37,7 +37,7 @@ struct Table {
     std::vector<Attached> attached;  // of one event side by side, in the order in which they run
     Watched watched;                 // what runs at a number begins at attached[watched - 1]
     std::vector<Array> arrays;
-    std::vector<const LoadedMap*> maps;  // all that this process has
+    std::vector<const LoadedMap*> maps;  // all that the programs use
     bool linked = false;                 // all programs are machine code
 
     friend bool operator==(const Table&, const Table&) = default;

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program that is detached leaves nothing in a process that goes on: the same mappings as before, again and again.
---known-to-grow: the fault is known, and the test says when it is mended."""
+"""A program that is detached leaves nothing in a process that goes on: the same mappings as before, again and again."""
 import os
 import shutil
 import subprocess
@@ -12,7 +11,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
 ANYBPF = os.environ["ANYBPF"]
 ROUNDS = 12
-KNOWN_TO_GROW = "--known-to-grow" in sys.argv[1:]
 
 
 def mappings(pid):
@@ -40,7 +38,6 @@ finally:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(root, ignore_errors=True)
 print(f"mappings after each of {ROUNDS} programs came and went: {counts}")
-grows = counts[-1] > counts[2]  # the first ones may take memory that is used again
-if grows != KNOWN_TO_GROW:
-    print("FAILED: they grow; the last ones: " if grows else "FAILED: they no longer grow: --known-to-grow must go", *last[:12], sep="\n  ")
+if counts[-1] > counts[ROUNDS // 2]:  # the first ones may take memory that is used again, and machine code comes with the thousandth call
+    print("FAILED: they grow; all of them now: ", *last, sep="\n  ")
     sys.exit(1)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mixed load, traced by four programs that come and go at random, beside one that stays.
 
-    soak.py [--seconds N] [--seed N] [--memory-may-grow] [--keep FOLDER]
+    soak.py [--seconds N] [--seed N] [--keep FOLDER]
 
 The load is a web server under load, builds, python and node programs, and meters: programs that number their calls. What must
 hold: nothing of the load fails; no tracer fails; within each window in which a program was attached no numbered call was
@@ -126,7 +126,7 @@ class Visitor(threading.Thread):
 class Soak:
     def __init__(self, folder, root, options):
         self.folder, self.root, self.keep = folder, root, bool(options.keep)
-        self.seconds, self.seed, self.may_grow = options.seconds, options.seed, options.memory_may_grow
+        self.seconds, self.seed = options.seconds, options.seed
         self.environment = {**os.environ, "ANYBPF_ROOT": root, "PATH": os.environ["PATH"] + ":/usr/sbin"}
         self.over = threading.Event()
         self.complaints, self.memory = [], {}
@@ -233,7 +233,7 @@ class Soak:
             early, late = sorted(sizes[tenth:2 * tenth])[tenth // 2], sorted(sizes[-tenth:])[tenth // 2]
             print(f"memory of {kind} ({pid}): {early} KiB early, {late} KiB late")
             fixed, part = GROWTH[kind]
-            if late - early > max(fixed, part * early) and not self.may_grow:
+            if late - early > max(fixed, part * early):
                 self.wrong(f"memory of {kind} ({pid}) grew from {early} to {late} KiB")
 
 
@@ -241,7 +241,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--memory-may-grow", action="store_true", help="tell how memory grew, and don't fail for it")
     parser.add_argument("--keep", help="leave everything that was written in this new folder")
     options = parser.parse_args()
     folder = os.path.abspath(options.keep) if options.keep else tempfile.mkdtemp(prefix="anybpf-soak-")

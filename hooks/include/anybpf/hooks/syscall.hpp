@@ -7,6 +7,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <tuple>
 
 #include "anybpf/abi/syscalls.hpp"
 #include "anybpf/base/result.hpp"
@@ -26,7 +27,9 @@ struct SyscallRegisters {
 // One traced thread; kept by the agent in thread-local memory at a fixed address, zeroed at birth, filled by
 // attach_thread.
 struct SyscallThread {
-    bool running = false;  // a program runs on this thread: a nested event is counted as missed
+    // 0: no program runs on this thread. Else one does (a nested event is counted as missed), from the table of the
+    // refresh of this number or of a later one; reclaim() leaves those alone.
+    std::atomic<u64> running{0};
     maps::VcpuThread vcpu;
     helpers::Thread task;  // ids, comm, and the task_struct that programs see
 };
@@ -59,10 +62,14 @@ class SyscallHooks {
     }
     // The epoch itself, and what it was at the last refresh, for who compares them without a call.
     const std::atomic<u64>& epoch() const { return epoch_; }
-    u64 seen() const { return seen_.load(std::memory_order_relaxed); }
+    u64 seen() const { return seen_.load(std::memory_order_acquire); }
     // Reads the links again, maps what is new, publishes the new table; runs under the agent's own lock. What went out
-    // of use is kept mapped: another thread may still be inside.
+    // of use stays until reclaim(): another thread may still be inside.
     virtual void refresh() = 0;
+    // Frees what refresh() took out of use, and no run can still use. oldest: the least `running` that is not 0 among
+    // all threads of this process, read after refresh() returned; ~0 where none runs. Under the same lock. Whoever does
+    // not know all threads never calls it.
+    virtual void reclaim(u64 oldest) { (void)oldest; }
     // The supervisor of this tree died: nothing will be attached again, and refresh() has dropped all links.
     bool orphaned() const { return orphaned_.load(std::memory_order_relaxed); }
 
@@ -76,8 +83,8 @@ class SyscallHooks {
     virtual void ids_changed(SyscallThread& thread) = 0;
 
     // Whether a program is attached to the entry, or the exit, of the number: where none is, the agent makes no report.
-    bool wants_entry(u32 nr) const { return watched().enter[Watched::index_of(nr)] != 0; }
-    bool wants_exit(u32 nr) const { return watched().exit[Watched::index_of(nr)] != 0; }
+    bool wants_entry(u32 nr) const { return has(enters_, nr); }
+    bool wants_exit(u32 nr) const { return has(exits_, nr); }
     bool wants(u32 nr) const { return wants_entry(nr) || wants_exit(nr); }
     void enter(SyscallThread& thread, const SyscallRegisters& registers) { enter_(*this, thread, registers); }
     void exit(SyscallThread& thread, const SyscallRegisters& registers) { exit_(*this, thread, registers); }
@@ -90,24 +97,38 @@ class SyscallHooks {
     // epoch must live as long as the hooks, and so the page that the supervisor is in.
     SyscallHooks(const std::atomic<u64>& epoch, kernel::Supervisor supervisor, Event at_entry, Event at_exit)
         : enter_(at_entry), exit_(at_exit), epoch_(epoch), supervisor_(supervisor) {}
-    const Watched& watched() const { return *watched_.load(std::memory_order_acquire); }
-    // The end of a refresh that began when the epoch was `epoch`; watched is kept as long as the hooks.
+    // The end of a refresh that began when the epoch was `epoch`.
     void publish(const Watched& watched, u64 epoch, bool orphaned) {
-        watched_.store(&watched, std::memory_order_release);
+        note(enters_, watched.enter);
+        note(exits_, watched.exit);
         orphaned_.store(orphaned, std::memory_order_relaxed);
-        seen_.store(epoch, std::memory_order_relaxed);
+        seen_.store(epoch, std::memory_order_release);
     }
     // The next event finds the hooks stale.
     void ask_for_refresh() { seen_.store(epoch_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed); }
     const kernel::Supervisor& supervisor() const { return supervisor_; }
 
   private:
+    // Where something is wanted, a bit for each: changed in place, so that it can be asked for at any moment.
+    using Bits = std::array<std::atomic<u64>, std::tuple_size_v<Watched::Side> / 64 + 1>;
+    static bool has(const Bits& bits, u32 nr) {
+        const u32 at = Watched::index_of(nr);
+        return (bits[at / 64].load(std::memory_order_acquire) >> at % 64 & 1) != 0;
+    }
+    static void note(Bits& bits, const Watched::Side& side) {
+        for (u32 at = 0; at < side.size(); at += 64) {
+            u64 word = 0;
+            for (u32 i = at; i < side.size() && i < at + 64; ++i) word |= u64{side[i] != 0} << i % 64;
+            bits[at / 64].store(word, std::memory_order_release);
+        }
+    }
+
     const Event enter_, exit_;
     const std::atomic<u64>& epoch_;
     const kernel::Supervisor supervisor_;
     std::atomic<u64> seen_{0};
     std::atomic<bool> orphaned_{false};
-    std::atomic<const Watched*> watched_{nullptr};
+    Bits enters_{}, exits_{};
 };
 
 }  // namespace anybpf::hooks
