@@ -46,7 +46,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr auto patience = std::chrono::seconds(3);
+constexpr auto patience = std::chrono::seconds(10);
 
 struct Mapped {
     u64 begin = 0, end = 0, offset = 0;
@@ -87,6 +87,7 @@ class Stopped {
         user_regs_struct registers{};  // as it stood, and as it will go on
         u64 mask = 0;
         u64 rseq = 0;
+        bool signalled = false;  // a signal of those that the agent takes is on its way to it
     };
 
     static Result<Stopped> stop(pid_t pid);
@@ -129,6 +130,7 @@ Result<> Stopped::wait_for_stop(pid_t tid) {
         if (got == tid && !WIFSTOPPED(status)) return fail(Errc::not_found, "thread " + std::to_string(tid) + " has ended");
         if (got == tid && (status >> 16) == PTRACE_EVENT_STOP) return {};
         if (got == tid) {  // a signal on its way: it goes on, and the thread stops at its handler
+            ::ptrace(PTRACE_INTERRUPT, tid, 0, 0);
             ::ptrace(PTRACE_CONT, tid, 0, WSTOPSIG(status));
             continue;
         }
@@ -162,6 +164,12 @@ Result<> Stopped::look(pid_t tid) {
         return fail_errno("reading the registers of thread", std::to_string(tid));
     if (thread.registers.cs != 0x33)
         return fail(Errc::invalid_argument, of(pid_) + " runs 32-bit code", ENOEXEC);
+    std::array<siginfo_t, 32> pending;
+    const ptrace_peeksiginfo_args from{.off = 0, .flags = 0, .nr = static_cast<i32>(pending.size())};
+    const long count = ::ptrace(PTRACE_PEEKSIGINFO, tid, &from, pending.data());
+    thread.signalled = std::any_of(pending.begin(), pending.begin() + std::max(count, 0L), [](const siginfo_t& each) {
+        return ours_of(1ULL << (each.si_signo - 1)) != 0;
+    });
     struct {
         u64 pointer;
         u32 size, signature, flags, pad;
@@ -414,9 +422,10 @@ Result<> attach(pid_t pid, const std::string& agent, const std::string& root, u3
 namespace {
 
 // A thread that stands in the agent, and not in a stub's system call, is not yet where it can be taken out.
-bool may_leave(const Stopped& stopped, const Presence& agent, const AgentImage& image, const user_regs_struct& r) {
+bool may_leave(const Stopped& stopped, const Presence& agent, const AgentImage& image, const Stopped::Thread& thread) {
+    const user_regs_struct& r = thread.registers;
     u64 active = 0;
-    if (r.gs_base == 0 || !stopped.read(r.gs_base + 8, &active, 8) || active == 0) return false;
+    if (thread.signalled || r.gs_base == 0 || !stopped.read(r.gs_base + 8, &active, 8) || active == 0) return false;
     const auto within = [&](u32 from, u32 to) {
         return r.rip >= agent.address(from) && r.rip < agent.address(to);
     };
@@ -431,7 +440,7 @@ Result<> wait_until_outside(Stopped& stopped, const Presence& agent, const Agent
     for (;;) {
         std::vector<pid_t> inside;
         for (const auto& [tid, thread] : stopped.threads())
-            if (!may_leave(stopped, agent, image, thread.registers)) inside.push_back(tid);
+            if (!may_leave(stopped, agent, image, thread)) inside.push_back(tid);
         if (inside.empty()) return {};
         if (std::chrono::steady_clock::now() > end)
             return fail(Errc::busy, "thread " + std::to_string(inside.front()) + " does not leave the agent", EBUSY);

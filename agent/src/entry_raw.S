@@ -256,6 +256,9 @@ global anybpf_exit
     movzbl SLOT_EXIT_BUSY(%r11), %ecx
     jrcxz 3f
 4:  mov %gs:OWN_ACTIVE, %rcx
+    jrcxz 5f
+    jmp exit_agent
+5:  mov %gs:OWN_STATE, %rcx         // of a vfork child that was killed in the agent: its parent is back
     jrcxz 2f
     jmp exit_agent
 2:  mov SLOT_AFTER(%r11), %rcx
