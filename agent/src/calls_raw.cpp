@@ -197,7 +197,11 @@ ThreadState* finish(ThreadState* owner, SyscallRegisters& registers, u32 nr) {
             }
             break;
         case Pending::text:
-            if (result >= 0) text_mapped(nr == SYS_mmap ? registers.ax : registers.di, registers.si);
+            if (result < 0) break;
+            if (nr == SYS_mmap)
+                text_mapped(registers.ax, registers.si, (registers.r10 & (MAP_TYPE | MAP_ANONYMOUS)) == MAP_PRIVATE);
+            else
+                text_mapped(registers.di, registers.si, false);
             break;
         case Pending::none:
         case Pending::temporary_mask:

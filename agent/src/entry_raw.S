@@ -380,6 +380,16 @@ global anybpf_guest_restorer
     .byte 0x0f, 0x05
     ud2
 
+// The same where the kernel does not hand system calls to us: read as that, but it lies where nothing can be run, and the
+// fault comes to us.
+    .section .data.anybpf_restorer, "aw", @progbits
+    .p2align 4
+    .byte 0x90
+global anybpf_fault_restorer
+    .byte 0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00
+    .byte 0x0f, 0x05
+
+    .section .text.hot, "ax", @progbits
 // unsigned long anybpf_copy(to, from, size)
 global anybpf_copy
     mov %rdx, %rcx

@@ -155,6 +155,7 @@ struct ThreadState {
 struct Process {
     hooks::SyscallHooks* hooks = nullptr;
     bool sealed = false;    // a seccomp filter may be in force: no system call of our own any more
+    bool scans = false;  // the kernel hands no system calls to us: sites are found by scanning
     bool threaded = false;  // a second thread was made, once; other threads may run
     u32 tree = 0;
     u64 text_begin = 0, text_end = 0;  // of the agent
@@ -185,11 +186,12 @@ void mark_quiet();                             // at start, and after each refre
 Slot* add_slot(u64 after, u32 nr, u64 start);  // with slot_lock held
 void fill_generic_slot(u64 after, u64 start);
 const Slot* slot_patched_at(u64 start);  // null: none is
+const Slot* slot_trapped_at(u64 start);  // the same, of a breakpoint in place of a system call
 
 // patch_raw.cpp
-void find_first_text();                 // at start, once
-void text_mapped(u64 begin, u64 size);  // executable
-void warm(u64 after);                   // a signal was spent on this site
+void find_first_text();                               // at start, once
+void text_mapped(u64 begin, u64 size, bool of_file);  // executable; of_file: a private mapping of a file, just made
+void warm(u64 after);                                 // a signal was spent on this site
 bool write_text(u64 at, const u8* bytes, u64 size);
 void patch_all();  // that is known
 
@@ -267,6 +269,7 @@ extern const char anybpf_enter[], anybpf_enter_passed[], anybpf_exit[], anybpf_e
 extern const char anybpf_arena_begin[], anybpf_arena_end[], anybpf_stubs[], anybpf_stubs_end[];
 extern const char anybpf_int80[], anybpf_int80_end[], anybpf_stub_r9[];
 extern const char anybpf_bare_syscall[], anybpf_thread_exit[], anybpf_agent_restorer[], anybpf_guest_restorer[];
+extern const char anybpf_fault_restorer[];
 extern const char anybpf_clone[], anybpf_clone_end[];
 extern const char anybpf_leave_check[], anybpf_leave_end[], anybpf_trap[];
 extern const char anybpf_copy_begin[], anybpf_copy_end[], anybpf_copy_failed[];

@@ -126,9 +126,10 @@ ThreadState* make_first_state() {
 void release_state(ThreadState* state) { state->in_use.store(0, std::memory_order_release); }
 
 bool arm(ThreadState* state) {
-    if (process.sealed) return false;
+    if (process.sealed || process.scans) return false;
     (void)state;
-    return raw(SYS_prctl, set_dispatch, 1, anybpf_arena_begin, anybpf_arena_end - anybpf_arena_begin, 0) == 0;
+    process.scans = raw(SYS_prctl, set_dispatch, 1, anybpf_arena_begin, anybpf_arena_end - anybpf_arena_begin, 0) != 0;
+    return !process.scans;
 }
 
 // On the new thread itself.
