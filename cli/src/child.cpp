@@ -124,7 +124,12 @@ bool Child::ended() {
     int raw = 0;
     // Not before its end: what happens to a traced child is for the injector to see, another thread of ours.
     pollfd end{.fd = pidfd_.get(), .events = POLLIN, .revents = 0};
-    if (::poll(&end, 1, 0) <= 0 || ::waitpid(pid_, &raw, WNOHANG) != pid_) return false;
+    siginfo_t what{};
+    const bool over =
+        pidfd_.valid()
+            ? ::poll(&end, 1, 0) > 0
+            : ::waitid(P_PID, static_cast<id_t>(pid_), &what, WEXITED | WNOHANG | WNOWAIT) == 0 && what.si_pid == pid_;
+    if (!over || ::waitpid(pid_, &raw, WNOHANG) != pid_) return false;
     status_ = WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);
     return true;
 }
