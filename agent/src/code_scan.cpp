@@ -194,16 +194,16 @@ bool goes_on_with_result(std::span<const u8> code, u64 at) {
 }
 
 // How a way makes the number of a call, in its last instructions.
-enum class Number : u8 { none, made, copied_last, constant };
+enum class Number : u8 { none, made, copied, constant };
 
-Number number_of(std::span<const u8> code, const Instruction& at, bool last) {
+Number number_of(std::span<const u8> code, const Instruction& at) {
     if (!writes_number(code, at)) return Number::none;
     const u8 opcode = code[at.opcode_at];
     if (at.map != 0) return Number::made;
     if (opcode == 0xb8 && at.length == at.opcode_at + 5 && load32(code, at.opcode_at + 1) < 512)
         return Number::constant;
-    const bool copies = opcode == 0x89 || opcode == 0x8b || opcode == 0x31;
-    return last && copies && code[at.opcode_at + 1] >= 0xc0 ? Number::copied_last : Number::made;
+    const bool copies = (opcode == 0x89 || opcode == 0x8b || opcode == 0x31) && (at.rex & 8) == 0;
+    return copies && code[at.opcode_at + 1] >= 0xc0 ? Number::copied : Number::made;
 }
 
 struct Ways {
@@ -211,7 +211,7 @@ struct Ways {
     std::array<u32, 4> numbers{};  // of those that met
 };
 
-constexpr u64 number_within = 24;  // bytes before the call
+constexpr u64 number_within = 32;  // bytes before the call
 
 // Backwards, so that each place is decoded once: where it leads is known by then.
 Ways ways_to(std::span<const u8> code, u64 site) {
@@ -232,8 +232,7 @@ Ways ways_to(std::span<const u8> code, u64 site) {
         else
             way.end = first.length == distance ? End::met : End::missed;
         if (way.end == End::no_code) continue;
-        if (way.number == Number::none && distance <= number_within)
-            way.number = number_of(rest, first, first.length == distance);
+        if (way.number == Number::none && distance <= number_within) way.number = number_of(rest, first);
         ++found.begun;
         if (way.end != End::met) continue;
         ++found.met;
@@ -251,8 +250,8 @@ bool is_system_call(std::span<const u8> code, u64 at) {
     const Ways ways = ways_to(code, at);
     constexpr u32 enough = 8;
     if (ways.begun < enough || ways.met * 4 < ways.begun * 3) return false;
-    const auto& [none, made, copied_last, constant] = ways.numbers;
-    return compares_with_errors(code, at + 2) || (constant + copied_last) * 2 > ways.met ||
+    const auto& [none, made, copied, constant] = ways.numbers;
+    return compares_with_errors(code, at + 2) || (constant + copied) * 2 > ways.met ||
            (none * 2 < ways.met && goes_on_with_result(code, at + 2));
 }
 
