@@ -309,6 +309,16 @@ void warm(u64 after) {
 
 bool write_text(u64 at, const u8* bytes, u64 size) { return Memory().write(at, bytes, size, true); }
 
+void remove_traps() {
+    lock(process.slot_lock);
+    const Memory memory;
+    constexpr u8 call = 0x0f;
+    for (const Slot& slot : std::span(anybpf_slots, last_slot))
+        if (slot.filled && slot.nr == any_number && slot.start == slot.after - call_size)
+            memory.write(slot.start, &call, 1, !process.threaded);
+    unlock(process.slot_lock);
+}
+
 void patch_all() {
     lock(process.slot_lock);
     const Memory memory;

@@ -442,10 +442,22 @@ bool copy(void* to, const void* from, std::size_t size) { return anybpf_copy(to,
 using namespace anybpf;
 using namespace anybpf::agent;
 
-// A thread without state runs the guest's handler on the kernel's frame.
-extern "C" u64 anybpf_handler_of(int signal) {
+// A thread without state runs the guest's handler on the kernel's frame, and makes its calls at once.
+extern "C" u64 anybpf_handler_of(int signal, SignalFrame* frame) {
+    if (signal == SIGTRAP && frame->info.si_code == SI_KERNEL) {
+        auto& c = frame->context;
+        const Slot* slot = slot_trapped_at(c.ip - 1);
+        if (slot == nullptr) slot = slot_patched_at(c.ip - 1);
+        if (slot != nullptr && slot != anybpf_slots) {
+            if (slot->nr != any_number) c.ax = slot->nr;
+            c.ip = slot->go;
+            return 0;
+        }
+    }
     const u64 handler = process.actions[static_cast<u32>(signal)].handler;
-    return handler > handler_ignore ? handler : 0;
+    if (handler > handler_ignore) return handler;
+    if (is_fault(frame->info)) default_action(frame->info, true);
+    return 0;
 }
 
 extern "C" void anybpf_on_signal(SignalFrame* frame) {
