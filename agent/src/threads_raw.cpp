@@ -190,6 +190,40 @@ void fork_child(ThreadState* state) {
     state->thread().vcpu.cpu_word = cpu_word;
 }
 
+// Blocks all signals but ours until the child knows who it is. Ours may be blocked where a call that was not seen did
+// it.
+void close_mask(ThreadState* state) {
+    const SignalSet all = all_but_ours;
+    if (may_mask()) raw(SYS_rt_sigprocmask, SIG_SETMASK, &all, &state->set, 8);
+    state->set &= all_but_ours;
+}
+
+void prepare_child(const ThreadState& state, ThreadState* child, const Newborn& newborn) {
+    child->nr = state.nr;
+    child->tid_at = newborn.tid_at;
+    child->cleared = newborn.cleared;
+    child->bare = process.sealed;
+    child->shadow = state.shadow;
+    child->actions = state.actions;
+    if ((newborn.flags & clone_sighand) != 0) return;
+    child->own_actions = *state.actions;
+    child->actions = &child->own_actions;
+}
+
+i64 before_vfork(ThreadState* state, const Newborn& newborn) {
+    ThreadState* const child = state->spare != nullptr ? state->spare : make_state();
+    if (child == nullptr) return -EAGAIN;
+    if (child == state->spare) reset(child);
+    prepare_child(*state, child, newborn);
+    child->maker = state;
+    state->spare = child;
+    state->pending = Pending::vfork;
+    child->parent = state;
+    child->altstack = state->altstack;
+    state->publish = child;
+    return 0;
+}
+
 }  // namespace
 
 void lock(std::atomic<u32>& word) {
@@ -257,56 +291,33 @@ void birth(ThreadState* state) {
 }
 
 i64 before_clone(ThreadState* state, const Newborn& newborn) {
-    const auto& [flags, stack, tid_at, cleared] = newborn;
+    const u64 flags = newborn.flags, stack = newborn.stack;
     if ((flags & clone_vm) == 0) {
         state->pending = Pending::fork;
-        state->tid_at = tid_at;
+        state->tid_at = newborn.tid_at;
         lock(process.fork_lock);
         lock(process.refresh_lock);
         lock(process.slot_lock);
         return 0;
     }
-    const bool borrows = (flags & clone_vfork) != 0;
-    if (!borrows) process.threaded = true;
-    ThreadState* child = borrows ? state->spare : nullptr;
-    if (child != nullptr)
-        reset(child);
-    else if (borrows || has_gs_base())
-        child = make_state();
-    if (child == nullptr && (borrows || !process.sealed)) return -EAGAIN;
-    const SignalSet all = all_but_ours;  // until the child knows who it is
-    if (child == nullptr) {
-        state->pending = Pending::thread;
-        state->other = nullptr;
-        own().clone_slot = state->slot;
-        if (may_mask()) raw(SYS_rt_sigprocmask, SIG_SETMASK, &all, &state->set, 8);
-        state->stranger = &announce_stranger(stack, state->slot, state->set).stack;
-        return 0;
-    }
-    child->nr = state->nr;
-    child->tid_at = tid_at;
-    child->cleared = cleared;
-    child->maker = state;
-    child->bare = process.sealed;
-    child->shadow = state->shadow;
-    child->actions = state->actions;
-    if ((flags & clone_sighand) == 0) {
-        child->own_actions = *state->actions;
-        child->actions = &child->own_actions;
-    }
-    if (borrows) {
-        state->spare = child;
-        state->pending = Pending::vfork;
-        child->parent = state;
-        child->altstack = state->altstack;
-        state->publish = child;
-        return 0;
+    if ((flags & clone_vfork) != 0) return before_vfork(state, newborn);
+    process.threaded = true;
+    close_mask(state);
+    ThreadState* const child = has_gs_base() ? make_state() : nullptr;
+    if (child == nullptr && !process.sealed) {
+        restore_mask(state);
+        return -EAGAIN;
     }
     state->pending = Pending::thread;
     state->other = child;
-    child->own = Own{.self = &child->own, .active = child, .state = child, .clone_slot = state->slot};
     own().clone_slot = state->slot;
-    if (may_mask()) raw(SYS_rt_sigprocmask, SIG_SETMASK, &all, &state->set, 8);
+    if (child == nullptr) {
+        state->stranger = &announce_stranger(stack, state->slot, state->set).stack;
+        return 0;
+    }
+    prepare_child(*state, child, newborn);
+    child->maker = state;
+    child->own = Own{.self = &child->own, .active = child, .state = child, .clone_slot = state->slot};
     child->set = state->set;
     child->awaited.store(stack, std::memory_order_release);
     return 0;
