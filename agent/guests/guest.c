@@ -880,6 +880,16 @@ static void sandbox(const char* kind) {
     puts("sandboxed");
 }
 
+// A filter that lets most through: what is made behind it, and what is executed.
+static void refused(char** argv) {
+    install_filter(SECCOMP_RET_ERRNO | EPERM, SYS_getpgid);
+    CHECK(getpgid(0) == -1 && errno == EPERM);
+    threads(4, 100);
+    forks();
+    execl(argv[0], argv[0], "calls", "30", NULL);
+    CHECK(0);
+}
+
 static void* ended(void* unused) {
     syscall(SYS_exit, 0);
     return unused;
@@ -964,6 +974,7 @@ int main(int argc, char** argv) {
     RUN("tiny_stack", tiny_stack())
     RUN("many_threads", many_threads(a))
     RUN("sandbox", sandbox(argc > 2 ? argv[2] : ""))
+    RUN("refused", refused(argv))
     RUN("patched", patched())
     RUN("bench", bench(a))
     puts("what?");
