@@ -103,34 +103,39 @@ bool harmless(std::span<const sock_filter> filter) {
     return true;
 }
 
+// True: it is harmless. A filter that cannot be read allows nothing, and is none for the kernel either.
+bool judge(u64 program_at, Allowed& allowed) {
+    static std::array<sock_filter, BPF_MAXINSNS> copied;
+    std::span<const sock_filter> filter;
+    sock_fprog program{};
+    lock(process.refresh_lock);
+    if (fetch(program, program_at) && program.len <= copied.size() &&
+        copy(copied.data(), program.filter, program.len * sizeof(sock_filter)))
+        filter = {copied.data(), program.len};
+    allowed = {.handlers = allows(filter, {SYS_rt_sigreturn}),
+               .masks = allows(filter, {SYS_rt_sigprocmask, 2}),
+               .gs_base = allows(filter, {SYS_arch_prctl, set_gs, 4096})};
+    const bool lets_us_be = harmless(filter);
+    unlock(process.refresh_lock);
+    return lets_us_be;
+}
+
 }  // namespace
 
 void seal(ThreadState* state, u64 program_at) {
-    static std::array<sock_filter, BPF_MAXINSNS>
-        copied;  // no second thread: the call is made under the guest's own order
-    std::span<const sock_filter> filter;
-    sock_fprog program{};
-    if (program_at != 0 && fetch(program, program_at) && program.len <= copied.size() &&
-        copy(copied.data(), program.filter, program.len * sizeof(sock_filter)))
-        filter = {copied.data(), program.len};
-    if (program_at != 0 && harmless(filter)) return;
-    const bool strict = program_at == 0;  // SECCOMP_MODE_STRICT
-    const Allowed now{.handlers = strict || allows(filter, {SYS_rt_sigreturn}),
-                      .masks = !strict && allows(filter, {SYS_rt_sigprocmask, 2}),
-                      .gs_base = !strict && allows(filter, {SYS_arch_prctl, set_gs, 4096})};
+    const bool strict = program_at == 0;
+    Allowed now{.handlers = true};  // of the strict mode
+    if (!strict && judge(program_at, now)) return;
     if (!process.sealed) {
-        if (state->parent == nullptr) {
-            reserve_states();
-            patch_all();
-        }
+        reserve_states();
+        if (state->parent == nullptr) patch_all();
+        // Threads that are not followed may block the signal of a trap, and others may be unable to return from it.
+        if (process.scans) remove_traps();
         process.allowed = now;
-    } else {
-        process.allowed.handlers &= now.handlers;
-        process.allowed.masks &= now.masks;
-        process.allowed.gs_base &= now.gs_base;
     }
-    // Threads that are not followed may block the signal of a trap, and others may be unable to return from it.
-    if (process.scans && !process.sealed) remove_traps();
+    process.allowed.handlers &= now.handlers;
+    process.allowed.masks &= now.masks;
+    process.allowed.gs_base &= now.gs_base;
     if (!now.handlers && state->armed) {  // a call handed to us ends with rt_sigreturn
         raw(SYS_prctl, set_dispatch, 0, 0, 0, 0);
         state->armed = false;
