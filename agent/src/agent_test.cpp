@@ -273,7 +273,7 @@ TEST_F(Agent, CountsWithoutDispatch) {
         ASSERT_EQ(same({"/bin/sh", "-c", "for n in 1 2 3; do /bin/echo $n; done | cat"}).output, "1\n2\n3\n");
         EXPECT_GE(enters(SYS_write), 4U);  // cat's may come together
         EXPECT_EQ(enters(SYS_write), exits(SYS_write));
-        EXPECT_GE(enters(SYS_read), 4U);
+        EXPECT_GE(enters(SYS_read), 2U);  // and what it reads, before the end
         EXPECT_EQ(enters(SYS_read), exits(SYS_read));
     }
     clear();
