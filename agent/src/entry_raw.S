@@ -261,6 +261,9 @@ global anybpf_exit
     jrcxz 5f
     jmp 2f
 5:  mov %gs:OWN_ACTIVE, %rcx
+    jrcxz 6f
+    jmp exit_agent
+6:  mov %gs:OWN_STATE, %rcx         // of a vfork child that was killed in the agent: its parent is back
     jrcxz 2f
     jmp exit_agent
 2:  mov SLOT_AFTER(%r11), %rcx
