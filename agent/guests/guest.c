@@ -823,6 +823,73 @@ static void tiny_stack(void) {
     for (size_t i = 0; i < sizeof stack; ++i) CHECK(stack[i] == 0x33);
 }
 
+// --- a sandbox that kills for whatever the program does not need itself
+static void install_sandbox(const int* allowed, int count) {
+    struct sock_filter code[64] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))};
+    int length = 1;
+    for (int i = 0; i < count; ++i) {
+        code[length++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)allowed[i], 0, 1);
+        code[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    }
+    code[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+    const struct sock_fprog program = {.len = (unsigned short)length, .filter = code};
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+static void* signalled(void* unused) {
+    for (int i = 0; i < 40; ++i) {
+        volatile double kept = i * 1.5;
+        CHECK(pthread_kill(pthread_self(), SIGUSR1) == 0);
+        CHECK(kept == i * 1.5);
+    }
+    return unused;
+}
+// What glibc 2.36 asks of the kernel for threads, forks and a line of output, and getppid; handlers: rt_sigreturn, too.
+static void sandbox(const char* kind) {
+    static const int needed[] = {SYS_getppid,         SYS_write,     SYS_exit,   SYS_exit_group,
+                                 SYS_clone3,          SYS_clone,     SYS_mmap,   SYS_mprotect,
+                                 SYS_munmap,          SYS_madvise,   SYS_futex,  SYS_rt_sigprocmask,
+                                 SYS_set_robust_list, SYS_rseq,      SYS_wait4,  SYS_rt_sigaction,
+                                 SYS_newfstatat,      SYS_getrandom, SYS_getpid, SYS_brk,
+                                 SYS_rt_sigreturn,    SYS_tgkill,    SYS_gettid, SYS_arch_prctl};
+    const int all = sizeof needed / sizeof *needed;
+    const int count = strcmp(kind, "followed") == 0 ? all : strcmp(kind, "handlers") == 0 ? all - 1 : all - 4;
+    on(SIGUSR1, count_hit, SA_RESTART);
+    install_sandbox(needed, count);
+    pthread_t many[50];
+    for (int round = 0; round < 3; ++round) {
+        for (int i = 0; i < 50; ++i) CHECK(pthread_create(&many[i], NULL, thread_calls, (void*)100) == 0);
+        for (int i = 0; i < 50; ++i) CHECK(pthread_join(many[i], NULL) == 0);
+    }
+    for (int i = 0; i < 5; ++i) {
+        const pid_t pid = fork();
+        if (pid == 0) {
+            for (int n = 0; n < 10; ++n) getppid();
+            pthread_t one;
+            CHECK(pthread_create(&one, NULL, thread_calls, (void*)10) == 0 && pthread_join(one, NULL) == 0);
+            _exit(i + 1);
+        }
+        CHECK(WEXITSTATUS(status_of(pid)) == i + 1);
+    }
+    for (int n = 0; n < 1000; ++n) getppid();
+    if (count >= all - 1) {
+        pthread_t one;
+        CHECK(pthread_create(&one, NULL, signalled, NULL) == 0 && pthread_join(one, NULL) == 0);
+        CHECK(hits == 40);
+    }
+    puts("sandboxed");
+}
+
+// A filter that lets most through: what is made behind it, and what is executed.
+static void refused(char** argv) {
+    install_filter(SECCOMP_RET_ERRNO | EPERM, SYS_getpgid);
+    CHECK(getpgid(0) == -1 && errno == EPERM);
+    threads(4, 100);
+    forks();
+    execl(argv[0], argv[0], "calls", "30", NULL);
+    CHECK(0);
+}
+
 static void* ended(void* unused) {
     syscall(SYS_exit, 0);
     return unused;
@@ -906,6 +973,8 @@ int main(int argc, char** argv) {
     RUN("contexts", contexts())
     RUN("tiny_stack", tiny_stack())
     RUN("many_threads", many_threads(a))
+    RUN("sandbox", sandbox(argc > 2 ? argv[2] : ""))
+    RUN("refused", refused(argv))
     RUN("patched", patched())
     RUN("bench", bench(a))
     puts("what?");

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/ptrace.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -360,6 +361,9 @@ Result<> cannot(const std::string& what, pid_t pid) { return fail(Errc::io, of(p
 }  // namespace
 
 Result<> attach(pid_t pid, const std::string& agent, const std::string& root, u32 tree) {
+    constexpr int set_dispatch = 59;  // PR_SET_SYSCALL_USER_DISPATCH; off, which it is
+    if (::prctl(set_dispatch, 0, 0, 0, 0) != 0)
+        return fail(Errc::unsupported, "attaching takes Syscall User Dispatch (Linux 5.11; see anybpf doctor)", ENOSYS);
     Visit visit;
     visit.arrival = ANYBPF_TRY(arrival_of(agent, root, tree));
     auto stopped = ANYBPF_TRY(Stopped::stop(pid));

@@ -34,7 +34,8 @@ constexpr bool is_clone(u32 nr) { return nr == SYS_clone || nr == SYS_clone3 || 
 
 // prctl.h and the 6.18 numbers
 constexpr u64 pr_set_name = 15, pr_set_seccomp = 22, pr_set_dispatch = 59;
-constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000;
+constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000, clone_parent_settid = 0x100000, clone_child_cleartid = 0x200000,
+              clone_child_settid = 0x1000000;
 constexpr i64 restart_system_call =
     -512;  // ERESTARTSYS, what the kernel's own sys_exit shows for a call that starts over
 
@@ -44,12 +45,6 @@ constexpr u64 arch_set_gs = 0x1001, arch_get_gs = 0x1004;
 const u32* rseq_cpu_word(const SyscallRegisters& registers) {
     constexpr u64 cpu_id_at = 4, unregister = 1;
     return (registers.dx & unregister) != 0 ? nullptr : reinterpret_cast<const u32*>(registers.di + cpu_id_at);
-}
-
-// From now on no system call of our own: the last moment at which text can be patched.
-void seal(ThreadState* state) {
-    if (!process.sealed && state->parent == nullptr) patch_all();
-    process.sealed = true;
 }
 
 void save_arguments(ThreadState* state) {
@@ -66,11 +61,19 @@ void restore_arguments(ThreadState* state, SyscallRegisters& r) {
 }
 
 struct CloneArguments {  // the first version of struct clone_args
-    u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+    u64 flags = 0, pidfd = 0, child_tid = 0, parent_tid = 0, exit_signal = 0, stack = 0, stack_size = 0, tls = 0;
 };
 
-bool prepare_clone(ThreadState* state, u64 flags, u64 stack) {
-    const i64 result = before_clone(state, flags, stack != 0 ? stack : state->registers.sp);
+bool prepare_clone(ThreadState* state, const CloneArguments& a) {
+    // Of a child that shares no memory, only what the kernel writes into its own.
+    const u64 tid_at = (a.flags & (clone_vm | clone_parent_settid)) == (clone_vm | clone_parent_settid) ? a.parent_tid
+                       : (a.flags & clone_child_settid) != 0                                            ? a.child_tid
+                                                                                                        : 0;
+    const u64 stack = a.stack + a.stack_size;
+    const i64 result = before_clone(state, {.flags = a.flags,
+                                            .stack = stack != 0 ? stack : state->registers.sp,
+                                            .tid_at = tid_at,
+                                            .cleared = (a.flags & clone_child_cleartid) != 0 && a.child_tid == tid_at});
     if (result < 0) state->registers.ax = static_cast<u64>(result);
     return result < 0;
 }
@@ -112,15 +115,14 @@ bool prepare(ThreadState* state) {
             r.ax = static_cast<u64>(set_altstack(state));
             return true;
         case SYS_fork:
-            return prepare_clone(state, 0, 0);
+            return prepare_clone(state, {});
         case SYS_vfork:
-            return prepare_clone(state, clone_vm | clone_vfork, 0);
+            return prepare_clone(state, {.flags = clone_vm | clone_vfork});
         case SYS_clone:
-            return prepare_clone(state, r.di, r.si);
+            return prepare_clone(state, {.flags = r.di, .child_tid = r.r10, .parent_tid = r.dx, .stack = r.si});
         case SYS_clone3: {
             CloneArguments arguments{};  // bad memory or a bad size: the kernel says so
-            return r.si >= sizeof(arguments) && fetch(arguments, r.di) &&
-                   prepare_clone(state, arguments.flags, arguments.stack + arguments.stack_size);
+            return r.si >= sizeof(arguments) && fetch(arguments, r.di) && prepare_clone(state, arguments);
         }
         case SYS_execve:
         case SYS_execveat:
@@ -132,13 +134,13 @@ bool prepare(ThreadState* state) {
             return false;
         case SYS_prctl:
             if (r.di == pr_set_name) state->pending = Pending::name;
-            if (r.di == pr_set_seccomp) seal(state);
+            if (r.di == pr_set_seccomp && (r.si == 1 || r.si == 2)) seal(state, r.si == 2 ? r.dx : 0);
             if (r.di != pr_set_dispatch) return false;
             r.ax = static_cast<u64>(-EINVAL);  // as a kernel without Syscall User Dispatch: it is taken
             return true;
         case SYS_seccomp:
             if (r.di > 1) return false;  // neither SECCOMP_SET_MODE_STRICT nor SECCOMP_SET_MODE_FILTER
-            seal(state);
+            seal(state, r.di == 1 ? r.dx : 0);
             return false;
         case SYS_mmap:
         case SYS_mprotect:
@@ -187,18 +189,22 @@ ThreadState* finish(ThreadState* owner, SyscallRegisters& registers, u32 nr) {
             break;
         case Pending::name:
             if (result >= 0) {
-                if (nr == SYS_prctl)
+                if (nr == SYS_prctl && !process.sealed)
                     process.hooks->comm_changed(state->thread());
                 else if (nr == SYS_set_robust_list)
                     state->thread().vcpu.robust = reinterpret_cast<robust_list_head*>(registers.di);
                 else if (nr == SYS_rseq)
                     state->thread().vcpu.cpu_word = rseq_cpu_word(registers);
-                else
+                else if (nr != SYS_prctl && !process.sealed)
                     process.hooks->ids_changed(state->thread());
             }
             break;
         case Pending::text:
-            if (result >= 0) text_mapped(nr == SYS_mmap ? registers.ax : registers.di, registers.si);
+            if (result < 0) break;
+            if (nr == SYS_mmap)
+                text_mapped(registers.ax, registers.si, (registers.r10 & (MAP_TYPE | MAP_ANONYMOUS)) == MAP_PRIVATE);
+            else
+                text_mapped(registers.di, registers.si, false);
             break;
         case Pending::none:
         case Pending::temporary_mask:

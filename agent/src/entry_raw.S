@@ -39,6 +39,8 @@
 #define STATE_DEFERRED 176
 #define STATE_SLOT 184
 #define STATE_IN_USE 208
+#define STATE_BARE 219
+#define STACK_SIZE (256 * 1024 + 2048)
 // A thread finds what is its own by the gs base, which nothing else in 64-bit user space uses: it is there from a
 // program's first instruction on, whatever C library comes later, and a thread keeps it that shares all else.
 #define OWN_ACTIVE 8
@@ -103,7 +105,7 @@ global anybpf_clone
     syscall
     mov %rax, %rcx
     jrcxz 1f
-2:  mov %gs:OWN_CLONE_SLOT, %r11
+    mov %gs:OWN_CLONE_SLOT, %r11
     jmp anybpf_exit
 1:  lea -128(%rsp), %rsp
     push %r11
@@ -120,6 +122,7 @@ global anybpf_clone
     cld
     call anybpf_newborn
     mov %rbp, %rsp
+    mov %rax, %rcx
     xor %eax, %eax
     pop %rbp
     pop %r10
@@ -130,7 +133,8 @@ global anybpf_clone
     pop %rdi
     popfq
     lea 128(%rsp), %rsp
-    jmp 2b
+    mov %rcx, %r11
+    jmp anybpf_exit
 global anybpf_clone_end
 
 // long anybpf_raw(number, a, b, c, d, e, f): the agent's own system calls.
@@ -238,7 +242,10 @@ global anybpf_slots
 global anybpf_enter
     movzbl SLOT_ENTRY_BUSY(%r11), %ecx
     jrcxz 3f
-4:  mov %gs:OWN_ACTIVE, %rcx
+4:  mov %gs, %ecx
+    jrcxz 5f
+    jmp 2f
+5:  mov %gs:OWN_ACTIVE, %rcx
     jrcxz 2f
     jmp enter_agent
 2:  jmp *SLOT_GO(%r11)
@@ -255,10 +262,13 @@ enter_agent:
 global anybpf_exit
     movzbl SLOT_EXIT_BUSY(%r11), %ecx
     jrcxz 3f
-4:  mov %gs:OWN_ACTIVE, %rcx
+4:  mov %gs, %ecx
     jrcxz 5f
+    jmp 2f
+5:  mov %gs:OWN_ACTIVE, %rcx
+    jrcxz 6f
     jmp exit_agent
-5:  mov %gs:OWN_STATE, %rcx         // of a vfork child that was killed in the agent: its parent is back
+6:  mov %gs:OWN_STATE, %rcx         // of a vfork child that was killed in the agent: its parent is back
     jrcxz 2f
     jmp exit_agent
 2:  mov SLOT_AFTER(%r11), %rcx
@@ -383,18 +393,40 @@ global anybpf_trap
     .p2align 4
 global anybpf_signal
     cld
+    mov %gs, %ecx
+    test %ecx, %ecx
+    jnz 1f
     mov %gs:OWN_ACTIVE, %rcx
-    or %gs:OWN_STATE, %rcx
+    test %rcx, %rcx
+    jnz 3f
+    mov %gs:OWN_STATE, %rcx
+    test %rcx, %rcx
     jz 1f
-    mov %rsp, %rdi
+3:  cmpb $0, STATE_BARE(%rcx)
+    jne 5f
+4:  mov %rsp, %rdi
     sub $8, %rsp
     call anybpf_on_signal
     add $16, %rsp
     jmp anybpf_agent_restorer
+// A thread without a signal stack: the frame lies on the guest's, unless the agent was at work. Ours is empty then.
+5:  mov %rcx, %rax
+    sub %rsp, %rax
+    cmp $STACK_SIZE, %rax
+    jbe 4b
+    mov %rsp, %rsi
+    lea -448(%rcx), %rdi        // a SignalFrame, so that the stack is aligned as behind a call
+    and $-16, %rdi
+    sub $8, %rdi
+    mov %rdi, %rsp
+    mov $440 / 8, %ecx
+    rep movsq
+    jmp 4b
 // No state: the guest's handler runs on the frame as it is.
 1:  push %rdi
     push %rsi
     push %rdx
+    lea 24(%rsp), %rsi
     call anybpf_handler_of
     pop %rdx
     pop %rsi
@@ -414,6 +446,16 @@ global anybpf_guest_restorer
     .byte 0x0f, 0x05
     ud2
 
+// The same where the kernel does not hand system calls to us: read as that, but it lies where nothing can be run, and the
+// fault comes to us.
+    .section .data.anybpf_restorer, "aw", @progbits
+    .p2align 4
+    .byte 0x90
+global anybpf_fault_restorer
+    .byte 0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00
+    .byte 0x0f, 0x05
+
+    .section .text.hot, "ax", @progbits
 // unsigned long anybpf_copy(to, from, size)
 global anybpf_copy
     mov %rdx, %rcx

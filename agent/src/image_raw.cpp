@@ -41,6 +41,7 @@ void read_auxiliary(const u64* vector) {
 u64 auxiliary(u64 type) {
     if (type == AT_SECURE) return secure;
     if (type == AT_HWCAP2) return features;
+    if (type == AT_SYSINFO_EHDR) return vdso;
     if (type == AT_BASE) return loader;
     if (type == AT_PHDR) return program_segments;
     if (type == AT_PHNUM) return segment_count;

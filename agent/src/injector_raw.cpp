@@ -250,10 +250,28 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
     }
 }
 
+namespace {
+
+// A seccomp filter may kill who only asks, so a child asks.
+Result<> may_trace() {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::ptrace(PTRACE_SEIZE, ::getpid(), 0, 0);
+        ::_exit(errno == ENOSYS ? 1 : 0);
+    }
+    int status = 0;
+    if (child < 0 || ::waitpid(child, &status, 0) != child) return fail_errno("forking");
+    if (status != 0) return fail(Errc::permission_denied, "ptrace is refused here", EPERM);
+    return {};
+}
+
+}  // namespace
+
 Injector::Injector(std::shared_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, const std::string& root, u32 tree,
                                                   const std::string& channel) {
+    ANYBPF_TRY(may_trace());
     auto parts = std::make_shared<Parts>();
     parts->arrival = ANYBPF_TRY(arrival_of(agent, root, tree));
     parts->path = channel;

@@ -7,6 +7,12 @@
 // would pay for sites that it never comes to. So a page is patched when its sites have cost so many signals
 // (worthwhile). A page is written through /proc/self/mem, which leaves it executable and not writable.
 //
+// Where the kernel hands no system calls to the agent, there is no first signal, and a page is patched when it is
+// mapped: at the agent's start those that are there already, later each file's before its code can run. Sites that no
+// jump fits in get a breakpoint on the system call instruction (trap), which costs a signal each time; which bytes are
+// such an instruction, code_scan.cpp decides. What is no private mapping of a file is left alone: whoever makes code
+// may move it.
+//
 // Safe while other threads run the code that changes, because one instruction is replaced, inside which no thread can
 // stand, in the order in which the kernel patches its own text: a breakpoint on the first byte, the other bytes, the
 // first byte; after each all cores are made to forget what they have read ahead. A thread that meets the breakpoint is
@@ -22,14 +28,16 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 
+#include "code_scan.hpp"
 #include "state.hpp"
 
 namespace anybpf::agent {
 namespace {
 
 constexpr u64 page = 4096;
-constexpr u64 site_size = 7;  // an instruction of five bytes and the call
+constexpr u64 jump_size = 5, call_size = 2, site_size = jump_size + call_size;
 constexpr u8 breakpoint = 0xcc, jump = 0xe9;
 
 // Executable memory, as it was mapped. Bytes are looked at before they are changed, so what is no longer true here does
@@ -63,6 +71,9 @@ bool in_reach(u64 begin, u64 end) {
            within_reach(end, reinterpret_cast<u64>(anybpf_arena_end));
 }
 
+// mov $15,%rax; syscall
+bool is_handlers_return(const u8* at) { return at[0] == 0xc0 && load32(at + 1) == SYS_rt_sigreturn; }
+
 // libc's syscall(): mov 8(%rsp),%r9; syscall.
 constexpr std::array<u8, 7> generic_call = {0x4c, 0x8b, 0x4c, 0x24, 0x08, 0x0f, 0x05};
 
@@ -75,6 +86,7 @@ bool is_generic(const u8* at) { return std::memcmp(at, generic_call.data(), gene
 
 // Where the site's jump goes; 0 where it stays as it is. at: a copy of the instruction at start.
 u64 target_of(const u8* at, u64 start) {
+    if (!in_reach(start, start)) return 0;
     if (is_direct(at)) {
         const Slot* slot = add_slot(start + site_size, load32(at + 1), start);
         return slot != nullptr ? slot->go - stub_syscall : 0;
@@ -96,9 +108,10 @@ class Memory {
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;
 
-    bool write(u64 at, const u8* bytes, u64 size) const {
+    // alone: no other thread can run what is written.
+    bool write(u64 at, const u8* bytes, u64 size, bool alone) const {
         if (file_ >= 0 && raw(SYS_pwrite64, file_, bytes, size, at) == static_cast<long>(size)) return true;
-        if (process.threaded) return false;
+        if (!alone) return false;
         const u64 begin = at & ~(page - 1), length = ((at + size + page - 1) & ~(page - 1)) - begin;
         if (raw(SYS_mprotect, begin, length, PROT_READ | PROT_WRITE) != 0) return false;
         __builtin_memcpy(reinterpret_cast<void*>(at), bytes, size);
@@ -121,62 +134,95 @@ bool synchronize() {
     return raw(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) == 0;
 }
 
-// The sites that begin in one page, and its bytes with those of the next that the last site may reach into.
+enum class Sites : u8 { jumps, traps_too };
+
+// The sites that begin in one page, and its bytes with those around it that tell what they are.
 class Page {
   public:
     explicit Page(u64 begin) : begin_(begin) {
-        size_ =
-            copy(bytes_.data() + 1, reinterpret_cast<const void*>(begin), page + site_size) ? page + site_size : page;
-        if (size_ == page && !copy(bytes_.data() + 1, reinterpret_cast<const void*>(begin), page)) size_ = 0;
-        copy(bytes_.data(), reinterpret_cast<const void*>(begin - 1), 1);
+        const auto take = [&](u64 offset, u64 from, u64 size) {
+            return copy(bytes_.data() + offset, reinterpret_cast<const void*>(from), size);
+        };
+        if (take(scan_before, begin, page + scan_after))
+            end_ = bytes_.size();
+        else if (take(scan_before, begin, page))
+            end_ = scan_before + page;
+        else
+            return;
+        if (!take(0, begin - scan_before, scan_before)) first_ = scan_before;
     }
-    void patch(const Memory& memory) {
-        find();
+    // alone: no other thread can run this page.
+    void patch(const Memory& memory, Sites which, bool alone) {
+        find(which);
         if (count_ == 0) return;
-        if (!process.threaded) {
-            for (u32 i = 0; i < count_; ++i) write_jump(i, jump);
-            memory.write(begin_, at(0), extent());
+        if (alone) {
+            write(memory, jump, true);
             return;
         }
-        if (!synchronize()) return;  // not on this machine: these sites keep their signal
-        for (u32 i = 0; i < count_; ++i) *at(sites_[i]) = breakpoint;
-        if (!memory.write(begin_, at(0), extent())) return;
+        if (!synchronize()) return;  // not on this machine: these sites stay as they are
+        for (u32 i = 0; i < count_; ++i) *at(sites_[i].at) = breakpoint;
+        if (!memory.write(begin_, at(0), extent(), false)) return;
         synchronize();
-        for (u32 i = 0; i < count_; ++i) write_jump(i, breakpoint);
-        memory.write(begin_, at(0), extent());
-        synchronize();
-        for (u32 i = 0; i < count_; ++i) *at(sites_[i]) = jump;
-        memory.write(begin_, at(0), extent());
-        synchronize();
+        for (const u8 first : {breakpoint, jump}) {
+            write(memory, first, false);
+            synchronize();
+        }
     }
 
   private:
-    u8* at(u64 offset) { return bytes_.data() + 1 + offset; }
-    u64 extent() const { return std::max<u64>(page, u64{sites_[count_ - 1]} + 5); }
-    void find() {
-        for (u32 i = 0; i + site_size <= size_ && i < page && count_ < sites_.size(); ++i) {
-            const u8* const here = at(i);
-            if (here[5] != 0x0f || here[6] != 0x05) continue;
-            const bool tail_of_rex = (here[-1] & 0xf0) == 0x40;
-            if (!is_generic(here) && (!is_direct(here) || tail_of_rex)) continue;
-            const u64 target = target_of(here, begin_ + i);
-            if (target == 0) continue;
-            targets_[count_] = target;
-            sites_[count_++] = i;
+    struct Site {
+        u32 at;
+        u64 target;  // 0: a trap
+    };
+    u8* at(u64 offset) { return bytes_.data() + scan_before + offset; }
+    u64 extent() const {
+        u64 end = page;
+        for (u32 i = 0; i < count_; ++i)
+            end = std::max<u64>(end, u64{sites_[i].at} + (sites_[i].target != 0 ? jump_size : 1));
+        return end;
+    }
+    void find(Sites which) {
+        const std::span<const u8> code(bytes_.data() + first_, end_ - first_);
+        const u64 before = scan_before - first_;
+        for (u64 call = next_candidate(code, before); call < code.size() && count_ < sites_.size();
+             call = next_candidate(code, call + 1)) {
+            const u64 offset = call - before;
+            if (offset >= jump_size && offset < page + jump_size && add_jump(offset - jump_size)) continue;
+            if (which == Sites::traps_too && offset < page && is_system_call(code, call)) add_trap(offset);
         }
     }
-    void write_jump(u32 number, u8 first) {
-        const u32 site = sites_[number];
-        const auto distance = static_cast<u32>(targets_[number] - (begin_ + site + 5));
-        *at(site) = first;
-        __builtin_memcpy(at(site) + 1, &distance, 4);
+    bool add_jump(u64 offset) {
+        const u8* const here = at(offset);
+        const bool tail_of_rex = (here[-1] & 0xf0) == 0x40;
+        if (!is_generic(here) && (!is_direct(here) || tail_of_rex)) return false;
+        const u64 target = target_of(here, begin_ + offset);
+        if (target != 0) sites_[count_++] = {static_cast<u32>(offset), target};
+        return target != 0;
+    }
+    void add_trap(u64 offset) {
+        const u8* const number = at(offset) - jump_size;
+        if (number[0] == jump || is_handlers_return(number))
+            return;  // it has its jump, in the page before; or never runs
+        const u64 start = begin_ + offset;
+        if (Slot* slot = add_slot(start + call_size, any_number, start)) {
+            slot->start = start;
+            sites_[count_++] = {static_cast<u32>(offset), 0};
+        }
+    }
+    void write(const Memory& memory, u8 first, bool alone) {
+        for (u32 i = 0; i < count_; ++i) {
+            const auto& [site, target] = sites_[i];
+            *at(site) = target != 0 ? first : breakpoint;
+            const auto distance = static_cast<u32>(target - (begin_ + site + jump_size));
+            if (target != 0) __builtin_memcpy(at(site) + 1, &distance, 4);
+        }
+        memory.write(begin_, at(0), extent(), alone);
     }
 
-    u64 begin_, size_;
+    u64 begin_, first_ = 0, end_ = scan_before;
     u32 count_ = 0;
-    std::array<u32, 128> sites_;
-    std::array<u64, 128> targets_;
-    std::array<u8, 1 + page + site_size> bytes_;
+    std::array<Site, 128> sites_;
+    std::array<u8, scan_before + page + scan_after> bytes_;
 };
 
 void add_text(u64 begin, u64 end) {
@@ -196,23 +242,57 @@ void add_segments(const ElfW(Phdr) * segments, u64 count, u64 bias) {
             add_text((bias + segments[i].p_vaddr) & ~(page - 1), bias + segments[i].p_vaddr + segments[i].p_memsz);
 }
 
+void add_image(u64 at) {
+    ElfW(Ehdr) header{};
+    if (!fetch(header, at) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return;
+    add_segments(reinterpret_cast<const ElfW(Phdr)*>(at + header.e_phoff), header.e_phnum, at);
+}
+
+// What the dynamic loader has mapped already, when it is that which brings the agent. The program names its list.
+void add_loaded(const ElfW(Phdr) * program, u64 count, u64 bias) {
+    u64 known = 0;
+    for (u64 i = 0; i < count; ++i) {
+        if (program[i].p_type != PT_DYNAMIC) continue;
+        for (auto* entry = reinterpret_cast<const ElfW(Dyn)*>(bias + program[i].p_vaddr); entry->d_tag != DT_NULL;
+             ++entry)
+            if (entry->d_tag == DT_DEBUG) known = entry->d_un.d_ptr;
+    }
+    r_debug list{};
+    if (known == 0 || !fetch(list, known)) return;
+    link_map image{};
+    for (auto* at = list.r_map; at != nullptr && fetch(image, reinterpret_cast<u64>(at)); at = image.l_next) {
+        const bool itself = image.l_addr == process.text_begin;
+        if (image.l_addr != 0 && image.l_addr != bias && !itself && image.l_addr != auxiliary(AT_SYSINFO_EHDR))
+            add_image(image.l_addr);
+    }
+}
+
+Sites sites_wanted() { return process.scans ? Sites::traps_too : Sites::jumps; }
+
+void patch_text(const Text& text, const Memory& memory, bool alone) {
+    if (!process.scans && !in_reach(text.begin, text.end)) return;
+    for (u64 begin = text.begin; begin < text.end; begin += page) Page(begin).patch(memory, sites_wanted(), alone);
+}
+
 }  // namespace
 
 void find_first_text() {
     const auto* const program = reinterpret_cast<const ElfW(Phdr)*>(auxiliary(AT_PHDR));
     const u64 count = auxiliary(AT_PHNUM);
-    for (u64 i = 0; program != nullptr && i < count; ++i)  // the headers follow the file's own in every linker's output
-        if (program[i].p_type == PT_LOAD && program[i].p_offset == 0)
-            add_segments(program, count, auxiliary(AT_PHDR) - sizeof(ElfW(Ehdr)) - program[i].p_vaddr);
-    if (const u64 loader = auxiliary(AT_BASE); loader != 0) {
-        const auto& header = *reinterpret_cast<const ElfW(Ehdr)*>(loader);
-        add_segments(reinterpret_cast<const ElfW(Phdr)*>(loader + header.e_phoff), header.e_phnum, loader);
+    for (u64 i = 0; program != nullptr && i < count;
+         ++i) {  // the headers follow the file's own in every linker's output
+        if (program[i].p_type != PT_LOAD || program[i].p_offset != 0) continue;
+        const u64 bias = auxiliary(AT_PHDR) - sizeof(ElfW(Ehdr)) - program[i].p_vaddr;
+        add_segments(program, count, bias);
+        add_loaded(program, count, bias);
     }
+    if (const u64 loader = auxiliary(AT_BASE); loader != 0) add_image(loader);
 }
 
-void text_mapped(u64 begin, u64 size) {
+void text_mapped(u64 begin, u64 size, bool of_file) {
     lock(process.slot_lock);
     add_text(begin, begin + size);
+    if (of_file && process.scans && !process.sealed) patch_text({begin, begin + size}, Memory(), true);
     unlock(process.slot_lock);
 }
 
@@ -223,11 +303,21 @@ void warm(u64 after) {
     if (here.signals == worthwhile || ++here.signals < worthwhile || process.sealed || !in_reach(begin, begin + page))
         return;
     if (!try_lock(process.slot_lock)) return;
-    Page(begin).patch(Memory());
+    Page(begin).patch(Memory(), Sites::jumps, !process.threaded);
     unlock(process.slot_lock);
 }
 
-bool write_text(u64 at, const u8* bytes, u64 size) { return Memory().write(at, bytes, size); }
+bool write_text(u64 at, const u8* bytes, u64 size) { return Memory().write(at, bytes, size, true); }
+
+void remove_traps() {
+    lock(process.slot_lock);
+    const Memory memory;
+    constexpr u8 call = 0x0f;
+    for (const Slot& slot : std::span(anybpf_slots, last_slot))
+        if (slot.filled && slot.nr == any_number && slot.start == slot.after - call_size)
+            memory.write(slot.start, &call, 1, !process.threaded);
+    unlock(process.slot_lock);
+}
 
 void give_back_text() {
     const Memory memory;
@@ -245,10 +335,8 @@ void give_back_text() {
 void patch_all() {
     lock(process.slot_lock);
     const Memory memory;
-    for (u32 i = 0; i < text_count; ++i) {
-        if (texts[i].end == 0 || !in_reach(texts[i].begin, texts[i].end)) continue;
-        for (u64 begin = texts[i].begin; begin < texts[i].end; begin += page) Page(begin).patch(memory);
-    }
+    for (u32 i = 0; i < text_count; ++i)
+        if (texts[i].end != 0) patch_text(texts[i], memory, !process.threaded);
     unlock(process.slot_lock);
 }
 

@@ -2,8 +2,8 @@
 // Signals. The kernel knows one handler, ours; it runs on the agent's stack with everything blocked, looks where the
 // guest was interrupted, puts the guest at an address of its own (the site instead of the stub), and then builds on the
 // guest's stack the frame that the kernel would have built, and returns into the guest's handler. Handlers return
-// through anybpf_guest_restorer, which the kernel hands to us, so that what the guest wrote into its frame cannot block
-// SIGSYS or take our signal stack away.
+// through anybpf_guest_restorer, which the kernel hands to us (or anybpf_fault_restorer, which faults), so that what
+// the guest wrote into its frame cannot block SIGSYS or take our signal stack away.
 //
 //     kernel ──frame on the agent's stack──▶ anybpf_on_signal ──frame on the guest's stack──▶ guest's handler
 //                                                                                                │ ret
@@ -114,11 +114,9 @@ void deliver(ThreadState* state, SignalFrame& frame, const siginfo_t& info) {
         written = copy(reinterpret_cast<void*>(sp), reinterpret_cast<const void*>(c.fpstate), size);
     }
     sp = ((sp - sizeof(SignalFrame)) & ~15ULL) - 8;
-    guest.restorer = address(anybpf_guest_restorer);
-    if (state->armed) {
-        guest.context.stack = state->altstack;
-        guest.context.mask |= state->shadow;
-    }
+    guest.restorer = address(state->armed ? anybpf_guest_restorer : anybpf_fault_restorer);
+    guest.context.stack = state->altstack;
+    guest.context.mask |= state->shadow;
     guest.info = info;
     if (state->frame_count < state->frames.size()) state->frames[state->frame_count++] = {sp, action.restorer};
     if (!written || !put(sp, guest)) {  // no room: as the kernel, SIGSEGV, and no mercy when that was it
@@ -475,10 +473,22 @@ bool copy(void* to, const void* from, std::size_t size) { return anybpf_copy(to,
 using namespace anybpf;
 using namespace anybpf::agent;
 
-// A thread without state runs the guest's handler on the kernel's frame.
-extern "C" u64 anybpf_handler_of(int signal) {
+// A thread without state runs the guest's handler on the kernel's frame, and makes its calls at once.
+extern "C" u64 anybpf_handler_of(int signal, SignalFrame* frame) {
+    if (signal == SIGTRAP && frame->info.si_code == SI_KERNEL) {
+        auto& c = frame->context;
+        const Slot* slot = slot_trapped_at(c.ip - 1);
+        if (slot == nullptr) slot = slot_patched_at(c.ip - 1);
+        if (slot != nullptr && slot != anybpf_slots) {
+            if (slot->nr != any_number) c.ax = slot->nr;
+            c.ip = slot->go;
+            return 0;
+        }
+    }
     const u64 handler = process.actions[static_cast<u32>(signal)].handler;
-    return handler > handler_ignore ? handler : 0;
+    if (handler > handler_ignore) return handler;
+    if (is_fault(frame->info)) default_action(frame->info, true);
+    return 0;
 }
 
 extern "C" void anybpf_on_signal(SignalFrame* frame) {
@@ -492,9 +502,17 @@ extern "C" void anybpf_on_signal(SignalFrame* frame) {
             return;
         }
         if (helpers::recover_fault(&c)) return;
+        if (c.ip == address(anybpf_fault_restorer) && here.active != nullptr) {
+            c.ax = SYS_rt_sigreturn;
+            return return_from_handler(here.active, *frame);
+        }
     }
     if (info.si_signo == SIGTRAP && info.si_code == SI_KERNEL) {
         if (agent_code(c.ip)) return;  // meant for an injector that is gone
+        if (const Slot* slot = slot_trapped_at(c.ip - 1)) {
+            c.ip = slot->go - stub_syscall + stub_call;
+            return;
+        }
         // The breakpoint of a site that is being patched.
         if (const Slot* slot = slot_patched_at(c.ip - 1)) {
             c.ip = slot == anybpf_slots ? address(anybpf_stub_r9) : slot->go - stub_syscall;

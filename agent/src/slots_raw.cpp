@@ -72,6 +72,12 @@ const Slot* slot_patched_at(u64 start) {
     return nullptr;
 }
 
+const Slot* slot_trapped_at(u64 start) {
+    u32 at = 0;
+    const Slot* const slot = find(start + 2, any_number, at);
+    return slot != nullptr && slot->start == start ? slot : nullptr;
+}
+
 Slot* slot_for(u64 after, u32 nr) {
     u32 at = 0;
     if (Slot* known = find(after, nr, at)) return known;

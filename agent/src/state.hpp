@@ -120,6 +120,7 @@ struct ThreadState {
     bool entering;  // between enter and the system call, not after it
     bool born;      // dispatch armed, known to the hooks
     bool armed;
+    bool bare;    // the kernel knows no signal stack of this thread
     bool masked;  // real mask is full because of a deferred signal; deferred_mask is what it should be
     SignalSet deferred_mask;
     SignalSet shadow;   // of our signals: those that the guest believes to be blocked
@@ -136,6 +137,10 @@ struct ThreadState {
     SignalSet new_shadow, set;        // set: a mask without our signals, handed to the kernel
     std::array<u64, 2> set_argument;  // {pointer, size}, as pselect6 wants it
     ThreadState* other;               // child of the vfork or clone under way
+    std::atomic<u64>* stranger;       // what announces a child that is not followed
+    ThreadState* maker;               // of this thread, at its birth
+    u64 tid_at;                       // where the kernel puts the child's id; 0: nowhere
+    bool cleared;                     // it is zeroed there when the child has ended
     u64 exec_memory, exec_size;
     bool injected;  // an injector waits for the execve
 
@@ -157,9 +162,18 @@ struct ThreadState {
     hooks::SyscallThread& thread() { return *reinterpret_cast<hooks::SyscallThread*>(thread_memory); }
 };
 
+// Of a sealed process: what its filters let the agent do.
+struct Allowed {
+    bool handlers = false;  // rt_sigreturn
+    bool masks = false;     // rt_sigprocmask
+    bool gs_base = false;   // arch_prctl(ARCH_SET_GS)
+};
+
 struct Process {
     hooks::SyscallHooks* hooks = nullptr;
-    bool sealed = false;    // a seccomp filter may be in force: no system call of our own any more
+    bool sealed = false;  // a seccomp filter is in force that would punish us: no system call of our own any more
+    Allowed allowed;
+    bool scans = false;     // the kernel hands no system calls to us: sites are found by scanning
     bool threaded = false;  // a second thread was made, once; other threads may run
     u32 tree = 0;
     u64 text_begin = 0, text_end = 0;  // of the agent
@@ -192,14 +206,16 @@ void mark_quiet();                             // at start, and after each refre
 Slot* add_slot(u64 after, u32 nr, u64 start);  // with slot_lock held
 void fill_generic_slot(u64 after, u64 start);
 const Slot* slot_patched_at(u64 start);  // null: none is
+const Slot* slot_trapped_at(u64 start);  // the same, of a breakpoint in place of a system call
 
 // patch_raw.cpp
-void find_first_text();                 // at start, once
-void text_mapped(u64 begin, u64 size);  // executable
-void warm(u64 after);                   // a signal was spent on this site
+void find_first_text();                               // at start, once
+void text_mapped(u64 begin, u64 size, bool of_file);  // executable; of_file: a private mapping of a file, just made
+void warm(u64 after);                                 // a signal was spent on this site
 bool write_text(u64 at, const u8* bytes, u64 size);
 void give_back_text();
-void patch_all();  // that is known
+void patch_all();     // that is known
+void remove_traps();  // from here on only jumps
 
 // threads_raw.cpp
 ThreadState* make_state();
@@ -207,8 +223,14 @@ ThreadState* make_first_state();  // at start, once
 void release_state(ThreadState* state);
 void birth(ThreadState* state);
 bool arm(ThreadState* state);
-i64 before_clone(ThreadState* state, u64 flags, u64 stack);  // stack: the child's; negative: it cannot be made
-void take_own(Own* own);                                     // null: no longer one of ours
+void reserve_states();  // for a process that will be sealed
+struct Newborn {
+    u64 flags = 0, stack = 0;
+    u64 tid_at = 0;        // where the kernel puts its id
+    bool cleared = false;  // and zeroes it when it has ended
+};
+i64 before_clone(ThreadState* state, const Newborn& newborn);  // negative: it cannot be made
+void take_own(Own* own);                                       // null: no longer one of ours
 ThreadState* after_clone(ThreadState* owner, i64 result);
 void undo_clone(ThreadState* state);
 void before_thread_exit(ThreadState* state);
@@ -243,6 +265,9 @@ bool identify(const char* path, FileId& id);  // false: it cannot be reached
 void before_exec(ThreadState* state);
 void after_exec(ThreadState* state);   // it failed, or did not happen
 void forget_exec(ThreadState* state);  // of a vfork child that is gone
+
+// seal_raw.cpp
+void seal(ThreadState* state, u64 program_at);  // before a filter is installed; 0: the strict mode
 
 // calls_raw.cpp
 void interrupted_before(ThreadState* state, SyscallRegisters& registers);                // the call did not happen
@@ -285,6 +310,7 @@ extern const char anybpf_enter[], anybpf_enter_passed[], anybpf_exit[], anybpf_e
 extern const char anybpf_arena_begin[], anybpf_arena_end[], anybpf_stubs[], anybpf_stubs_end[];
 extern const char anybpf_int80[], anybpf_int80_end[], anybpf_stub_r9[];
 extern const char anybpf_bare_syscall[], anybpf_thread_exit[], anybpf_agent_restorer[], anybpf_guest_restorer[];
+extern const char anybpf_fault_restorer[];
 extern const char anybpf_clone[], anybpf_clone_end[];
 extern const char anybpf_leave_check[], anybpf_leave_end[], anybpf_trap[];
 extern const char anybpf_copy_begin[], anybpf_copy_end[], anybpf_copy_failed[];
@@ -304,7 +330,8 @@ namespace anybpf::agent {
 static_assert(sizeof(Slot) == 32 && offsetof(Slot, go) == 0 && offsetof(Slot, after) == 8 && offsetof(Slot, nr) == 16 &&
               offsetof(Slot, entry_busy) == 21 && offsetof(Slot, exit_busy) == 22);
 static_assert(offsetof(ThreadState, publish) == 168 && offsetof(ThreadState, deferred_count) == 176 &&
-              offsetof(ThreadState, slot) == 184 && offsetof(ThreadState, in_use) == 208);
+              offsetof(ThreadState, slot) == 184 && offsetof(ThreadState, in_use) == 208 &&
+              offsetof(ThreadState, bare) == 219);
 static_assert(offsetof(Own, active) == 8 && offsetof(Own, state) == 16 && offsetof(Own, next) == 24 &&
               offsetof(Own, flags) == 32 && offsetof(Own, clone_slot) == 40);
 }  // namespace anybpf::agent

@@ -45,22 +45,29 @@ void reset(ThreadState* state) {
 // A run of a program is announced through the thread's robust list, which the kernel forgets at every clone. The C
 // library registers its own soon; until then, and where it does not (vfork), the one that this memory had before
 // serves: the kernel acts only on what carries the dying thread's own id.
+// Where no question may be asked: what the kernel has told the C library, and of the rest what its maker knew.
+void introduce_sealed(ThreadState* state, const hooks::SyscallThread& maker) {
+    auto& thread = state->thread();
+    thread.task = maker.task;
+    thread.task.forget();
+    u32 tid = 0;
+    if (state->tid_at != 0 && fetch(tid, state->tid_at) && tid != 0) thread.task.tid = tid;
+    thread.running = false;
+    thread.vcpu = {};  // its C library registers a list soon
+    thread.vcpu.tid = thread.task.tid;
+}
+
 void introduce(ThreadState* state, robust_list_head* known) {
     static_assert(sizeof(state->robust_list) == sizeof(robust_list_head));
     auto* list = known != nullptr ? known : reinterpret_cast<robust_list_head*>(&state->robust_list);
-    process.hooks->attach_thread(state->thread(), process.sealed ? nullptr : list);
+    process.hooks->attach_thread(state->thread(), list);
 }
 
-// guard | stack | state | room for something else. The pages from `used` before the state to `used_behind` after it are
-// made in one call instead of by a fault each.
-ThreadState* map_state(u64 room, u64 used, u64 used_behind) {
-    const long at = raw(SYS_mmap, 0, guard_size + stack_pages + state_pages + room, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (at < 0) return nullptr;
-    list_mapping(static_cast<u64>(at), guard_size + stack_pages + state_pages + room);
-    raw(SYS_mprotect, at, guard_size, PROT_NONE);
-    const u64 base = static_cast<u64>(at) + guard_size;
-    raw(SYS_madvise, base + stack_pages - used, used + state_pages + used_behind, madvise_populate_write);
+constexpr u64 state_room = guard_size + stack_pages + state_pages;
+
+// In memory that is mapped: guard | stack | state.
+ThreadState* place_state(u64 at) {
+    const u64 base = at + guard_size;
     auto* state = reinterpret_cast<ThreadState*>(base + stack_size);
     state->stack_base = base;
     state->stack_size = stack_size;
@@ -73,6 +80,85 @@ ThreadState* map_state(u64 room, u64 used, u64 used_behind) {
     return state;
 }
 
+// With room for something else behind it. The pages from `used` before the state to `used_behind` after it are
+// made in one call instead of by a fault each.
+ThreadState* map_state(u64 room, u64 used, u64 used_behind) {
+    const long at =
+        raw(SYS_mmap, 0, state_room + room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at < 0) return nullptr;
+    raw(SYS_mprotect, at, guard_size, PROT_NONE);
+    const u64 base = static_cast<u64>(at) + guard_size;
+    raw(SYS_madvise, base + stack_pages - used, used + state_pages + used_behind, madvise_populate_write);
+    list_mapping(static_cast<u64>(at), state_room + room);
+    return place_state(static_cast<u64>(at));
+}
+
+// For the threads of a sealed process: so many at once are followed.
+constexpr u32 reserved_states = 64;
+u64 reserve = 0;
+std::atomic<u32> reserve_used{0};
+
+ThreadState* reserved_state() {
+    if (reserve == 0) return nullptr;
+    const u32 number = reserve_used.fetch_add(1);
+    if (number < reserved_states) return place_state(reserve + number * state_room);
+    reserve_used.store(reserved_states);
+    return nullptr;
+}
+
+// Of a thread that ended by a call that was not seen, which the kernel has said where its C library wants to know.
+ThreadState* left_state() {
+    for (ThreadState* each = process.states.load(std::memory_order_acquire); each != nullptr; each = each->following) {
+        u32 tid = 0, used = 1;
+        if (each->in_use.load(std::memory_order_acquire) != 1 || !each->born || !each->cleared) continue;
+        if (fetch(tid, each->tid_at) && tid == each->thread().task.tid) continue;
+        if (!each->in_use.compare_exchange_strong(used, 2)) continue;
+        reset(each);
+        each->in_use.store(1);
+        return each;
+    }
+    return nullptr;
+}
+
+// Threads on the way that are not followed: where the child finds what it must know, by its stack pointer.
+struct Stranger {
+    std::atomic<u64> stack;  // 0: free
+    Slot* slot;
+    SignalSet mask;
+    bool masked;
+};
+std::array<Stranger, 64> strangers;
+
+// Marked in its gs selector, which nothing in 64-bit user space uses; entry_raw.S looks at it.
+void become_stranger() {
+    constexpr u32 user_data = 0x2b;
+    asm volatile("mov %0, %%gs" ::"r"(user_data) : "memory");
+}
+
+void pause() { asm volatile("pause"); }
+
+Stranger& announce_stranger(u64 stack, Slot* slot, SignalSet mask) {
+    for (u32 i = 0;; i = (i + 1) % strangers.size()) {
+        u64 none = 0;
+        if (!strangers[i].stack.compare_exchange_strong(none, 1)) {
+            pause();
+            continue;
+        }
+        strangers[i].slot = slot;
+        strangers[i].mask = mask;
+        strangers[i].masked = !process.sealed || process.allowed.masks;
+        strangers[i].stack.store(stack, std::memory_order_release);
+        return strangers[i];
+    }
+}
+
+bool has_gs_base() {
+    constexpr u64 hwcap2_fsgsbase = 2;
+    return (auxiliary(AT_HWCAP2) & hwcap2_fsgsbase) != 0 || !process.sealed || process.allowed.gs_base;
+}
+
+bool may_mask() { return !process.sealed || process.allowed.masks; }
+
 void leave_locks() {
     unlock(process.slot_lock);
     unlock(process.refresh_lock);
@@ -80,7 +166,9 @@ void leave_locks() {
     unlock(process.list_lock);
 }
 
-void restore_mask(const ThreadState* state) { raw(SYS_rt_sigprocmask, SIG_SETMASK, &state->set, 0, 8); }
+void restore_mask(const ThreadState* state) {
+    if (may_mask()) raw(SYS_rt_sigprocmask, SIG_SETMASK, &state->set, 0, 8);
+}
 
 void fork_child(ThreadState* state) {
     leave_locks();
@@ -94,14 +182,59 @@ void fork_child(ThreadState* state) {
     process.threaded = false;
     state->armed = arm(state);
     const u32* const cpu_word = state->thread().vcpu.cpu_word;
+    if (process.sealed) {
+        introduce_sealed(state, state->thread());
+        state->thread().task.pid = state->thread().task.tid;
+        state->thread().vcpu.cpu_word = cpu_word;
+        return;
+    }
     introduce(state, state->thread().vcpu.robust);
     state->thread().vcpu.cpu_word = cpu_word;
+}
+
+// Blocks all signals but ours until the child knows who it is. Ours may be blocked where a call that was not seen did
+// it.
+void close_mask(ThreadState* state) {
+    const SignalSet all = all_but_ours;
+    if (may_mask()) raw(SYS_rt_sigprocmask, SIG_SETMASK, &all, &state->set, 8);
+    state->set &= all_but_ours;
+}
+
+void prepare_child(const ThreadState& state, ThreadState* child, const Newborn& newborn) {
+    child->nr = state.nr;
+    child->tid_at = newborn.tid_at;
+    child->cleared = newborn.cleared;
+    child->bare = process.sealed;
+    child->shadow = state.shadow;
+    child->actions = state.actions;
+    if ((newborn.flags & clone_sighand) != 0) return;
+    child->own_actions = *state.actions;
+    child->actions = &child->own_actions;
+}
+
+i64 before_vfork(ThreadState* state, const Newborn& newborn) {
+    ThreadState* const child = state->spare != nullptr ? state->spare : make_state();
+    if (child == nullptr) return -EAGAIN;
+    if (child == state->spare) reset(child);
+    prepare_child(*state, child, newborn);
+    child->maker = state;
+    state->spare = child;
+    state->pending = Pending::vfork;
+    child->parent = state;
+    child->altstack = state->altstack;
+    state->publish = child;
+    return 0;
 }
 
 }  // namespace
 
 void lock(std::atomic<u32>& word) {
-    while (!try_lock(word)) raw(SYS_sched_yield);
+    while (!try_lock(word)) {
+        if (process.sealed)
+            pause();
+        else
+            raw(SYS_sched_yield);
+    }
 }
 bool try_lock(std::atomic<u32>& word) { return word.exchange(1, std::memory_order_acquire) == 0; }
 void unlock(std::atomic<u32>& word) { word.store(0, std::memory_order_release); }
@@ -114,7 +247,18 @@ ThreadState* make_state() {
             return each;
         }
     }
-    return process.sealed ? nullptr : map_state(0, stack_used, 0);
+    if (!process.sealed) return map_state(0, stack_used, 0);
+    ThreadState* const state = reserved_state();
+    return state != nullptr ? state : left_state();
+}
+
+void reserve_states() {
+    const long at = raw(SYS_mmap, 0, reserved_states * state_room, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at < 0) return;
+    for (u32 i = 0; i < reserved_states; ++i)
+        raw(SYS_mprotect, static_cast<u64>(at) + i * state_room, guard_size, PROT_NONE);
+    reserve = static_cast<u64>(at);
 }
 
 // Every exec pays for this: one mapping for the state and the first of the heap.
@@ -128,58 +272,55 @@ ThreadState* make_first_state() {
 void release_state(ThreadState* state) { state->in_use.store(0, std::memory_order_release); }
 
 bool arm(ThreadState* state) {
-    if (process.sealed) return false;
+    if (process.sealed || process.scans) return false;
     (void)state;
-    return raw(SYS_prctl, set_dispatch, 1, anybpf_arena_begin, anybpf_arena_end - anybpf_arena_begin, 0) == 0;
+    process.scans = raw(SYS_prctl, set_dispatch, 1, anybpf_arena_begin, anybpf_arena_end - anybpf_arena_begin, 0) != 0;
+    return !process.scans;
 }
 
 // On the new thread itself.
 void birth(ThreadState* state) {
+    state->born = true;
+    if (process.sealed) {
+        state->bare = true;
+        introduce_sealed(state, state->maker->thread());
+        return;
+    }
     const AltStack stack{.base = state->stack_base, .flags = 0, .size = state->stack_size};
     raw(SYS_sigaltstack, &stack, 0);
-    state->born = true;
     state->armed = arm(state);
     introduce(state, state->parent != nullptr ? state->parent->thread().vcpu.robust : nullptr);
 }
 
-i64 before_clone(ThreadState* state, u64 flags, u64 stack) {
+i64 before_clone(ThreadState* state, const Newborn& newborn) {
+    const u64 flags = newborn.flags, stack = newborn.stack;
     if ((flags & clone_vm) == 0) {
         state->pending = Pending::fork;
+        state->tid_at = newborn.tid_at;
         lock(process.fork_lock);
         lock(process.refresh_lock);
         lock(process.slot_lock);
         lock(process.list_lock);
         return 0;
     }
-    const bool borrows = (flags & clone_vfork) != 0;
-    if (!borrows) process.threaded = true;
-    ThreadState* child = borrows ? state->spare : nullptr;
-    if (child != nullptr)
-        reset(child);
-    else
-        child = make_state();
-    if (child == nullptr) return -EAGAIN;
-    child->nr = state->nr;
-    child->shadow = state->shadow;
-    child->actions = state->actions;
-    if ((flags & clone_sighand) == 0) {
-        child->own_actions = *state->actions;
-        child->actions = &child->own_actions;
-    }
-    if (borrows) {
-        state->spare = child;
-        state->pending = Pending::vfork;
-        child->parent = state;
-        child->altstack = state->altstack;
-        state->publish = child;
-        return 0;
+    if ((flags & clone_vfork) != 0) return before_vfork(state, newborn);
+    process.threaded = true;
+    close_mask(state);
+    ThreadState* const child = has_gs_base() ? make_state() : nullptr;
+    if (child == nullptr && !process.sealed) {
+        restore_mask(state);
+        return -EAGAIN;
     }
     state->pending = Pending::thread;
     state->other = child;
-    child->own = Own{.self = &child->own, .active = child, .state = child, .clone_slot = state->slot};
     own().clone_slot = state->slot;
-    const SignalSet all = all_but_ours;  // until the child knows who it is
-    raw(SYS_rt_sigprocmask, SIG_SETMASK, &all, &state->set, 8);
+    if (child == nullptr) {
+        state->stranger = &announce_stranger(stack, state->slot, state->set).stack;
+        return 0;
+    }
+    prepare_child(*state, child, newborn);
+    child->maker = state;
+    child->own = Own{.self = &child->own, .active = child, .state = child, .clone_slot = state->slot};
     child->set = state->set;
     child->awaited.store(stack, std::memory_order_release);
     return 0;
@@ -188,8 +329,12 @@ i64 before_clone(ThreadState* state, u64 flags, u64 stack) {
 void undo_clone(ThreadState* state) {
     if (state->pending == Pending::fork) leave_locks();
     if (state->pending != Pending::thread) return;
-    state->other->awaited.store(0);
-    state->other->in_use.store(0);
+    if (state->other != nullptr) {
+        state->other->awaited.store(0);
+        state->other->in_use.store(0);
+    } else if (state->stranger != nullptr) {
+        state->stranger->store(0);
+    }
     restore_mask(state);
 }
 
@@ -226,7 +371,7 @@ ThreadState* after_clone(ThreadState* owner, i64 result) {
 }
 
 void before_thread_exit(ThreadState* state) {
-    if (state->parent != nullptr || process.sealed) return;
+    if (state->parent != nullptr || !may_mask()) return;
     const SignalSet all = all_but_ours;
     raw(SYS_rt_sigprocmask, SIG_SETMASK, &all, 0, 8);
     if (state->spare != nullptr) release_state(state->spare);
@@ -236,14 +381,23 @@ void before_thread_exit(ThreadState* state) {
 
 }  // namespace anybpf::agent
 
-// On the new thread, which still has its creator's gs base and nothing else of its own.
-extern "C" void anybpf_newborn(anybpf::u64 stack) {
+// On the new thread, which still has its creator's gs base and nothing else of its own. The clone's slot.
+extern "C" const anybpf::agent::Slot* anybpf_newborn(anybpf::u64 stack) {
     using namespace anybpf::agent;
     for (ThreadState* each = process.states.load(std::memory_order_acquire); each != nullptr; each = each->following) {
         anybpf::u64 expected = stack;
         if (!each->awaited.compare_exchange_strong(expected, 0)) continue;
+        const Slot* const slot = each->own.clone_slot;
         take_own(&each->own);
-        return;
+        return slot;
+    }
+    for (Stranger& each : strangers) {
+        if (each.stack.load(std::memory_order_acquire) != stack) continue;
+        const Stranger mine{.stack{}, .slot = each.slot, .mask = each.mask, .masked = each.masked};
+        each.stack.store(0, std::memory_order_release);
+        become_stranger();
+        if (mine.masked) raw(SYS_rt_sigprocmask, SIG_SETMASK, &mine.mask, 0, 8);
+        return mine.slot;
     }
     __builtin_trap();
 }

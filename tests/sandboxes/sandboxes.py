@@ -94,9 +94,7 @@ REFUSED = {
     "noexec_agent": (118, "cannot be mapped as code: Operation not permitted (see anybpf doctor)"),
 }
 # Where the command's calls are all counted, as on this machine.
-WHOLE = ["docker", "docker_user", "deny_write_execute", "mdwe", "user", "user_namespace", "all_namespaces", "no_new_privileges"]
-# Expected to fail: without Syscall User Dispatch the agent does not scan for call sites yet.
-UNSEEN = ["no_dispatch", "no_dispatch_no_ptrace", "old_kernel"]
+WHOLE = ["docker", "docker_user", "no_dispatch", "deny_write_execute", "mdwe", "user", "user_namespace", "all_namespaces", "no_new_privileges"]
 
 
 class Place:
@@ -174,11 +172,7 @@ def trace(place, sandbox, whole):
         return {}
     found = counts(done)
     check(done.returncode == 0 and done.stdout.startswith("hi\n"), shown(sandbox, done))
-    if sandbox in UNSEEN:
-        check(WRITE not in found, f"{sandbox}: the write is counted now: take it from UNSEEN")
-        print(f"{sandbox}: expected failure: nothing of the command is counted but its exec")
-    else:
-        check(found.get(WRITE) == 1, f"{sandbox}: the write is not counted once: {found}")
+    check(found.get(WRITE) == 1, f"{sandbox}: the write is not counted once: {found}")
     if sandbox in WHOLE:
         check(found == whole, f"{sandbox}: counted {found}, outside {whole}")
     tree = "for n in 1 2 3; do /bin/echo $n; done | cat; exit 7"
