@@ -4,8 +4,6 @@
 // the memory that it had, but for what the agent's presence is; nothing that is read from it is used as an address
 // here. What runs there is placed over instructions of its text that no thread executes meanwhile, and they are put
 // back.
-#include "anybpf/agent/attach.hpp"
-
 #include <elf.h>
 #include <fcntl.h>
 #include <linux/ptrace.h>
@@ -33,6 +31,7 @@
 #include <thread>
 #include <vector>
 
+#include "anybpf/agent/attach.hpp"
 #include "anybpf/agent/visit.hpp"
 #include "anybpf/base/fd.hpp"
 #include "image_file.hpp"
@@ -63,7 +62,8 @@ std::vector<Mapped> mappings_of(pid_t pid) {
         char rights[8] = {};
         unsigned major = 0, minor = 0;
         unsigned long begin = 0, end = 0, offset = 0, inode = 0;
-        if (std::sscanf(line.c_str(), "%lx-%lx %7s %lx %x:%x %lu", &begin, &end, rights, &offset, &major, &minor, &inode) != 7)
+        if (std::sscanf(line.c_str(), "%lx-%lx %7s %lx %x:%x %lu", &begin, &end, rights, &offset, &major, &minor,
+                        &inode) != 7)
             continue;
         each.begin = begin, each.end = end, each.offset = offset;
         each.executable = rights[2] == 'x';
@@ -106,8 +106,8 @@ class Stopped {
     }
     // Runs the thread from ip to its next breakpoint; false when it does not come there.
     bool run(pid_t tid, u64 ip, u64 sp, const std::array<u64, 6>& arguments, u64 number, user_regs_struct& after) const;
-    // Lets threads run as they were for a moment.
-    Result<> stir(const std::vector<pid_t>& tids);
+    // Lets threads run as they were for a while.
+    Result<> stir(const std::vector<pid_t>& tids, std::chrono::microseconds time);
     void go();
 
   private:
@@ -128,7 +128,8 @@ Result<> Stopped::wait_for_stop(pid_t tid) {
     for (;;) {
         int status = 0;
         const pid_t got = ::waitpid(tid, &status, __WALL | WNOHANG);
-        if (got == tid && !WIFSTOPPED(status)) return fail(Errc::not_found, "thread " + std::to_string(tid) + " has ended");
+        if (got == tid && !WIFSTOPPED(status))
+            return fail(Errc::not_found, "thread " + std::to_string(tid) + " has ended");
         if (got == tid && (status >> 16) == PTRACE_EVENT_STOP) return {};
         if (got == tid) {  // a signal on its way: it goes on, and the thread stops at its handler
             ::ptrace(PTRACE_INTERRUPT, tid, 0, 0);
@@ -138,7 +139,8 @@ Result<> Stopped::wait_for_stop(pid_t tid) {
         if (got < 0) return fail_errno("waiting for thread", std::to_string(tid));
         if (std::chrono::steady_clock::now() > end)
             return fail(Errc::busy,
-                        "thread " + std::to_string(tid) + " does not stop (it waits for a child made by vfork, or for a device)",
+                        "thread " + std::to_string(tid) +
+                            " does not stop (it waits for a child made by vfork, or for a device)",
                         EBUSY);
         std::this_thread::sleep_for(std::chrono::microseconds(200));
     }
@@ -163,14 +165,12 @@ Result<> Stopped::look(pid_t tid) {
     if (::ptrace(PTRACE_GETREGS, tid, 0, &thread.registers) != 0 ||
         ::ptrace(PTRACE_GETSIGMASK, tid, sizeof thread.mask, &thread.mask) != 0)
         return fail_errno("reading the registers of thread", std::to_string(tid));
-    if (thread.registers.cs != 0x33)
-        return fail(Errc::invalid_argument, of(pid_) + " runs 32-bit code", ENOEXEC);
+    if (thread.registers.cs != 0x33) return fail(Errc::invalid_argument, of(pid_) + " runs 32-bit code", ENOEXEC);
     std::array<siginfo_t, 32> pending;
     const ptrace_peeksiginfo_args from{.off = 0, .flags = 0, .nr = static_cast<i32>(pending.size())};
     const long count = ::ptrace(PTRACE_PEEKSIGINFO, tid, &from, pending.data());
-    thread.signalled = std::any_of(pending.begin(), pending.begin() + std::max(count, 0L), [](const siginfo_t& each) {
-        return ours_of(1ULL << (each.si_signo - 1)) != 0;
-    });
+    thread.signalled = std::any_of(pending.begin(), pending.begin() + std::max(count, 0L),
+                                   [](const siginfo_t& each) { return ours_of(1ULL << (each.si_signo - 1)) != 0; });
     struct {
         u64 pointer;
         u32 size, signature, flags, pad;
@@ -208,7 +208,8 @@ Result<Stopped> Stopped::stop(pid_t pid) {
             std::string text;
             std::getline(stat, text);
             const auto name_end = text.rfind(')');
-            if (name_end != text.npos && text.size() > name_end + 2 && (text[name_end + 2] == 'Z' || text[name_end + 2] == 'X'))
+            if (name_end != text.npos && text.size() > name_end + 2 &&
+                (text[name_end + 2] == 'Z' || text[name_end + 2] == 'X'))
                 continue;
             grew = true;
             ANYBPF_TRY(stopped.take(tid));
@@ -221,12 +222,12 @@ Result<Stopped> Stopped::stop(pid_t pid) {
     return stopped;
 }
 
-Result<> Stopped::stir(const std::vector<pid_t>& tids) {
+Result<> Stopped::stir(const std::vector<pid_t>& tids, std::chrono::microseconds time) {
     for (const pid_t tid : tids) {
         give_back(tid, threads_.at(tid));
         ::ptrace(PTRACE_CONT, tid, 0, 0);
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    std::this_thread::sleep_for(time);
     for (const pid_t tid : tids) {
         // Not where it has stopped: the interruption would wait for it, and it would not move the next time.
         siginfo_t what{};
@@ -285,8 +286,7 @@ class Workplace {
         }
         return fail(Errc::invalid_argument, "the process has no text that can be written", ENOEXEC);
     }
-    Workplace(Workplace&& other) noexcept
-        : stopped_(other.stopped_), at_(other.at_), kept_(std::move(other.kept_)) {}
+    Workplace(Workplace&& other) noexcept : stopped_(other.stopped_), at_(other.at_), kept_(std::move(other.kept_)) {}
     ~Workplace() {
         if (!kept_.empty()) stopped_.write(at_, kept_.data(), kept_.size());
     }
@@ -346,8 +346,8 @@ class Block {
     u64 at_;
 };
 
-constexpr std::array<u64, 6> map_block_arguments = {0,   visit_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                                                    ~0ULL, 0};
+constexpr std::array<u64, 6> map_block_arguments = {
+    0, visit_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, ~0ULL, 0};
 
 Result<> read_auxiliary(pid_t pid, Visit& visit) {
     const Fd file(::open(("/proc/" + std::to_string(pid) + "/auxv").c_str(), O_RDONLY | O_CLOEXEC));
@@ -372,7 +372,8 @@ Result<> attach(pid_t pid, const std::string& agent, const std::string& root, u3
     const auto agent_there = identity(seen_root + agent), root_there = identity(seen_root + root);
     if (!agent_there || !root_there || *agent_there != visit.arrival.inheritance.agent ||
         *root_there != visit.arrival.inheritance.root)
-        return fail(Errc::not_found, of(pid) + " does not see the agent or the root: it has another root directory", ENOENT);
+        return fail(Errc::not_found, of(pid) + " does not see the agent or the root: it has another root directory",
+                    ENOENT);
     if (find_agent(mappings, visit.arrival.inheritance.agent))
         return fail(Errc::already_exists, of(pid) + " is traced already", EEXIST);
     for (const auto& [tid, thread] : stopped.threads())
@@ -407,7 +408,8 @@ Result<> attach(pid_t pid, const std::string& agent, const std::string& root, u3
         after = {};
         if (tid == first) {
             there = block.put(visit) && stopped.write(place.at(), anybpf_bootstrap, size) &&
-                    stopped.run(tid, place.at(), block.at() + arrival_below, {}, 0, after) && after.rip >= place.at() + size;
+                    stopped.run(tid, place.at(), block.at() + arrival_below, {}, 0, after) &&
+                    after.rip >= place.at() + size;
             auto presence = find_agent(mappings_of(pid), visit.arrival.inheritance.agent);
             if (!there || !presence || !read_directory(stopped, visit.arrival.image, *presence))
                 return cannot("the agent cannot be mapped", pid);
@@ -416,7 +418,9 @@ Result<> attach(pid_t pid, const std::string& agent, const std::string& root, u3
             there = block.put(visit) && block.call(tid, join, after);
         }
         if (!there || !block.get(visit)) return cannot("the agent did not start in thread " + std::to_string(tid), pid);
-        if (visit.problem != 0) return cannot("the agent cannot start: " + std::string(std::strerror(static_cast<int>(visit.problem))), pid);
+        if (visit.problem != 0)
+            return cannot("the agent cannot start: " + std::string(std::strerror(static_cast<int>(visit.problem))),
+                          pid);
         thread.registers.gs_base = after.gs_base;
         thread.mask &= ~ours_of(~0ULL);
     }
@@ -430,25 +434,23 @@ bool may_leave(const Stopped& stopped, const Presence& agent, const AgentImage& 
     const user_regs_struct& r = thread.registers;
     u64 active = 0;
     if (thread.signalled || r.gs_base == 0 || !stopped.read(r.gs_base + 8, &active, 8) || active == 0) return false;
-    const auto within = [&](u32 from, u32 to) {
-        return r.rip >= agent.address(from) && r.rip < agent.address(to);
-    };
+    const auto within = [&](u32 from, u32 to) { return r.rip >= agent.address(from) && r.rip < agent.address(to); };
     const auto& d = agent.directory;
     if (within(d.clone, d.clone_end)) return false;
     return within(d.stubs, d.stubs_end) || r.rip < agent.base || r.rip >= agent.base + image.size;
 }
 
-// Together, for one may wait for another.
+// Together, for one may wait for another. For times that differ, so that no timer of the program's keeps step with us.
 Result<> wait_until_outside(Stopped& stopped, const Presence& agent, const AgentImage& image) {
     const auto end = std::chrono::steady_clock::now() + patience;
-    for (;;) {
+    for (u32 round = 0;; ++round) {
         std::vector<pid_t> inside;
         for (const auto& [tid, thread] : stopped.threads())
             if (!may_leave(stopped, agent, image, thread)) inside.push_back(tid);
         if (inside.empty()) return {};
         if (std::chrono::steady_clock::now() > end)
             return fail(Errc::busy, "thread " + std::to_string(inside.front()) + " does not leave the agent", EBUSY);
-        ANYBPF_TRY(stopped.stir(inside));
+        ANYBPF_TRY(stopped.stir(inside, std::chrono::microseconds(20 + round * 37 % 700)));
     }
 }
 
@@ -496,8 +498,8 @@ Result<> detach(pid_t pid, const std::string& agent) {
     for (auto& [tid, thread] : stopped.threads()) {
         user_regs_struct after{};
         if (memory == 0) {
-            if (!stopped.run(tid, presence->address(presence->directory.call), thread.registers.rsp, map_block_arguments,
-                             SYS_mmap, after) ||
+            if (!stopped.run(tid, presence->address(presence->directory.call), thread.registers.rsp,
+                             map_block_arguments, SYS_mmap, after) ||
                 static_cast<i64>(after.rax) < 0)
                 return cannot("no memory can be mapped", pid);
             memory = after.rax;
@@ -506,7 +508,8 @@ Result<> detach(pid_t pid, const std::string& agent) {
         restart(thread.registers);
         visit.mask = thread.mask;
         visit.registers = to_visit(thread.registers);
-        if (!block.put(visit) || !block.call(tid, presence->address(presence->directory.leave), after) || !block.get(visit))
+        if (!block.put(visit) || !block.call(tid, presence->address(presence->directory.leave), after) ||
+            !block.get(visit))
             return cannot("thread " + std::to_string(tid) + " did not leave the agent", pid);
         from_visit(thread.registers, visit.registers);
         thread.mask = visit.mask;
@@ -515,7 +518,8 @@ Result<> detach(pid_t pid, const std::string& agent) {
             continue;
         }
         visit.range_count = 0;
-        if (!block.put(visit) || !block.call(tid, presence->address(presence->directory.finish), after) || !block.get(visit))
+        if (!block.put(visit) || !block.call(tid, presence->address(presence->directory.finish), after) ||
+            !block.get(visit))
             return cannot("the agent did not leave", pid);
         thread.registers.gs_base = 0;
         for (u64 i = 0; i < std::min<u64>(visit.range_count, visit.ranges.size()); ++i)

@@ -328,7 +328,7 @@ void give_back_text() {
         if (&slot == anybpf_slots) std::copy_n(generic_call.begin(), 5, bytes.begin());
         u8 first = 0;
         if (copy(&first, reinterpret_cast<const void*>(slot.start), 1) && first == jump)
-            memory.write(slot.start, bytes.data(), 5);
+            memory.write(slot.start, bytes.data(), 5, true);
     }
 }
 

@@ -256,6 +256,7 @@ void reserve_states() {
     const long at = raw(SYS_mmap, 0, reserved_states * state_room, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at < 0) return;
+    list_mapping(static_cast<u64>(at), reserved_states * state_room);
     for (u32 i = 0; i < reserved_states; ++i)
         raw(SYS_mprotect, static_cast<u64>(at) + i * state_room, guard_size, PROT_NONE);
     reserve = static_cast<u64>(at);

@@ -83,7 +83,7 @@ int main(void) {
         for (int i = 0; i < WORKERS; ++i) atomic_store(&wanted[i], count);
         for (int i = 0; i < WORKERS; ++i)
             while (atomic_load(&wanted[i]) != 0) usleep(500);
-        printf("%ld %s\n", atomic_load(&made), wrong || alarms == 0 ? "wrong" : "right");
+        printf("%ld %s\n", atomic_load(&made), wrong ? "wrong" : "right");
         fflush(stdout);
     }
     return 0;
