@@ -102,7 +102,7 @@ def compare(name, suite, tree, tracer, rounds):
     most = max(len(run) for run in alone)
     if most == 0 or min(len(run) for run in alone) < most * 0.9:
         return [f"{name}: runs alone gave {' and '.join(str(len(run)) for run in alone)} results: nothing to compare with"]
-    if not os.path.exists(log) or "SYSCALL" not in open(log).read():
+    if not os.path.exists(log) or "SYSCALL" not in open(log, errors="replace").read():
         return [f"{name}: the tracer counted nothing"]
     known = [entry for entry in known_differences() if entry[0] == name]
     bad, flaky = [], []
