@@ -147,8 +147,9 @@ struct ThreadState {
     // Raw, so that this struct keeps a layout that entry_raw.S can count on; all zero is its value at birth.
     alignas(hooks::SyscallThread) std::byte thread_memory[sizeof(hooks::SyscallThread)];
 
-    ThreadState* parent;     // the thread whose memory this vfork child borrows
-    ThreadState* spare;      // kept for the next vfork
+    ThreadState* parent;  // the thread whose memory this vfork child borrows
+    // From here to stack_size: what a state keeps when it becomes another thread's.
+    ThreadState* spare;      // for the next vfork
     ThreadState* following;  // every state there is, for reuse
     u64 stack_base, stack_size;
     std::atomic<u64> awaited;  // the stack pointer with which the thread of this state will begin; 0: it has begun
@@ -246,7 +247,7 @@ void arrived_late(Visit& visit);  // in a program that runs already
 
 // signals_raw.cpp
 void start_signals(SignalSet blocked, SignalSet ignored);
-void take_actions();     // of a program that runs already
+void take_actions();  // of a program that runs already
 void give_back_actions();
 ThreadState* settle(ThreadState* state, UserContext& context);  // puts who stands in a stub back to its site
 void give_back_frames(ThreadState* state);

@@ -28,16 +28,14 @@ constexpr u64 stack_used = 2UL * 4096;  // by a signal, in whole pages
 constexpr u64 state_pages = (stack_size - stack_pages + sizeof(ThreadState) + 4095) & ~4095ULL;
 constexpr long set_dispatch = 59;
 
+// All but what the memory is, and its place in the list, which others walk meanwhile.
 void reset(ThreadState* state) {
-    auto* const following = state->following;
-    auto* const spare = state->spare;
-    const u64 base = state->stack_base, size = state->stack_size;
-    std::memset(static_cast<void*>(state), 0, offsetof(ThreadState, in_use));
-    std::memset(static_cast<void*>(&state->nr), 0, sizeof(ThreadState) - offsetof(ThreadState, nr));
-    state->following = following;
-    state->spare = spare;
-    state->stack_base = base;
-    state->stack_size = size;
+    const auto clear = [state](std::size_t from, std::size_t to) {
+        std::memset(reinterpret_cast<std::byte*>(state) + from, 0, to - from);
+    };
+    clear(0, offsetof(ThreadState, in_use));
+    clear(offsetof(ThreadState, nr), offsetof(ThreadState, spare));
+    clear(offsetof(ThreadState, awaited), sizeof(ThreadState));
     state->altstack = AltStack{};
     state->actions = &process.actions;
 }
@@ -110,7 +108,9 @@ ThreadState* reserved_state() {
 ThreadState* left_state() {
     for (ThreadState* each = process.states.load(std::memory_order_acquire); each != nullptr; each = each->following) {
         u32 tid = 0, used = 1;
-        if (each->in_use.load(std::memory_order_acquire) != 1 || !each->born || !each->cleared) continue;
+        if (each->in_use.load(std::memory_order_acquire) != 1 || !__atomic_load_n(&each->born, __ATOMIC_ACQUIRE) ||
+            !each->cleared)
+            continue;
         if (fetch(tid, each->tid_at) && tid == each->thread().task.tid) continue;
         if (!each->in_use.compare_exchange_strong(used, 2)) continue;
         reset(each);
@@ -242,8 +242,10 @@ void unlock(std::atomic<u32>& word) { word.store(0, std::memory_order_release); 
 ThreadState* make_state() {
     for (ThreadState* each = process.states.load(std::memory_order_acquire); each != nullptr; each = each->following) {
         u32 free = 0;
-        if (each->in_use.load(std::memory_order_relaxed) == 0 && each->in_use.compare_exchange_strong(free, 1)) {
+        // Nobody's and not yet anybody's (2), while it tells of the thread before.
+        if (each->in_use.load(std::memory_order_relaxed) == 0 && each->in_use.compare_exchange_strong(free, 2)) {
             reset(each);
+            each->in_use.store(1, std::memory_order_release);
             return each;
         }
     }
@@ -281,16 +283,18 @@ bool arm(ThreadState* state) {
 
 // On the new thread itself.
 void birth(ThreadState* state) {
-    state->born = true;
     if (process.sealed) {
         state->bare = true;
         introduce_sealed(state, state->maker->thread());
+        // Last: from here on left_state() may ask whether the thread of this id still lives.
+        __atomic_store_n(&state->born, true, __ATOMIC_RELEASE);
         return;
     }
     const AltStack stack{.base = state->stack_base, .flags = 0, .size = state->stack_size};
     raw(SYS_sigaltstack, &stack, 0);
     state->armed = arm(state);
     introduce(state, state->parent != nullptr ? state->parent->thread().vcpu.robust : nullptr);
+    __atomic_store_n(&state->born, true, __ATOMIC_RELEASE);
 }
 
 i64 before_clone(ThreadState* state, const Newborn& newborn) {

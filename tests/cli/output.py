@@ -100,8 +100,9 @@ with Place() as place:
     # A static program is traced like any other; where nobody may trace it by ptrace it is named as not traced, and runs.
     static = os.path.join(place.path, "static")
     if subprocess.run(["cc", "-static", "-o", static, "-x", "c", "-"], input="int main(void){return 6;}", text=True, stderr=subprocess.DEVNULL).returncode == 0:
-        place.expect(6, ["@[static]: "], "run", "comm_count", "--", static)
-        place.expect(7, ["@[static]: "], "run", "comm_count", "--", "sh", "-c", f"{static}; exit 7")
+        for command, status in (([static], 6), (["sh", "-c", f"{static}; exit 7"], 7)):
+            done = place.run("run", "comm_count", "--", *command)
+            check(done.returncode == status and "@[static]: " in done.stdout and not done.stderr, f"{command}: {done.returncode} {done.stdout}{done.stderr}")
         refused = [sys.executable, os.path.join(os.path.dirname(__file__), "..", "sandboxes", "sandbox.py"), "no_ptrace", "--"]
         for command in ([static], ["sh", "-c", f"{static}; exit 7"]):
             done = subprocess.run([*refused, ANYBPF, "run", "comm_count", "--", *command], env=place.environment(), text=True, capture_output=True)
