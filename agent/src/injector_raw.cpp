@@ -271,6 +271,7 @@ Injector::Injector(std::shared_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, const std::string& root, u32 tree,
                                                   const std::string& channel) {
+    ANYBPF_TRY(identity("/proc/self/root"));  // without /proc nobody can tell what an image will see
     ANYBPF_TRY(may_trace());
     auto parts = std::make_shared<Parts>();
     parts->arrival = ANYBPF_TRY(arrival_of(agent, root, tree));
