@@ -316,7 +316,8 @@ void start_signals(SignalSet blocked, SignalSet ignored) {
 void take_actions() {
     for (int signal = 1; signal <= 64; ++signal) {
         KernelAction& old = process.actions[static_cast<u32>(signal)];
-        if (is_ours(signal) || raw(SYS_rt_sigaction, signal, 0, &old, 8) != 0 || old.handler <= handler_ignore) continue;
+        if (is_ours(signal) || raw(SYS_rt_sigaction, signal, 0, &old, 8) != 0 || old.handler <= handler_ignore)
+            continue;
         const KernelAction action = ours(old.flags & ~(sa_nodefer | sa_onstack));
         raw(SYS_rt_sigaction, signal, &action, 0, 8);
     }

@@ -233,6 +233,7 @@ extern "C" __attribute__((constructor)) void anybpf_start(int argc, char** argv,
 
 extern "C" void anybpf_arrived(anybpf::agent::Arrival* arrival) {
     anybpf::agent::relocate_self();
-    anybpf_with_vectors([](void* at, const void*) { anybpf::agent::arrived(*static_cast<anybpf::agent::Arrival*>(at)); },
-                        arrival, nullptr);
+    anybpf_with_vectors(
+        [](void* at, const void*) { anybpf::agent::arrived(*static_cast<anybpf::agent::Arrival*>(at)); }, arrival,
+        nullptr);
 }

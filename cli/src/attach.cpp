@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // anybpf attach and detach: a running process comes into the root, and leaves it.
+#include "anybpf/agent/attach.hpp"
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "anybpf/agent/attach.hpp"
 #include "anybpf/base/fd.hpp"
 #include "anybpf/kernel/kernel.hpp"
 #include "commands.hpp"
@@ -14,14 +15,13 @@
 namespace anybpf::cli {
 namespace {
 
-Exit exit_of(const Error& error) {
-    return error.code == Errc::permission_denied ? Exit::not_permitted : Exit::failed;
-}
+Exit exit_of(const Error& error) { return error.code == Errc::permission_denied ? Exit::not_permitted : Exit::failed; }
 
 // What mends it, where somebody can.
 std::string advice(const Error& error) {
     if (error.code != Errc::permission_denied) return "";
-    return "; it takes the rights to trace it (ptrace): its user or root, kernel.yama.ptrace_scope 0, and no debugger on it";
+    return "; it takes the rights to trace it (ptrace): its user or root, kernel.yama.ptrace_scope 0, and no debugger "
+           "on it";
 }
 
 void say(const std::string& what, pid_t pid, bool json) {

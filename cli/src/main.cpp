@@ -339,9 +339,7 @@ void add_attach(CLI::App& app, Action& action) {
             ->required()
             ->check(CLI::PositiveNumber);
         attach_app->add_flag("--json", options->json, "An object {pid,result} for each process");
-        attach_app->callback([=, &action] {
-            action = [=] { return attaches ? attach(*options) : detach(*options); };
-        });
+        attach_app->callback([=, &action] { action = [=] { return attaches ? attach(*options) : detach(*options); }; });
     }
 }
 

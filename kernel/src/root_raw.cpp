@@ -281,7 +281,9 @@ std::string Root::exec_channel_path(u32 tree) const {
     return path_ + "/" + std::string(exec_prefix) + std::to_string(tree);
 }
 
-std::string Root::attached_path(i32 pid) const { return path_ + "/" + std::string(attached_prefix) + std::to_string(pid); }
+std::string Root::attached_path(i32 pid) const {
+    return path_ + "/" + std::string(attached_prefix) + std::to_string(pid);
+}
 
 // --------------------------------------------------------------------------------------------------- the table
 
