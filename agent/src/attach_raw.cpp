@@ -387,15 +387,15 @@ Result<> attach(pid_t pid, const std::string& agent, const std::string& root, u3
     if (memory < 0) return fail_errno("mapping memory in", of(pid));
     const Block block(stopped, static_cast<u64>(memory));
 
-    // Program text below 2 GiB, as that of static programs that are not position independent, is reached from there.
-    const bool low = std::ranges::any_of(
-        mappings, [](const Mapped& each) { return each.executable && each.file.inode != 0 && each.end < 0x80000000; });
+    const bool low = std::ranges::any_of(mappings, [](const Mapped& each) {
+        return each.executable && each.file.inode != 0 && each.end < low_text_end;
+    });
     const bool dynamic = visit.auxiliary[0] != 0 && [&] {
         for (std::size_t i = 0; i + 1 < visit.auxiliary.size() && visit.auxiliary[i] != AT_NULL; i += 2)
             if (visit.auxiliary[i] == AT_BASE) return visit.auxiliary[i + 1] != 0;
         return false;
     }();
-    if (low && !dynamic) visit.arrival.image.address = 0x7d000000;
+    if (low && !dynamic) visit.arrival.image.address = low_image;
 
     user_regs_struct after{};
     u64 join = 0;

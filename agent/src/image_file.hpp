@@ -9,6 +9,10 @@
 
 namespace anybpf::agent {
 
+// Below 2 GiB: where the agent must be for the jumps of text that lies there, as that of static programs does that are
+// not position independent.
+constexpr u64 low_text_end = 0x80000000, low_image = 0x7d000000;
+
 Result<AgentImage> read_image(const std::string& path);
 Result<FileId> identity(const std::string& path);
 // What every arrival has in common. Paths are absolute.

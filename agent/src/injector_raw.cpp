@@ -83,8 +83,7 @@ class Image {
 
     // Near the image's own system calls: jumps reach 2 GiB. Its libraries lie where the kernel puts the agent, too.
     void place(const user_regs_struct& registers) {
-        constexpr u64 low = 0x80000000, below_low = 0x7d000000;
-        arrival_.image.address = registers.rip < low ? below_low : 0;
+        arrival_.image.address = registers.rip < low_text_end ? low_image : 0;
     }
 
     // Where a file may not be opened, or no memory had.

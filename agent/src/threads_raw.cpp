@@ -40,9 +40,14 @@ void reset(ThreadState* state) {
     state->actions = &process.actions;
 }
 
-// A run of a program is announced through the thread's robust list, which the kernel forgets at every clone. The C
-// library registers its own soon; until then, and where it does not (vfork), the one that this memory had before
-// serves: the kernel acts only on what carries the dying thread's own id.
+// From whoever has it as its in_use says. While it tells of the thread before it is nobody's and not yet anybody's (2).
+bool claim(ThreadState* state, u32 in_use) {
+    if (!state->in_use.compare_exchange_strong(in_use, 2)) return false;
+    reset(state);
+    state->in_use.store(1, std::memory_order_release);
+    return true;
+}
+
 // Where no question may be asked: what the kernel has told the C library, and of the rest what its maker knew.
 void introduce_sealed(ThreadState* state, const hooks::SyscallThread& maker) {
     auto& thread = state->thread();
@@ -55,6 +60,9 @@ void introduce_sealed(ThreadState* state, const hooks::SyscallThread& maker) {
     thread.vcpu.tid = thread.task.tid;
 }
 
+// A run of a program is announced through the thread's robust list, which the kernel forgets at every clone. The C
+// library registers its own soon; until then, and where it does not (vfork), the one that this memory had before
+// serves: the kernel acts only on what carries the dying thread's own id.
 void introduce(ThreadState* state, robust_list_head* known) {
     static_assert(sizeof(state->robust_list) == sizeof(robust_list_head));
     auto* list = known != nullptr ? known : reinterpret_cast<robust_list_head*>(&state->robust_list);
@@ -107,15 +115,12 @@ ThreadState* reserved_state() {
 // Of a thread that ended by a call that was not seen, which the kernel has said where its C library wants to know.
 ThreadState* left_state() {
     for (ThreadState* each = process.states.load(std::memory_order_acquire); each != nullptr; each = each->following) {
-        u32 tid = 0, used = 1;
+        u32 tid = 0;
         if (each->in_use.load(std::memory_order_acquire) != 1 || !__atomic_load_n(&each->born, __ATOMIC_ACQUIRE) ||
             !each->cleared)
             continue;
         if (fetch(tid, each->tid_at) && tid == each->thread().task.tid) continue;
-        if (!each->in_use.compare_exchange_strong(used, 2)) continue;
-        reset(each);
-        each->in_use.store(1);
-        return each;
+        if (claim(each, 1)) return each;
     }
     return nullptr;
 }
@@ -137,6 +142,14 @@ void become_stranger() {
 
 void pause() { asm volatile("pause"); }
 
+bool has_wrgsbase() {
+    constexpr u64 hwcap2_fsgsbase = 2;
+    return (auxiliary(AT_HWCAP2) & hwcap2_fsgsbase) != 0;
+}
+bool has_gs_base() { return has_wrgsbase() || !process.sealed || process.allowed.gs_base; }
+
+bool may_mask() { return !process.sealed || process.allowed.masks; }
+
 Stranger& announce_stranger(u64 stack, Slot* slot, SignalSet mask) {
     for (u32 i = 0;; i = (i + 1) % strangers.size()) {
         u64 none = 0;
@@ -146,18 +159,11 @@ Stranger& announce_stranger(u64 stack, Slot* slot, SignalSet mask) {
         }
         strangers[i].slot = slot;
         strangers[i].mask = mask;
-        strangers[i].masked = !process.sealed || process.allowed.masks;
+        strangers[i].masked = may_mask();
         strangers[i].stack.store(stack, std::memory_order_release);
         return strangers[i];
     }
 }
-
-bool has_gs_base() {
-    constexpr u64 hwcap2_fsgsbase = 2;
-    return (auxiliary(AT_HWCAP2) & hwcap2_fsgsbase) != 0 || !process.sealed || process.allowed.gs_base;
-}
-
-bool may_mask() { return !process.sealed || process.allowed.masks; }
 
 void leave_locks() {
     unlock(process.slot_lock);
@@ -241,13 +247,7 @@ void unlock(std::atomic<u32>& word) { word.store(0, std::memory_order_release); 
 
 ThreadState* make_state() {
     for (ThreadState* each = process.states.load(std::memory_order_acquire); each != nullptr; each = each->following) {
-        u32 free = 0;
-        // Nobody's and not yet anybody's (2), while it tells of the thread before.
-        if (each->in_use.load(std::memory_order_relaxed) == 0 && each->in_use.compare_exchange_strong(free, 2)) {
-            reset(each);
-            each->in_use.store(1, std::memory_order_release);
-            return each;
-        }
+        if (each->in_use.load(std::memory_order_relaxed) == 0 && claim(each, 0)) return each;
     }
     if (!process.sealed) return map_state(0, stack_used, 0);
     ThreadState* const state = reserved_state();
@@ -344,8 +344,8 @@ void undo_clone(ThreadState* state) {
 }
 
 void take_own(Own* own) {
-    constexpr u64 set_gs = 0x1001, hwcap2_fsgsbase = 2;
-    if ((auxiliary(AT_HWCAP2) & hwcap2_fsgsbase) != 0)
+    constexpr u64 set_gs = 0x1001;
+    if (has_wrgsbase())
         asm volatile("wrgsbase %0" ::"r"(own) : "memory");
     else
         raw(SYS_arch_prctl, set_gs, own);

@@ -2,9 +2,9 @@
 // How a traced process that is about to replace its image asks the supervisor of its tree to put the agent into the new
 // one: a page that both map, <root>/exec-<tree> (docs/formats/root.md). A request goes
 //
-//     free ─agent─▶ claimed ─agent─▶ asked ─injector─▶ taken ─injector─▶ attached ─▶ free (by the injector, after the
-//     exec)
-//                                      └──agent, when nobody comes──▶ free      └──▶ refused ─agent─▶ free
+//     free ─agent─▶ claimed ─agent─▶ asked ─injector─▶ taken ─injector─▶ attached ─injector, after the exec─▶ free
+//                                      │                 └──injector──▶ refused ─agent─▶ free
+//                                      └──agent, when nobody comes──▶ free
 //
 // A process that is killed while it waits leaves its request behind; the injector, which is its tracer, sees its end.
 #pragma once
@@ -51,11 +51,11 @@ void sleep_on(const std::atomic<u32>& word, u32 value, long nanoseconds, const C
 }
 inline std::atomic<u32>& word_of(std::atomic<ExecState>& state) { return reinterpret_cast<std::atomic<u32>&>(state); }
 
-// True: the injector traces this thread now, and waits for its execve. gone(): nobody will answer.
 struct ExecQuestion {
     u32 tid = 0, nr = 0, own = 0;
     u64 blocked = 0, ignored = 0;
 };
+// True: the injector traces this thread now, and waits for its execve. gone(): nobody will answer.
 template <class Call, class Gone>
 bool ask(ExecChannel& channel, const ExecQuestion& question, const Call& call, const Gone& gone) {
     constexpr long patience = 100'000'000, all_patience = 20;
