@@ -261,6 +261,17 @@ TEST_F(Agent, FollowsBelowAnotherRootDirectory) {
     EXPECT_EQ(notices(), "");
 }
 
+// Who asks for the agent calls himself 1 there.
+TEST_F(Agent, FollowsIntoAPidNamespace) {
+    if (::geteuid() != 0) GTEST_SKIP() << "the pid namespace is root's";
+    inject();
+    const auto outcome = run_traced({"unshare", "-fp", guest_, "calls", "30"});
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    EXPECT_EQ(enters(SYS_getppid), 30U);
+    EXPECT_EQ(enters(SYS_set_tid_address), 2U);  // the loader's, in both images
+    EXPECT_EQ(notices(), "");
+}
+
 // A program that looks for us: descriptors, environment, threads, signals, masks, images, and what else it can ask.
 TEST_F(Agent, IsNotToBeSeen) {
     inject();

@@ -161,6 +161,7 @@ bool prepare(ThreadState* state) {
         case SYS_pivot_root:
         case SYS_setns:
         case SYS_unshare:
+            before_leaving();
             state->pending = Pending::place;
             return false;
         case SYS_rseq:

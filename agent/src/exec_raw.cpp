@@ -303,6 +303,10 @@ void change_environment(ThreadState* state, u64& environment) {
 
 }  // namespace
 
+void before_leaving() {
+    if (!process.sealed) channel();
+}
+
 void before_exec(ThreadState* state) {
     auto& r = state->registers;
     const bool at = state->nr == SYS_execveat;
@@ -325,7 +329,7 @@ void before_exec(ThreadState* state) {
     look_for_root();
     const bool seen = !process.away && is_file(process.agent_path.data(), process.agent_file);
     if (!seen) take_along(state);
-    if ((seen || state->lent) && ask_injector(state)) return;
+    if (ask_injector(state)) return;  // who names what it cannot reach either
     drop_loan(state);
     if (!seen) {
         notice("the agent cannot be reached from its root directory", path.data());

@@ -307,6 +307,7 @@ long at_path(const char* path, const Call& call) {
 void before_exec(ThreadState* state);
 void after_exec(ThreadState* state);   // it failed, or did not happen
 void forget_exec(ThreadState* state);  // of a vfork child that is gone
+void before_leaving();                 // the root may be out of sight soon
 
 // seal_raw.cpp
 void seal(ThreadState* state, u64 program_at);  // before a filter is installed; 0: the strict mode

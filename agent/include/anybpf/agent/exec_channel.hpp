@@ -27,8 +27,9 @@ struct ExecRequest {
     std::atomic<ExecState> state;
     u32 tid, nr, own;  // own: a child of the supervisor itself, whose end is waited for there
     u64 blocked, ignored;
-    Loan loan;  // descriptors of the asker, where its image will not see what they are of
-    std::array<u64, 3> unused;
+    Loan loan;          // descriptors of the asker, where its image will not see what they are of
+    u64 mark_at, mark;  // in the asker's memory: its tid may be of another pid namespace
+    u64 unused;
 };
 static_assert(sizeof(ExecRequest) == 64 && std::atomic<ExecState>::is_always_lock_free);
 
@@ -62,11 +63,13 @@ struct ExecQuestion {
 template <class Call, class Gone>
 bool ask(ExecChannel& channel, const ExecQuestion& question, const Call& call, const Gone& gone) {
     constexpr long patience = 100'000'000, all_patience = 20;
+    const volatile u64 mark = __builtin_ia32_rdtsc();
     for (ExecRequest& request : channel.requests) {
         auto expected = ExecState::free;
         if (!request.state.compare_exchange_strong(expected, ExecState::claimed)) continue;
         request.tid = question.tid, request.nr = question.nr, request.own = question.own;
         request.blocked = question.blocked, request.ignored = question.ignored, request.loan = question.loan;
+        request.mark_at = reinterpret_cast<u64>(&mark), request.mark = mark;
         request.state.store(ExecState::asked, std::memory_order_release);
         channel.asked.fetch_add(1);
         wake(channel.asked, 1, call);
