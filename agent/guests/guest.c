@@ -7,11 +7,11 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
-#include <link.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -803,8 +803,8 @@ static void looks(char** argv) {
     environment(argv);
     print_folder("/proc/self/fd");
     print_folder("/proc/self/fdinfo");
-    static const char* const status[] = {"TracerPid", "NoNewPrivs", "Seccomp", "SigQ", "SigPnd", "ShdPnd", "SigBlk",
-                                         "SigIgn",    "Threads",    "Umask",   "Cap",  "Groups", NULL};
+    static const char* const status[] = {"TracerPid", "NoNewPrivs", "Seccomp", "SigPnd", "ShdPnd", "SigBlk",
+                                         "SigIgn",    "Threads",    "Umask",   "Cap",    "Groups", NULL};
     print_lines("/proc/self/status", status);
     static const char* const limits[] = {"Max", NULL};
     print_lines("/proc/self/limits", limits);
@@ -813,7 +813,8 @@ static void looks(char** argv) {
     CHECK(sigpending(&pending) == 0);
     for (int signal = 1; signal < 65; ++signal) {
         struct sigaction old;
-        if (raw3(SYS_rt_sigaction, signal, 0, (long)&old) == 0 && old.sa_handler != SIG_DFL) printf("%d handled\n", signal);
+        if (raw3(SYS_rt_sigaction, signal, 0, (long)&old) == 0 && old.sa_handler != SIG_DFL)
+            printf("%d handled\n", signal);
         if (sigismember(&pending, signal) == 1) printf("%d pending\n", signal);
     }
     struct itimerval timer;
@@ -873,6 +874,25 @@ static void chrooted(const char* folder) {
     printf("%d\n", open_files);
     fflush(stdout);
     execve(dynamic_image[0], dynamic_image, environment);
+    _exit(96);
+}
+// Another user, who may not open what the tracer made for his father.
+static void* father_calls(void* unused) {
+    calls(10);
+    return unused;
+}
+static void another_user(char** argv) {
+    pthread_t thread;
+    CHECK(setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
+    CHECK(pthread_create(&thread, NULL, father_calls, NULL) == 0 && pthread_join(thread, NULL) == 0);
+    char* image[] = {argv[0], "calls", "20", NULL};
+    const pid_t pid = fork();
+    if (pid == 0) {
+        execve(image[0], image, environ);
+        _exit(97);
+    }
+    CHECK(status_of(pid) == 0);
+    execve(image[0], image, environ);
     _exit(96);
 }
 static void exec_failures(void) {
@@ -1160,6 +1180,7 @@ int main(int argc, char** argv) {
     RUN("environment", environment(argv))
     RUN("looks", looks(argv))
     RUN("chrooted", chrooted(argv[2]))
+    RUN("another_user", another_user(argv))
     RUN("inherit", inherit(argv))
     RUN("exec_failures", exec_failures())
     RUN("exec_from_thread", exec_from_thread(argv))

@@ -164,14 +164,17 @@ bool prepare(ThreadState* state) {
             before_leaving();
             state->pending = Pending::place;
             return false;
-        case SYS_rseq:
-        case SYS_set_robust_list:
         case SYS_setuid:
         case SYS_setgid:
         case SYS_setreuid:
         case SYS_setregid:
         case SYS_setresuid:
         case SYS_setresgid:
+            before_leaving();
+            state->pending = Pending::name;
+            return false;
+        case SYS_rseq:
+        case SYS_set_robust_list:
             state->pending = Pending::name;
             return false;
         default:

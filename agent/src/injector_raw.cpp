@@ -27,6 +27,7 @@
 
 #include "anybpf/agent/arrival.hpp"
 #include "anybpf/agent/injector.hpp"
+#include "anybpf/agent/lender.hpp"
 #include "anybpf/base/bytes.hpp"
 #include "anybpf/base/fd.hpp"
 #include "anybpf/base/mapping.hpp"
@@ -115,13 +116,17 @@ class Image {
 
     // As it would see it: in its mount namespace, below its root directory.
     bool agent_is_there() const {
+        if (arrival_.agent_fd == unreachable) return false;
         const std::string there = "/proc/" + std::to_string(pid_);
-        const bool open = arrival_.agent_fd >= 0 && arrival_.root_fd >= 0;
-        const auto agent = identity(there + (open ? "/fd/" + std::to_string(arrival_.agent_fd)
-                                                  : "/root" + std::string(arrival_.agent_path.data()))),
-                   root = identity(there + (open ? "/fd/" + std::to_string(arrival_.root_fd)
-                                                 : "/root" + std::string(arrival_.root_path.data())));
-        return agent && root && *agent == arrival_.inheritance.agent && *root == arrival_.inheritance.root;
+        if (arrival_.agent_fd >= 0) {  // then it borrows what it wants of the root
+            const auto agent = identity(there + "/fd/" + std::to_string(arrival_.agent_fd));
+            return agent && *agent == arrival_.inheritance.agent;
+        }
+        const auto agent = identity(there + "/root" + arrival_.agent_path.data()),
+                   root = identity(there + "/root" + arrival_.root_path.data());
+        const bool borrows = arrival_.key.name != 0;
+        return agent && *agent == arrival_.inheritance.agent &&
+               (borrows || (root && *root == arrival_.inheritance.root));
     }
 
   private:
@@ -190,6 +195,7 @@ class Image {
 }  // namespace
 
 struct Injector::Parts : std::enable_shared_from_this<Parts> {
+    std::unique_ptr<Lender> lender;  // null: there is none
     std::string path, notices;
     Mapping mapping;
     Arrival arrival;
@@ -259,7 +265,7 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
     const u32 nr = request.nr;
     const bool own = request.own != 0;
     const u64 blocked = request.blocked, ignored = request.ignored;
-    const Loan loan = request.loan;
+    const i32 agent_fd = request.agent_fd;
     if (request.state.load() != ExecState::attached) {  // it went on without us
         ::ptrace(PTRACE_INTERRUPT, tid, 0, 0);
     }
@@ -280,8 +286,7 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
             now.inheritance.nr = nr;
             now.inheritance.blocked = blocked;
             now.inheritance.ignored = ignored;
-            now.agent_fd = loan.agent;
-            now.root_fd = loan.root;
+            now.agent_fd = agent_fd;
             Image image(pid, now);
             if (!image.agent_is_there())
                 notice(pid, "the agent cannot be reached from its root directory");
@@ -344,6 +349,10 @@ Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, cons
         return fail_errno("making", parts->path);
     }
     parts->mapping = ANYBPF_TRY(Mapping::shared(file.get(), sizeof(ExecChannel), Access::read_write));
+    if (auto lender = Lender::start(agent, root)) {
+        parts->lender = std::move(*lender);
+        parts->arrival.key = parts->channel().key = parts->lender->key();
+    }
     parts->channel().magic = exec_channel_magic;
     parts->add_thread();
     return std::unique_ptr<Injector>(new Injector(std::move(parts)));
@@ -351,6 +360,7 @@ Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, cons
 
 Injector::~Injector() {
     parts_->ending = true;
+    parts_->lender.reset();
     ::unlink(parts_->path.c_str());
     parts_->channel().asked.fetch_add(1);
     wake(parts_->channel().asked, 1 << 30, system_call);
