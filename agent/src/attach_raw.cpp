@@ -72,12 +72,6 @@ std::vector<Mapped> mappings_of(pid_t pid) {
     return found;
 }
 
-// Signals of which the agent keeps the handlers (agent/src/state.hpp).
-constexpr u64 ours_of(u64 mask) {
-    constexpr u64 ours = 1ULL << (SIGSYS - 1) | 1ULL << (SIGTRAP - 1) | 1ULL << (SIGSEGV - 1) | 1ULL << (SIGBUS - 1);
-    return mask & ours;
-}
-
 std::string of(pid_t pid) { return "process " + std::to_string(pid); }
 
 // All threads of a process, stopped. They go on when this ends.
@@ -169,7 +163,7 @@ Result<> Stopped::look(pid_t tid) {
     const ptrace_peeksiginfo_args from{.off = 0, .flags = 0, .nr = static_cast<i32>(pending.size())};
     const long count = ::ptrace(PTRACE_PEEKSIGINFO, tid, &from, pending.data());
     thread.signalled = std::any_of(pending.begin(), pending.begin() + std::max(count, 0L),
-                                   [](const siginfo_t& each) { return ours_of(1ULL << (each.si_signo - 1)) != 0; });
+                                   [](const siginfo_t& each) { return (our_signals & bit_of(each.si_signo)) != 0; });
     struct {
         u64 pointer;
         u32 size, signature, flags, pad;
@@ -254,7 +248,7 @@ void Stopped::go() {
 bool Stopped::run(pid_t tid, u64 ip, u64 sp, const std::array<u64, 6>& arguments, u64 number,
                   user_regs_struct& after) const {
     // A breakpoint whose signal is blocked makes the kernel forget the handler.
-    const u64 others = ~ours_of(~0ULL);
+    const u64 others = ~our_signals;
     ::ptrace(PTRACE_SETSIGMASK, tid, sizeof others, &others);
     user_regs_struct registers = threads_.at(tid).registers;
     registers.rip = ip;
@@ -360,8 +354,7 @@ Result<> cannot(const std::string& what, pid_t pid) { return fail(Errc::io, of(p
 }  // namespace
 
 Result<> attach(pid_t pid, const std::string& agent, const std::string& root, u32 tree) {
-    constexpr int set_dispatch = 59;  // PR_SET_SYSCALL_USER_DISPATCH; off, which it is
-    if (::prctl(set_dispatch, 0, 0, 0, 0) != 0)
+    if (::prctl(set_dispatch, 0, 0, 0, 0) != 0)  // off, which it is
         return fail(Errc::unsupported, "attaching takes Syscall User Dispatch (Linux 5.11; see anybpf doctor)", ENOSYS);
     Visit visit;
     visit.arrival = ANYBPF_TRY(arrival_of(agent, root, tree));
@@ -421,7 +414,7 @@ Result<> attach(pid_t pid, const std::string& agent, const std::string& root, u3
             return cannot("the agent cannot start: " + std::string(std::strerror(static_cast<int>(visit.problem))),
                           pid);
         thread.registers.gs_base = after.gs_base;
-        thread.mask &= ~ours_of(~0ULL);
+        thread.mask &= ~our_signals;
     }
     return {};
 }

@@ -19,7 +19,7 @@
 namespace anybpf::agent {
 namespace {
 
-constexpr u64 set_dispatch = 59, set_gs = 0x1001;
+constexpr u64 set_gs = 0x1001;
 
 struct Call {
     u32 nr;

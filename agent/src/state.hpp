@@ -28,17 +28,6 @@
 namespace anybpf::agent {
 
 using hooks::SyscallRegisters;
-using SignalSet = u64;  // the kernel's sigset_t: bit n - 1 is signal n
-
-constexpr SignalSet bit_of(int signal) { return 1ULL << (signal - 1); }
-// Signals that are never blocked for real: SIGSYS carries the dispatch, SIGTRAP a site that is being patched, the
-// others a fault inside a helper's read.
-constexpr std::array our_signal_numbers = {SIGSYS, SIGTRAP, SIGSEGV, SIGBUS};
-constexpr SignalSet our_signals = [] {
-    SignalSet set = 0;
-    for (const int signal : our_signal_numbers) set |= bit_of(signal);
-    return set;
-}();
 constexpr SignalSet all_but_ours = ~our_signals;
 constexpr bool is_ours(int signal) { return (our_signals & bit_of(signal)) != 0; }
 
@@ -248,7 +237,7 @@ void release_state(ThreadState* state);
 // another thread, or given back.
 void forget_left(u64 begin, u64 size);
 void birth(ThreadState* state);
-bool arm(ThreadState* state);
+bool arm();
 void reserve_states();  // for a process that will be sealed
 struct Newborn {
     u64 flags = 0, stack = 0;
