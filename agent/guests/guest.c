@@ -876,15 +876,27 @@ static void chrooted(const char* folder) {
     execve(dynamic_image[0], dynamic_image, environment);
     _exit(96);
 }
-// Another user, who may not open what the tracer made for his father.
-static void* father_calls(void* unused) {
+// Another user, who may not open what the tracer made for the one before. All threads become him, by a signal of the C
+// library's: those that run, and those that wait.
+static void* calling_thread(void* unused) {
+    while (raw3(SYS_geteuid, 0, 0, 0) != 65534) continue;
     calls(10);
     return unused;
 }
+static void* waiting_thread(void* end) {
+    char byte;
+    CHECK(read(*(int*)end, &byte, 1) == 1 && raw3(SYS_geteuid, 0, 0, 0) == 65534);
+    return NULL;
+}
 static void another_user(char** argv) {
-    pthread_t thread;
+    int ends[2];
+    pthread_t thread[4];
+    CHECK(pipe(ends) == 0);
+    for (int i = 0; i < 4; ++i)
+        CHECK(pthread_create(&thread[i], NULL, i % 2 ? waiting_thread : calling_thread, &ends[0]) == 0);
     CHECK(setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
-    CHECK(pthread_create(&thread, NULL, father_calls, NULL) == 0 && pthread_join(thread, NULL) == 0);
+    CHECK(write(ends[1], "xy", 2) == 2);
+    for (int i = 0; i < 4; ++i) CHECK(pthread_join(thread[i], NULL) == 0);
     char* image[] = {argv[0], "calls", "20", NULL};
     const pid_t pid = fork();
     if (pid == 0) {
