@@ -118,7 +118,7 @@ def name_of(base, count):
 
 
 # Debian's changes to what configure is made of must not make it anew: that would need autoconf.
-FRESH = """touch .now; find . \\( -name aclocal.m4 -o -name configure -o -name 'Makefile.in' -o -name 'config[._]h*in' -o -name stamp-h.in \\) -exec touch -r .now {} + &&
+FRESH = """touch .now; find . \\( -name aclocal.m4 -o -name configure -o -name 'Makefile.in' -o -name 'config*h.in' -o -name stamp-h.in \\) -exec touch -r .now {} + &&
     chmod +x configure && """
 CONFIGURE = FRESH + "./configure --quiet --disable-nls --disable-dependency-tracking && make -s -j$JOBS"
 
