@@ -229,14 +229,22 @@ INSTANTIATE_TEST_SUITE_P(, Guest,
                                          "die once", "actions", "places", "storm 20000", "cancel", "trapped",
                                          "trapped_default", "strict", "environment", "inherit", "exec_failures",
                                          "exec_killed 300", "exec_from_thread", "contexts", "tiny_stack",
-                                         "many_threads 300", "refused", "sandbox followed", "sandbox handlers",
-                                         "sandbox plain"),
+                                         "many_threads 300", "refused", "puns 3000", "sandbox followed",
+                                         "sandbox handlers", "sandbox plain"),
                          [](const auto& test) {
                              std::string name = test.param;
                              for (char& c : name)
                                  if (c == ' ') c = '_';
                              return name;
                          });
+
+// A program that looks for us: descriptors, environment, threads, signals, masks, images, and what else it can ask.
+TEST_F(Agent, IsNotToBeSeen) {
+    inject();
+    const auto outcome = same({guest_, "looks"});
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    EXPECT_GT(enters(SYS_getdents64), 3U);
+}
 
 TEST_F(Agent, UnwindsThroughSystemCallsAndHandlers) {
     const auto outcome = same({ANYBPF_GUEST_CANCEL});
@@ -289,8 +297,8 @@ TEST_F(Agent, CountsWithoutDispatch) {
 }
 
 TEST_F(Agent, PatchesWhatTheCLibraryUsesOften) {
-    EXPECT_EQ(run_traced({guest_, "patched"}).output, "1 1\n");
-    EXPECT_EQ(run({guest_, "patched"}, base_environment()).output, "0 0\n");
+    EXPECT_EQ(run_traced({guest_, "patched"}).output, "1 1 3\n");
+    EXPECT_EQ(run({guest_, "patched"}, base_environment()).output, "0 0 0\n");
 }
 
 TEST_F(Agent, CountsThreadsExactly) {

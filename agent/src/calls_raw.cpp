@@ -142,6 +142,9 @@ bool prepare(ThreadState* state) {
             if (r.di > 1) return false;  // neither SECCOMP_SET_MODE_STRICT nor SECCOMP_SET_MODE_FILTER
             seal(state, r.di == 1 ? r.dx : 0);
             return false;
+        case SYS_munmap:
+            forget_left(r.di, r.si);
+            return false;
         case SYS_mmap:
         case SYS_mprotect:
             if ((r.dx & PROT_EXEC) != 0) state->pending = Pending::text;
@@ -247,7 +250,7 @@ u64 leave_to(ThreadState* state, u64 where) {
 
 [[gnu::section(".bss.anybpf_process")]] Process process;
 
-bool is_special(u32 nr) { return nr < number_limit && special_table[nr]; }
+bool is_special(u32 nr) { return nr < number_limit && (special_table[nr] || (nr == SYS_munmap && process.sealed)); }
 
 namespace {
 
@@ -390,7 +393,7 @@ extern "C" [[gnu::hot]] u64 anybpf_on_enter(ThreadState* state) {
             state->entering = false;
             state->pending = Pending::none;
             report_exit(state, r, state->nr);
-            return leave_to(state, state->slot->after);
+            return leave_to(state, state->slot->resume);
         }
         if (state->nr == SYS_exit && state->publish == nullptr)
             return leave_to(state, reinterpret_cast<u64>(anybpf_thread_exit));
@@ -405,7 +408,7 @@ extern "C" [[gnu::hot]] u64 anybpf_on_exit(ThreadState* owner) {
     r.cs = 0x33;
     r.ss = 0x2b;
     owner->publish = settle_exit(owner, r);
-    return leave_to(owner, owner->slot->after);
+    return leave_to(owner, owner->slot->resume);
 }
 
 // Signals wait and everything is blocked: go back to where the guest can be interrupted, by way of the trap.
@@ -420,7 +423,7 @@ extern "C" u64 anybpf_on_late(ThreadState* state) {
             interrupted_before(state, r);
             state->publish = state;
             state->trap_ip = state->slot->after - 2;
-        } else if (state->next != state->slot->after) {
+        } else if (state->next != state->slot->after && state->next != state->slot->resume) {
             state->trap_ip = state->next;
         }
     }

@@ -128,7 +128,8 @@ void seal(ThreadState* state, u64 program_at) {
     if (!strict && judge(program_at, now)) return;
     if (!process.sealed) {
         reserve_states();
-        if (state->parent == nullptr) patch_all();
+        // Where no handler may return nobody may meet a breakpoint, as who stands behind a site now would.
+        if (state->parent == nullptr) patch_all(now.handlers || !process.threaded);
         // Threads that are not followed may block the signal of a trap, and others may be unable to return from it.
         if (process.scans) remove_traps();
         process.allowed = now;
@@ -141,6 +142,10 @@ void seal(ThreadState* state, u64 program_at) {
         state->armed = false;
     }
     process.sealed = true;
+    if (state->parent != nullptr) return;
+    lock(process.refresh_lock);
+    mark_quiet();
+    unlock(process.refresh_lock);
 }
 
 }  // namespace anybpf::agent

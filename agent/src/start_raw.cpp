@@ -162,7 +162,7 @@ bool start(u64 stack, const Inheritance& inherited) {
     find_first_text();
     mark_quiet();
     birth(state);
-    if (process.scans) patch_all();
+    if (process.scans) patch_all(true);
     if (inherited.nr != 0) {
         SyscallRegisters registers{};
         registers.orig_ax = inherited.nr;
