@@ -850,6 +850,31 @@ static void inherit(char** argv) {
     execle(argv[0], argv[0], "environment", NULL, environment);
     _exit(98);
 }
+// Below another root directory, where nothing of the tracer is to be seen: from here on, in a child, and in images that
+// start there.
+static void chrooted(const char* folder) {
+    CHECK(chroot(folder) == 0 && chdir("/") == 0);
+    for (int i = 0; i < 10; ++i) getppid();
+    char* static_image[] = {"/static", NULL};
+    char* dynamic_image[] = {"/guest", "calls", "20", NULL};
+    char* environment[] = {NULL};
+    char* const* images[] = {static_image, dynamic_image, static_image};
+    for (int i = 0; i < 3; ++i) {
+        const pid_t pid = i == 2 ? vfork() : fork();
+        if (pid == 0) {
+            execve(images[i][0], images[i], environment);
+            _exit(97);
+        }
+        CHECK(status_of(pid) == 0);
+    }
+    CHECK(execve("/nothing", static_image, environment) == -1 && errno == ENOENT);
+    int open_files = 0;
+    for (int fd = 0; fd < 1024; ++fd) open_files += fcntl(fd, F_GETFD) >= 0;
+    printf("%d\n", open_files);
+    fflush(stdout);
+    execve(dynamic_image[0], dynamic_image, environment);
+    _exit(96);
+}
 static void exec_failures(void) {
     char* arguments[] = {"x", NULL};
     CHECK(execve("/nonexistent", arguments, environ) == -1 && errno == ENOENT);
@@ -1151,6 +1176,7 @@ int main(int argc, char** argv) {
     RUN("strict", strict())
     RUN("environment", environment(argv))
     RUN("looks", looks(argv))
+    RUN("chrooted", chrooted(argv[2]))
     RUN("inherit", inherit(argv))
     RUN("exec_failures", exec_failures())
     RUN("exec_killed", exec_killed(a))

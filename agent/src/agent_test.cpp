@@ -32,6 +32,7 @@
 #include "../guests/counting_hooks.hpp"
 #include "anybpf/agent/environment.hpp"
 #include "anybpf/agent/injector.hpp"
+#include "anybpf/agent/lender.hpp"
 
 namespace anybpf::agent {
 namespace {
@@ -237,6 +238,29 @@ INSTANTIATE_TEST_SUITE_P(, Guest,
                                  if (c == ' ') c = '_';
                              return name;
                          });
+
+TEST_F(Agent, FollowsBelowAnotherRootDirectory) {
+    if (::geteuid() != 0) GTEST_SKIP() << "chroot is root's";
+    inject();
+    const auto lender = Lender::start(ANYBPF_COUNTING_AGENT, root_, 1);
+    ASSERT_TRUE(lender) << lender.error().message;
+    const std::filesystem::path folder = root_ + "/elsewhere";
+    const auto put = [&](const std::filesystem::path& file, const std::string& name) {
+        std::filesystem::create_directories((folder / name).parent_path());
+        std::filesystem::copy_file(file, folder / name);
+    };
+    put(guest_, "guest");
+    put(ANYBPF_GUEST_STATIC, "static");
+    put("/lib64/ld-linux-x86-64.so.2", "lib64/ld-linux-x86-64.so.2");
+    put("/lib/x86_64-linux-gnu/libc.so.6", "lib/x86_64-linux-gnu/libc.so.6");
+    const auto outcome = same({guest_, "chrooted", folder});
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    EXPECT_EQ(enters(SYS_getppid), 10U + 20 + 20);
+    EXPECT_EQ(enters(SYS_write), 2U + 1);  // of the static images, and one of ours
+    EXPECT_EQ(enters(SYS_execve), 5U);
+    EXPECT_EQ(exits(SYS_execve), 1U + 5);
+    EXPECT_EQ(notices(), "");
+}
 
 // A program that looks for us: descriptors, environment, threads, signals, masks, images, and what else it can ask.
 TEST_F(Agent, IsNotToBeSeen) {

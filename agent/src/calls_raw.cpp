@@ -21,7 +21,7 @@ constexpr auto special_numbers = std::to_array<u32>({
     SYS_vfork,        SYS_clone3,         SYS_execve,          SYS_execveat,        SYS_exit,          SYS_prctl,
     SYS_seccomp,      SYS_arch_prctl,     SYS_set_robust_list, SYS_setuid,          SYS_setgid,        SYS_setreuid,
     SYS_setregid,     SYS_setresuid,      SYS_setresgid,       SYS_io_pgetevents,   SYS_mmap,          SYS_mprotect,
-    SYS_rseq,
+    SYS_rseq,         SYS_chroot,         SYS_pivot_root,      SYS_setns,           SYS_unshare,
 });
 constexpr u32 number_limit = 512;
 
@@ -157,6 +157,12 @@ bool prepare(ThreadState* state) {
             if (r.di != arch_get_gs) return false;
             r.ax = put(r.si, u64{0}) ? 0 : static_cast<u64>(-EFAULT);
             return true;
+        case SYS_chroot:
+        case SYS_pivot_root:
+        case SYS_setns:
+        case SYS_unshare:
+            state->pending = Pending::place;
+            return false;
         case SYS_rseq:
         case SYS_set_robust_list:
         case SYS_setuid:
@@ -201,6 +207,9 @@ ThreadState* finish(ThreadState* owner, SyscallRegisters& registers, u32 nr) {
                 else if (nr != SYS_prctl && !process.sealed)
                     process.hooks->ids_changed(state->thread());
             }
+            break;
+        case Pending::place:
+            if (result >= 0 && !process.sealed) look_for_root();
             break;
         case Pending::text:
             if (result < 0) break;

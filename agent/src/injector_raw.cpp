@@ -75,9 +75,12 @@ class Image {
   private:
     // As it would see it: in its mount namespace, below its root directory.
     bool agent_is_there() const {
-        const std::string there = "/proc/" + std::to_string(pid_) + "/root";
-        const auto agent = identity(there + arrival_.agent_path.data()),
-                   root = identity(there + arrival_.root_path.data());
+        const std::string there = "/proc/" + std::to_string(pid_);
+        const bool open = arrival_.agent_fd >= 0 && arrival_.root_fd >= 0;
+        const auto agent = identity(there + (open ? "/fd/" + std::to_string(arrival_.agent_fd)
+                                                  : "/root" + std::string(arrival_.agent_path.data()))),
+                   root = identity(there + (open ? "/fd/" + std::to_string(arrival_.root_fd)
+                                                 : "/root" + std::string(arrival_.root_path.data())));
         return agent && root && *agent == arrival_.inheritance.agent && *root == arrival_.inheritance.root;
     }
 
@@ -212,6 +215,7 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
     const u32 nr = request.nr;
     const bool own = request.own != 0;
     const u64 blocked = request.blocked, ignored = request.ignored;
+    const Loan loan = request.loan;
     if (request.state.load() != ExecState::attached) {  // it went on without us
         ::ptrace(PTRACE_INTERRUPT, tid, 0, 0);
     }
@@ -232,6 +236,8 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
             now.inheritance.nr = nr;
             now.inheritance.blocked = blocked;
             now.inheritance.ignored = ignored;
+            now.agent_fd = loan.agent;
+            now.root_fd = loan.root;
             Image(pid, now).inject();
             if (let_go(pid)) return;
             continue;

@@ -8,6 +8,7 @@
 #include <linux/membarrier.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include <span>
@@ -74,6 +75,11 @@ constexpr std::array useful = {
     Call{SYS_nanosleep, 4096},
     Call{SYS_clock_gettime, 1, 4096},
     Call{SYS_process_vm_writev, 3},
+    Call{SYS_unlinkat, 3, 4096},
+    Call{SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC},
+    Call{SYS_setsockopt, 3, SOL_SOCKET, SO_RCVTIMEO, 4096},
+    Call{SYS_connect, 3, 4096, sizeof(sockaddr_un)},
+    Call{SYS_recvmsg, 3, 4096, MSG_CMSG_CLOEXEC},
 };
 
 u32 asked(std::span<const sock_filter> filter, const Call& call) {

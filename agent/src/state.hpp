@@ -21,6 +21,7 @@
 
 #include "anybpf/agent/arrival.hpp"
 #include "anybpf/agent/exec_channel.hpp"
+#include "anybpf/agent/lender.hpp"
 #include "anybpf/agent/visit.hpp"
 #include "anybpf/hooks/syscall.hpp"
 
@@ -107,7 +108,7 @@ struct SignalFrame {
 static_assert(sizeof(UserContext) == 304 && sizeof(SignalFrame) == 440 && sizeof(AltStack) == 24);
 
 // What on_enter did for the system call that is under way, to be finished after it, or undone if it does not happen.
-enum class Pending : u8 { none, action, mask, temporary_mask, set, fork, vfork, thread, exec, name, text };
+enum class Pending : u8 { none, action, mask, temporary_mask, set, fork, vfork, thread, exec, name, place, text };
 
 struct ThreadState;
 
@@ -157,6 +158,8 @@ struct ThreadState {
     bool cleared;                     // it is zeroed there when the child has ended
     u64 exec_memory, exec_size;
     bool injected;  // an injector waits for the execve
+    bool lent;      // its image will not see root and agent, and takes a loan along
+    Loan loan;
 
     // Raw, so that this struct keeps a layout that entry_raw.S can count on; all zero is its value at birth.
     alignas(hooks::SyscallThread) std::byte thread_memory[sizeof(hooks::SyscallThread)];
@@ -194,6 +197,9 @@ struct Process {
     u64 text_begin = 0, text_end = 0;  // of the agent
     FileId agent_file, root_file;
     std::array<char, 512> agent_path{}, root{};
+    bool away = false;          // the root's path leads elsewhere
+    bool carries_root = false;  // a new image, while it starts
+    int carried_root = 0;
     ExecChannel* channel = nullptr;
     std::atomic<ThreadState*> states{nullptr};
     std::atomic<u32> refresh_lock{0}, slot_lock{0}, fork_lock{0}, list_lock{0};
@@ -281,8 +287,23 @@ void after_pending(ThreadState* state, i64 result);
 i64 set_altstack(ThreadState* state);
 SignalSet ignored_signals(const ThreadState* state);
 
-// exec_raw.cpp
+// reach_raw.cpp
 bool identify(const char* path, FileId& id);  // false: it cannot be reached
+bool is_file(const char* path, const FileId& id);
+void look_for_root();
+Loan borrow();  // none: -1
+void give_back(const Loan& loan);
+// Calls with the directory and the path by which `path` is reached; -errno.
+long at_path(const char* path, long (*call)(int directory, const char* path, const void* arguments),
+             const void* arguments);
+template <class Call>
+long at_path(const char* path, const Call& call) {
+    return at_path(
+        path, [](int from, const char* to, const void* made) { return (*static_cast<const Call*>(made))(from, to); },
+        &call);
+}
+
+// exec_raw.cpp
 void before_exec(ThreadState* state);
 void after_exec(ThreadState* state);   // it failed, or did not happen
 void forget_exec(ThreadState* state);  // of a vfork child that is gone
