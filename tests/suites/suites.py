@@ -134,7 +134,7 @@ SUITES = {
         source="coreutils", build=CONFIGURE + " && make -s -j$JOBS check SUBDIRS=. TESTS= >/dev/null",
         test=AUTOMAKE.format("SUBDIRS=. -j$JOBS"), read=automake, packages=("libacl1-dev", "libattr1-dev", "libgmp-dev")),
     "gawk": Suite(
-        source="gawk", build=CONFIGURE + " SUBDIRS='support . extension'", test="""cd test; rm -f _*; make -k check </dev/null 2>&1""", read=gawk_tests,
+        source="gawk", build=CONFIGURE + " -C support && make -s -j$JOBS gawk && make -s -j$JOBS -C extension", test="""cd test; rm -f _*; make -k check </dev/null 2>&1""", read=gawk_tests,
         packages=("bison", "libmpfr-dev", "libreadline-dev")),
     "glib": Suite(
         # Without those that want a bus or measure.
