@@ -917,6 +917,23 @@ static void exec_failures(void) {
     CHECK(getenv("LD_PRELOAD") == NULL);
     calls(3);
 }
+// Killed at any moment of an execve: the parent must see the end.
+static void exec_killed(long rounds) {
+    for (long i = 0; i < rounds; ++i) {
+        const pid_t pid = fork();
+        if (pid == 0) {
+            execl("/bin/true", "true", NULL);
+            _exit(1);
+        }
+        const struct timespec wait = {0, i % 150 * 20000};
+        nanosleep(&wait, NULL);
+        kill(pid, SIGKILL);
+        int status = -1;
+        CHECK(waitpid(pid, &status, 0) == pid && (status == 0 || status == SIGKILL));
+    }
+    puts("exec_killed");
+}
+
 static void* exec_body(void* path) {
     execl(path, "guest", "calls", "5", NULL);
     return NULL;
@@ -1195,6 +1212,7 @@ int main(int argc, char** argv) {
     RUN("another_user", another_user(argv))
     RUN("inherit", inherit(argv))
     RUN("exec_failures", exec_failures())
+    RUN("exec_killed", exec_killed(a))
     RUN("exec_from_thread", exec_from_thread(argv))
     RUN("contexts", contexts())
     RUN("tiny_stack", tiny_stack())

@@ -152,9 +152,13 @@ class Image {
         const u64 failed = arrival_.text_at + static_cast<u64>(anybpf_bootstrap_failed - anybpf_bootstrap) + 1;
         for (;;) {
             int status = 0;
-            if (::ptrace(PTRACE_SYSCALL, pid_, 0, 0) != 0 || ::waitpid(pid_, &status, __WALL | __WNOTHREAD) != pid_ ||
-                !WIFSTOPPED(status))
-                return true;  // it is gone
+            siginfo_t what{};
+            const int kinds = WEXITED | WSTOPPED | __WALL | __WNOTHREAD;
+            if (::ptrace(PTRACE_SYSCALL, pid_, 0, 0) != 0 ||
+                ::waitid(P_PID, static_cast<id_t>(pid_), &what, kinds | WNOWAIT) != 0 ||
+                (what.si_code != CLD_TRAPPED && what.si_code != CLD_STOPPED) ||
+                ::waitpid(pid_, &status, __WALL | __WNOTHREAD) != pid_ || !WIFSTOPPED(status))
+                return true;  // it is gone, or about to: for who follows it to see
             user_regs_struct now{};
             if (::ptrace(PTRACE_GETREGS, pid_, 0, &now) != 0) return true;
             if (now.rip == failed) {
@@ -264,6 +268,9 @@ void Injector::Parts::notice(pid_t pid, const char* reason) const {
     if (::write(file.get(), line.data(), line.size()) < 0) return;  // as little can be done as there
 }
 
+// False: it was killed where it stood, and its end comes yet. Until that is seen here its parent does not see it.
+bool let_go(pid_t pid) { return ::ptrace(PTRACE_DETACH, pid, 0, 0) == 0; }
+
 // Until its execve, successful or not; or its end. A thread that runs execve takes over its process's id.
 void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
     const u32 nr = request.nr;
@@ -298,11 +305,17 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
                 image.inject();
             ::ptrace(PTRACE_DETACH, pid, 0, 0);
             return;
+=======
+            now.agent_fd = loan.agent;
+            now.root_fd = loan.root;
+            Image(pid, now).inject();
+            if (let_go(pid)) return;
+            continue;
         }
         if (event == PTRACE_EVENT_STOP) {
             if (request.state.load() != ExecState::attached) {
-                ::ptrace(PTRACE_DETACH, pid, 0, 0);
-                return;
+                if (let_go(pid)) return;
+                continue;
             }
             const bool group_stop = signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
             ::ptrace(group_stop ? PTRACE_LISTEN : PTRACE_CONT, pid, 0, 0);
@@ -312,8 +325,8 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
         const bool asks_to_go = signal == SIGTRAP && ::ptrace(PTRACE_GETSIGINFO, pid, 0, &info) == 0 &&
                                 info.si_code == SI_KERNEL;  // its breakpoint behind an execve that failed
         if (asks_to_go) {
-            ::ptrace(PTRACE_DETACH, pid, 0, 0);
-            return;
+            if (let_go(pid)) return;
+            continue;
         }
         ::ptrace(PTRACE_CONT, pid, 0, signal);
     }
