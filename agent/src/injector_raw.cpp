@@ -303,12 +303,6 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
                 notice(pid, "the agent cannot be reached from its root directory");
             else
                 image.inject();
-            ::ptrace(PTRACE_DETACH, pid, 0, 0);
-            return;
-=======
-            now.agent_fd = loan.agent;
-            now.root_fd = loan.root;
-            Image(pid, now).inject();
             if (let_go(pid)) return;
             continue;
         }
