@@ -263,6 +263,7 @@ bool Injector::Parts::serve_one(ExecRequest& request) {
 void Injector::Parts::notice(pid_t pid, const char* reason) const {
     std::error_code error;
     const auto image = fs::read_symlink("/proc/" + std::to_string(pid) + "/exe", error).string();
+    if (error) return;  // it was killed meanwhile
     const std::string line = std::to_string(pid) + "\t" + reason + "\t" + image + "\n";
     const Fd file(::open(notices.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
     if (::write(file.get(), line.data(), line.size()) < 0) return;  // as little can be done as there
