@@ -396,7 +396,7 @@ void text_mapped(u64 begin, u64 size, bool of_file) {
 }
 
 void warm(u64 after) {
-    const u64 begin = (after - site_size) & ~(page - 1);
+    const u64 begin = (after - call_size) & ~(page - 1);
     Heat& here = heat[(begin / page * 0x9e3779b1U >> 8) % heat.size()];
     if (here.page != begin) here = {begin, 0};
     ++here.signals;
@@ -405,7 +405,9 @@ void warm(u64 after) {
         !in_reach(begin, begin + page))
         return;
     if (!try_lock(process.slot_lock)) return;
-    Page(begin).patch(Memory(), Sites::puns, !process.threaded);
+    const Memory memory;
+    if (after - site_size < begin) Page(begin - page).patch(memory, Sites::puns, !process.threaded);
+    Page(begin).patch(memory, Sites::puns, !process.threaded);
     unlock(process.slot_lock);
 }
 
