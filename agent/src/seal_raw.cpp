@@ -25,7 +25,7 @@ struct Call {
     u64 first = 0, second = 0, third = 0, fourth = 0;
 };
 // What must succeed wherever the agent is at work without being sealed.
-constexpr std::array needed = {
+constexpr auto needed = std::to_array<Call>({
     Call{SYS_rt_sigreturn},
     Call{SYS_rt_sigprocmask, 2},
     Call{SYS_rt_sigaction, 11},
@@ -42,9 +42,9 @@ constexpr std::array needed = {
     Call{SYS_set_robust_list, 4096, 24},
     Call{SYS_sched_yield},
     Call{SYS_close, 3},
-};
+});
 // What may fail, but only by an error.
-constexpr std::array useful = {
+constexpr auto useful = std::to_array<Call>({
     Call{SYS_open, 4096},
     Call{SYS_openat, 3, 4096},
     Call{SYS_read, 3, 4096, 4096},
@@ -74,7 +74,7 @@ constexpr std::array useful = {
     Call{SYS_nanosleep, 4096},
     Call{SYS_clock_gettime, 1, 4096},
     Call{SYS_process_vm_writev, 3},
-};
+});
 
 u32 asked(std::span<const sock_filter> filter, const Call& call) {
     const seccomp_data data{.nr = static_cast<int>(call.nr),
