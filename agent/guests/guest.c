@@ -2,6 +2,7 @@
 // What a traced program may do, one subcommand each. Each checks by itself that the system behaved as it must, prints
 // what it saw, and ends with 0; the test runs it untraced and traced and compares, and compares the counts.
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <link.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -760,6 +762,81 @@ static void environment(char** argv) {
     for (int fd = 0; fd < 64; ++fd) fds += raw3(SYS_fcntl, fd, 1, 0) >= 0;
     printf("fds %d\n", fds);
 }
+// Everything that a program can ask about itself, but where its memory is and what the kernel does with its signals.
+static int print_image(struct dl_phdr_info* image, size_t size, void* unused) {
+    (void)size, (void)unused;
+    printf("image %s\n", image->dlpi_name);
+    return 0;
+}
+static int compare_names(const void* a, const void* b) { return strcmp(*(char* const*)a, *(char* const*)b); }
+static void print_folder(const char* path) {
+    char* names[256];
+    size_t count = 0;
+    DIR* folder = opendir(path);
+    CHECK(folder != NULL);
+    for (struct dirent* entry; (entry = readdir(folder)) != NULL && count < 256;)
+        if (entry->d_name[0] != '.') names[count++] = strdup(entry->d_name);
+    closedir(folder);
+    qsort(names, count, sizeof names[0], compare_names);
+    printf("%s:", path);
+    for (size_t i = 0; i < count; ++i) printf(" %s", names[i]);
+    puts("");
+}
+static void print_lines(const char* path, const char* const* wanted) {
+    char line[512];
+    FILE* file = fopen(path, "r");
+    CHECK(file != NULL);
+    while (fgets(line, sizeof line, file) != NULL)
+        for (const char* const* each = wanted; *each != NULL; ++each)
+            if (strncmp(line, *each, strlen(*each)) == 0) fputs(line, stdout);
+    fclose(file);
+}
+static void* looking_thread(void* unused) {
+    stack_t stack;
+    sigset_t set;
+    CHECK(sigaltstack(NULL, &stack) == 0 && sigprocmask(SIG_SETMASK, NULL, &set) == 0);
+    printf("thread: stack %d %zu, blocked %d %d %d\n", stack.ss_flags, stack.ss_size, sigismember(&set, SIGSYS),
+           sigismember(&set, SIGTRAP), sigismember(&set, SIGTERM));
+    return unused;
+}
+static void looks(char** argv) {
+    environment(argv);
+    print_folder("/proc/self/fd");
+    print_folder("/proc/self/fdinfo");
+    static const char* const status[] = {"TracerPid", "NoNewPrivs", "Seccomp", "SigQ", "SigPnd", "ShdPnd", "SigBlk",
+                                         "SigIgn",    "Threads",    "Umask",   "Cap",  "Groups", NULL};
+    print_lines("/proc/self/status", status);
+    static const char* const limits[] = {"Max", NULL};
+    print_lines("/proc/self/limits", limits);
+    dl_iterate_phdr(print_image, NULL);
+    sigset_t pending;
+    CHECK(sigpending(&pending) == 0);
+    for (int signal = 1; signal < 65; ++signal) {
+        struct sigaction old;
+        if (raw3(SYS_rt_sigaction, signal, 0, (long)&old) == 0 && old.sa_handler != SIG_DFL) printf("%d handled\n", signal);
+        if (sigismember(&pending, signal) == 1) printf("%d pending\n", signal);
+    }
+    struct itimerval timer;
+    for (int kind = ITIMER_VIRTUAL; kind <= ITIMER_PROF; ++kind)  // the test has set an alarm
+        CHECK(getitimer(kind, &timer) == 0 && timer.it_value.tv_sec == 0 && timer.it_value.tv_usec == 0);
+    CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
+    unsigned long gs = 1;
+    char name[16];
+    CHECK(syscall(SYS_arch_prctl, 0x1004 /* ARCH_GET_GS */, &gs) == 0 && gs == 0 && prctl(PR_GET_NAME, name) == 0);
+    printf("%s %d %d %d\n", name, prctl(PR_GET_DUMPABLE), prctl(PR_GET_PDEATHSIG, &gs), prctl(PR_GET_KEEPCAPS));
+    void* list = NULL;
+    size_t length = 0;
+    CHECK(syscall(SYS_get_robust_list, 0, &list, &length) == 0);
+    Dl_info where;
+    printf("robust list: %zu bytes, not of an image: %d\n", length, dladdr(list, &where) == 0);
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, looking_thread, NULL) == 0 && pthread_join(thread, NULL) == 0);
+    int tasks = 0;
+    DIR* folder = opendir("/proc/self/task");
+    for (struct dirent* entry; (entry = readdir(folder)) != NULL;) tasks += entry->d_name[0] != '.';
+    closedir(folder);
+    printf("threads %d\n", tasks);
+}
 static void inherit(char** argv) {
     sigset_t set;
     sigemptyset(&set);
@@ -772,6 +849,31 @@ static void inherit(char** argv) {
     char* environment[] = {"A=1", "LD_PRELOAD=libm.so.6", "B=2", NULL};
     execle(argv[0], argv[0], "environment", NULL, environment);
     _exit(98);
+}
+// Below another root directory, where nothing of the tracer is to be seen: from here on, in a child, and in images that
+// start there.
+static void chrooted(const char* folder) {
+    CHECK(chroot(folder) == 0 && chdir("/") == 0);
+    for (int i = 0; i < 10; ++i) getppid();
+    char* static_image[] = {"/static", NULL};
+    char* dynamic_image[] = {"/guest", "calls", "20", NULL};
+    char* environment[] = {NULL};
+    char* const* images[] = {static_image, dynamic_image, static_image};
+    for (int i = 0; i < 3; ++i) {
+        const pid_t pid = i == 2 ? vfork() : fork();
+        if (pid == 0) {
+            execve(images[i][0], images[i], environment);
+            _exit(97);
+        }
+        CHECK(status_of(pid) == 0);
+    }
+    CHECK(execve("/nothing", static_image, environment) == -1 && errno == ENOENT);
+    int open_files = 0;
+    for (int fd = 0; fd < 1024; ++fd) open_files += fcntl(fd, F_GETFD) >= 0;
+    printf("%d\n", open_files);
+    fflush(stdout);
+    execve(dynamic_image[0], dynamic_image, environment);
+    _exit(96);
 }
 static void exec_failures(void) {
     char* arguments[] = {"x", NULL};
@@ -902,6 +1004,89 @@ static void many_threads(long count) {
     }
 }
 
+// --- sites without an instruction of five bytes before them: the number is in eax, or is zero
+// Each is entered at its beginning, at the system call, and behind it with a result in rax; and each makes of a result
+// what a C library does. They run in a copy, which a compiler at run time might have made, and which lies where such
+// memory lies: in reach of jumps.
+extern const char pun_begin[], pun_read[], pun_read_site[], pun_read_behind[], pun_moved[], pun_moved_site[],
+    pun_moved_behind[], pun_kept[], pun_kept_site[], pun_short[], pun_end[];
+__asm__(
+    ".pushsection .rodata\n .p2align 4\n"  // what runs is the copy alone
+    "pun_begin:\n"
+    "pun_read: xor %eax, %eax\n"
+    "pun_read_site: syscall\n"
+    "pun_read_behind: cmp $-4096, %rax\n ja 1f\n ret\n"
+    "1: neg %rax\n add $1000, %rax\n ret\n"
+    ".skip 256, 0x90\n"
+    "pun_moved: mov $39, %r9d\n mov %r9d, %eax\n"  // getpid
+    "pun_moved_site: syscall\n"
+    "pun_moved_behind: mov %rax, %rdx\n xor %eax, %eax\n lea 1(%rdx), %rax\n ret\n"
+    "pun_kept: push %rbx\n xor %eax, %eax\n mov $110, %al\n"  // getppid
+    "pun_kept_site: syscall\n lea 3(%rax), %rbx\n mov %rbx, %rax\n pop %rbx\n ret\n"
+    "pun_short: xor %eax, %eax\n mov $110, %al\n syscall\n nop\n inc %eax\n ret\n"  // no room for a jump
+    "pun_end: .popsection\n");
+static char* pun_copy;
+static const char* copied(const char* at) { return pun_copy + (at - pun_begin); }
+static void copy_puns(void) {
+    pun_copy = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(pun_copy != MAP_FAILED);
+    memcpy(pun_copy, pun_begin, (size_t)(pun_end - pun_begin));
+    CHECK(mprotect(pun_copy, 4096, PROT_READ | PROT_EXEC) == 0);
+}
+// Calls `to` in the copy, with rax set.
+static long enter_at(const char* to, long rax, long a) {
+    __asm__ volatile("sub $136, %%rsp\n call *%[to]\n add $136, %%rsp"
+                     : "+a"(rax)
+                     : [to] "r"(copied(to)), "D"(a), "S"(0L), "d"(0L)
+                     : "rcx", "r8", "r9", "r11", "memory", "cc");
+    return rax;
+}
+static atomic_int strange_places;
+// Whoever is interrupted stands in code that he knows.
+static void look_where(int signal, siginfo_t* info, void* context) {
+    (void)signal, (void)info;
+    const uintptr_t ip = (uintptr_t)((ucontext_t*)context)->uc_mcontext.gregs[REG_RIP];
+    if (ip - (uintptr_t)pun_copy >= 4096 && !known_place(ip)) atomic_fetch_add(&strange_places, 1);
+    hits = hits + 1;
+}
+static void* pun_calls(void* count) {
+    const long pid = getpid(), parent = getppid();
+    for (long i = 0; i < (long)count; ++i) {
+        CHECK(enter_at(pun_read, 0, -1) == 1000 + EBADF);
+        CHECK(enter_at(pun_read_site, SYS_getpid, 0) == pid);
+        CHECK(enter_at(pun_read_behind, 5, 0) == 5);
+        CHECK(enter_at(pun_read_behind, -7, 0) == 1007);
+        CHECK(enter_at(pun_moved, 0, 0) == pid + 1);
+        CHECK(enter_at(pun_moved_behind, 41, 0) == 42);
+        CHECK(enter_at(pun_kept, 0, 0) == parent + 3);
+        CHECK(enter_at(pun_short, 0, 0) == parent + 1);
+    }
+    return NULL;
+}
+static void puns(long count) {
+    copy_puns();
+    on(SIGALRM, look_where, SA_RESTART);
+    on(SIGUSR1, look_where, SA_RESTART);
+    arm_timer(100, 100);
+    pthread_t thread[4];
+    for (int i = 0; i < 4; ++i) CHECK(pthread_create(&thread[i], NULL, pun_calls, (void*)count) == 0);
+    for (int i = 0; i < 400; ++i) {
+        pthread_kill(thread[i % 4], SIGUSR1);
+        struct timespec pause = {0, 20000};
+        nanosleep(&pause, NULL);
+    }
+    for (int i = 0; i < 4; ++i) CHECK(pthread_join(thread[i], NULL) == 0);
+    arm_timer(0, 0);
+    CHECK(hits > 0 && strange_places == 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        pun_calls((void*)10);
+        _exit(0);
+    }
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
 // Whether the C library's sites are patched once they have been used often, the one with its number in a register too.
 static void patched(void) {
     for (int i = 0; i < 3; ++i) {
@@ -911,7 +1096,13 @@ static void patched(void) {
     const unsigned char* generic = (const unsigned char*)syscall;
     int found = 0;
     for (int i = 0; i < 64; ++i) found |= generic[i] == 0xe9 && generic[i + 5] == 0x0f && generic[i + 6] == 0x05;
-    printf("%d %d\n", *(const unsigned char*)getppid == 0xe9, found);
+    const char* const own[] = {pun_read_site, pun_moved_site, pun_kept_site};
+    int in_place = 0;
+    copy_puns();
+    pun_calls((void*)4);
+    for (int i = 0; i < 3; ++i)
+        in_place += (unsigned char)*copied(own[i]) == 0xe9 && (unsigned char)copied(own[i])[2] == 0xcc;
+    printf("%d %d %d\n", *(const unsigned char*)getppid == 0xe9, found, in_place);
 }
 
 // Nanoseconds of one getppid: the best of many short batches.
@@ -967,6 +1158,8 @@ int main(int argc, char** argv) {
     RUN("trapped_default", trapped_default())
     RUN("strict", strict())
     RUN("environment", environment(argv))
+    RUN("looks", looks(argv))
+    RUN("chrooted", chrooted(argv[2]))
     RUN("inherit", inherit(argv))
     RUN("exec_failures", exec_failures())
     RUN("exec_from_thread", exec_from_thread(argv))
@@ -976,6 +1169,7 @@ int main(int argc, char** argv) {
     RUN("sandbox", sandbox(argc > 2 ? argv[2] : ""))
     RUN("refused", refused(argv))
     RUN("patched", patched())
+    RUN("puns", puns(a))
     RUN("bench", bench(a))
     puts("what?");
     return 2;

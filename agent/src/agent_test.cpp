@@ -32,6 +32,7 @@
 #include "../guests/counting_hooks.hpp"
 #include "anybpf/agent/environment.hpp"
 #include "anybpf/agent/injector.hpp"
+#include "anybpf/agent/lender.hpp"
 
 namespace anybpf::agent {
 namespace {
@@ -229,13 +230,55 @@ INSTANTIATE_TEST_SUITE_P(, Guest,
                                          "die once", "actions", "places", "storm 20000", "cancel", "trapped",
                                          "trapped_default", "strict", "environment", "inherit", "exec_failures",
                                          "exec_from_thread", "contexts", "tiny_stack", "many_threads 300", "refused",
-                                         "sandbox followed", "sandbox handlers", "sandbox plain"),
+                                         "puns 3000", "sandbox followed", "sandbox handlers", "sandbox plain"),
                          [](const auto& test) {
                              std::string name = test.param;
                              for (char& c : name)
                                  if (c == ' ') c = '_';
                              return name;
                          });
+
+TEST_F(Agent, FollowsBelowAnotherRootDirectory) {
+    if (::geteuid() != 0) GTEST_SKIP() << "chroot is root's";
+    inject();
+    const auto lender = Lender::start(ANYBPF_COUNTING_AGENT, root_, 1);
+    ASSERT_TRUE(lender) << lender.error().message;
+    const std::filesystem::path folder = root_ + "/elsewhere";
+    const auto put = [&](const std::filesystem::path& file, const std::string& name) {
+        std::filesystem::create_directories((folder / name).parent_path());
+        std::filesystem::copy_file(file, folder / name);
+    };
+    put(guest_, "guest");
+    put(ANYBPF_GUEST_STATIC, "static");
+    put("/lib64/ld-linux-x86-64.so.2", "lib64/ld-linux-x86-64.so.2");
+    put("/lib/x86_64-linux-gnu/libc.so.6", "lib/x86_64-linux-gnu/libc.so.6");
+    const auto outcome = same({guest_, "chrooted", folder});
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    EXPECT_EQ(enters(SYS_getppid), 10U + 20 + 20);
+    EXPECT_EQ(enters(SYS_write), 2U + 1);  // of the static images, and one of ours
+    EXPECT_EQ(enters(SYS_execve), 5U);
+    EXPECT_EQ(exits(SYS_execve), 1U + 5);
+    EXPECT_EQ(notices(), "");
+}
+
+// Who asks for the agent calls himself 1 there.
+TEST_F(Agent, FollowsIntoAPidNamespace) {
+    if (::geteuid() != 0) GTEST_SKIP() << "the pid namespace is root's";
+    inject();
+    const auto outcome = run_traced({"unshare", "-fp", guest_, "calls", "30"});
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    EXPECT_EQ(enters(SYS_getppid), 30U);
+    EXPECT_EQ(enters(SYS_set_tid_address), 2U);  // the loader's, in both images
+    EXPECT_EQ(notices(), "");
+}
+
+// A program that looks for us: descriptors, environment, threads, signals, masks, images, and what else it can ask.
+TEST_F(Agent, IsNotToBeSeen) {
+    inject();
+    const auto outcome = same({guest_, "looks"});
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    EXPECT_GT(enters(SYS_getdents64), 3U);
+}
 
 TEST_F(Agent, UnwindsThroughSystemCallsAndHandlers) {
     const auto outcome = same({ANYBPF_GUEST_CANCEL});
@@ -288,8 +331,8 @@ TEST_F(Agent, CountsWithoutDispatch) {
 }
 
 TEST_F(Agent, PatchesWhatTheCLibraryUsesOften) {
-    EXPECT_EQ(run_traced({guest_, "patched"}).output, "1 1\n");
-    EXPECT_EQ(run({guest_, "patched"}, base_environment()).output, "0 0\n");
+    EXPECT_EQ(run_traced({guest_, "patched"}).output, "1 1 3\n");
+    EXPECT_EQ(run({guest_, "patched"}, base_environment()).output, "0 0 0\n");
 }
 
 TEST_F(Agent, CountsThreadsExactly) {

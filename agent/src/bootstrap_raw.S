@@ -12,7 +12,8 @@
 #define ZEROS_AT 40
 #define ZEROS_SIZE 48
 #define ENTRY 56
-#define AGENT_PATH 408
+#define AGENT_FD 152
+#define AGENT_PATH 416
 
     .section .rodata, "a", @progbits
     .globl anybpf_bootstrap, anybpf_bootstrap_failed, anybpf_bootstrap_end
@@ -20,13 +21,16 @@
 anybpf_bootstrap:
     lea -ARRIVAL_BELOW(%rsp), %rbx
     mov %rbx, %rsp
+    mov AGENT_FD(%rbx), %eax        // it may be open
+    test %eax, %eax
+    jns 1f
     mov $2, %eax                    // open(agent_path, O_RDONLY | O_CLOEXEC)
     lea AGENT_PATH(%rbx), %rdi
     mov $0x80000, %esi
     syscall
     test %eax, %eax
     js anybpf_bootstrap_failed
-    mov %eax, %ebp
+1:  mov %eax, %ebp
     mov $9, %eax                    // mmap(address, size, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0)
     mov ADDRESS(%rbx), %rdi
     mov SIZE(%rbx), %rsi

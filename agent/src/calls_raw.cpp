@@ -21,7 +21,7 @@ constexpr auto special_numbers = std::to_array<u32>({
     SYS_vfork,        SYS_clone3,         SYS_execve,          SYS_execveat,        SYS_exit,          SYS_prctl,
     SYS_seccomp,      SYS_arch_prctl,     SYS_set_robust_list, SYS_setuid,          SYS_setgid,        SYS_setreuid,
     SYS_setregid,     SYS_setresuid,      SYS_setresgid,       SYS_io_pgetevents,   SYS_mmap,          SYS_mprotect,
-    SYS_rseq,
+    SYS_rseq,         SYS_chroot,         SYS_pivot_root,      SYS_setns,           SYS_unshare,
 });
 constexpr u32 number_limit = 512;
 
@@ -142,6 +142,9 @@ bool prepare(ThreadState* state) {
             if (r.di > 1) return false;  // neither SECCOMP_SET_MODE_STRICT nor SECCOMP_SET_MODE_FILTER
             seal(state, r.di == 1 ? r.dx : 0);
             return false;
+        case SYS_munmap:
+            forget_left(r.di, r.si);
+            return false;
         case SYS_mmap:
         case SYS_mprotect:
             if ((r.dx & PROT_EXEC) != 0) state->pending = Pending::text;
@@ -154,6 +157,13 @@ bool prepare(ThreadState* state) {
             if (r.di != arch_get_gs) return false;
             r.ax = put(r.si, u64{0}) ? 0 : static_cast<u64>(-EFAULT);
             return true;
+        case SYS_chroot:
+        case SYS_pivot_root:
+        case SYS_setns:
+        case SYS_unshare:
+            before_leaving();
+            state->pending = Pending::place;
+            return false;
         case SYS_rseq:
         case SYS_set_robust_list:
         case SYS_setuid:
@@ -198,6 +208,9 @@ ThreadState* finish(ThreadState* owner, SyscallRegisters& registers, u32 nr) {
                 else if (nr != SYS_prctl && !process.sealed)
                     process.hooks->ids_changed(state->thread());
             }
+            break;
+        case Pending::place:
+            if (result >= 0 && !process.sealed) look_for_root();
             break;
         case Pending::text:
             if (result < 0) break;
@@ -247,7 +260,7 @@ u64 leave_to(ThreadState* state, u64 where) {
 
 [[gnu::section(".bss.anybpf_process")]] Process process;
 
-bool is_special(u32 nr) { return nr < number_limit && special_table[nr]; }
+bool is_special(u32 nr) { return nr < number_limit && (special_table[nr] || (nr == SYS_munmap && process.sealed)); }
 
 namespace {
 
@@ -390,7 +403,7 @@ extern "C" [[gnu::hot]] u64 anybpf_on_enter(ThreadState* state) {
             state->entering = false;
             state->pending = Pending::none;
             report_exit(state, r, state->nr);
-            return leave_to(state, state->slot->after);
+            return leave_to(state, state->slot->resume);
         }
         if (state->nr == SYS_exit && state->publish == nullptr)
             return leave_to(state, reinterpret_cast<u64>(anybpf_thread_exit));
@@ -405,7 +418,7 @@ extern "C" [[gnu::hot]] u64 anybpf_on_exit(ThreadState* owner) {
     r.cs = 0x33;
     r.ss = 0x2b;
     owner->publish = settle_exit(owner, r);
-    return leave_to(owner, owner->slot->after);
+    return leave_to(owner, owner->slot->resume);
 }
 
 // Signals wait and everything is blocked: go back to where the guest can be interrupted, by way of the trap.
@@ -420,7 +433,7 @@ extern "C" u64 anybpf_on_late(ThreadState* state) {
             interrupted_before(state, r);
             state->publish = state;
             state->trap_ip = state->slot->after - 2;
-        } else if (state->next != state->slot->after) {
+        } else if (state->next != state->slot->after && state->next != state->slot->resume) {
             state->trap_ip = state->next;
         }
     }

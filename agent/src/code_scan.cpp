@@ -95,6 +95,7 @@ u32 load32(std::span<const u8> code, u64 at) {
 struct Instruction {
     u32 length = 0;
     u32 opcode_at = 0;
+    u32 modrm_at = 0;  // 0: it has none
     u8 rex = 0;
     u8 map = 0;  // 0: one byte, 1: 0f, else another
 };
@@ -137,6 +138,7 @@ Instruction decode(std::span<const u8> code) {
             form |= opcode == 0xf6 ? b : z;  // test
         const u32 length = memory_length(code, at);
         if (length == 0) return {};
+        found.modrm_at = at;
         at += length;
     }
     if ((form & b) != 0) at += 1;
@@ -165,15 +167,6 @@ bool writes_number(std::span<const u8> code, const Instruction& at) {
         return (opcode == 0x8b || opcode == 0x33 || opcode == 0x8d || opcode == 0x63) && register_is_eax;
     }
     return at.map == 1 && ((opcode & 0xf0) == 0x40 || (opcode & 0xf6) == 0xb6) && register_is_eax;
-}
-
-// cmp $-4096,%rax or $-4095, or the same of eax: how the C libraries look at a result.
-bool compares_with_errors(std::span<const u8> code, u64 at) {
-    if (at + 6 > code.size()) return false;
-    if (code[at] == 0x48) ++at;
-    if (at + 5 > code.size() || code[at] != 0x3d) return false;
-    const u32 value = load32(code, at + 1);
-    return value == 0xfffff000 || value == 0xfffff001;
 }
 
 // What compilers put behind a system call: a result that is looked at, kept or returned, or code that ends here.
@@ -244,6 +237,39 @@ Ways ways_to(std::span<const u8> code, u64 site) {
 }  // namespace
 
 u32 instruction_length(std::span<const u8> code) { return decode(code).length; }
+
+bool compares_with_errors(std::span<const u8> code, u64 at) {
+    if (at + 6 > code.size()) return false;
+    if (code[at] == 0x48) ++at;
+    if (at + 5 > code.size() || code[at] != 0x3d) return false;
+    const u32 value = load32(code, at + 1);
+    return value == 0xfffff000 || value == 0xfffff001;
+}
+
+u32 movable_length(std::span<const u8> code) {
+    const Instruction at = decode(code);
+    if (at.length == 0) return 0;
+    const u8 opcode = code[at.opcode_at];
+    const bool relative_address = at.modrm_at != 0 && (code[at.modrm_at] & 0xc7) == 0x05;
+    const bool branches = (at.map == 0 && ((opcode & 0xf0) == 0x70 || (opcode & 0xf0) == 0xe0)) ||
+                          (at.map == 1 && (opcode & 0xf0) == 0x80);
+    const bool calls = at.map == 0 && opcode == 0xff && (code[at.modrm_at] & 0x30) == 0x10;
+    const bool is_call = at.map == 1 && opcode == 0x05;
+    return relative_address || branches || calls || is_call ? 0 : at.length;
+}
+
+bool may_branch_to(std::span<const u8> code, u64 target) {
+    for (u64 at = 0; at + 2 <= code.size(); ++at) {
+        const u8 opcode = code[at];
+        const bool is_short = opcode == 0xeb || (opcode & 0xf0) == 0x70;
+        if (is_short && at + 2 + static_cast<u64>(static_cast<i8>(code[at + 1])) == target) return true;
+        const bool is_near = opcode == 0xe8 || opcode == 0xe9 || (opcode == 0x0f && (code[at + 1] & 0xf0) == 0x80);
+        const u64 address = opcode == 0x0f ? at + 2 : at + 1;
+        if (!is_near || address + 4 > code.size()) continue;
+        if (address + 4 + static_cast<u64>(static_cast<i32>(load32(code, address))) == target) return true;
+    }
+    return false;
+}
 
 bool is_system_call(std::span<const u8> code, u64 at) {
     if (at + 2 > code.size() || code[at] != 0x0f || code[at + 1] != 0x05) return false;

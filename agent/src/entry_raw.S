@@ -14,6 +14,7 @@
 #define SLOT_NR 16
 #define SLOT_ENTRY_BUSY 21
 #define SLOT_EXIT_BUSY 22
+#define SLOT_RESUME 24
 #define STATE_R15 0
 #define STATE_R14 8
 #define STATE_R13 16
@@ -164,6 +165,10 @@ global anybpf_stubs
     .endr
 global anybpf_stubs_end
     .p2align 12
+// Where sites go that are patched at the instruction itself (patch_raw.cpp); written when they are.
+global anybpf_puns
+    .zero 65536
+global anybpf_puns_end
 global anybpf_arena_end
 
 // Behind everything else that is zero at first, so that its first page lies beside the pages that every exec touches. On
@@ -271,7 +276,7 @@ global anybpf_exit
 6:  mov %gs:OWN_STATE, %rcx         // of a vfork child that was killed in the agent: its parent is back
     jrcxz 2f
     jmp exit_agent
-2:  mov SLOT_AFTER(%r11), %rcx
+2:  mov SLOT_RESUME(%r11), %rcx
     jmp *%rcx
 3:  compare_epoch
     jrcxz 2b

@@ -157,9 +157,8 @@ Verdict judge(long directory, const char* path, long flags, u32 depth) {
     return verdict;
 }
 
-bool is_file(const char* path, FileId id) {
-    FileId now;
-    return identify(path, now) && now == id;
+long open_below_root(const char* path, int flags) {
+    return at_path(path, [flags](int from, const char* to) { return raw(SYS_openat, from, to, flags); });
 }
 
 // One line in <root>/notices-<tree>, which the supervisor made and shows: pid, reason, path.
@@ -170,7 +169,7 @@ void notice(const char* reason, const char* path) {
     writer.text("/notices-");
     writer.number(process.tree, 10);
     writer.end();
-    const long fd = raw(SYS_open, line.data(), O_WRONLY | O_APPEND | O_CLOEXEC);
+    const long fd = open_below_root(line.data(), O_WRONLY | O_APPEND | O_CLOEXEC);
     if (fd < 0) return;
     Writer text(line.data());
     text.number(static_cast<u64>(raw(SYS_getpid)), 10);
@@ -191,7 +190,7 @@ ExecChannel* channel() {
     writer.text("/exec-");
     writer.number(process.tree, 10);
     writer.end();
-    const long fd = raw(SYS_open, path.data(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    const long fd = open_below_root(path.data(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return nullptr;
     const long at = raw(SYS_mmap, 0, sizeof(ExecChannel), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     raw(SYS_close, fd);
@@ -199,6 +198,18 @@ ExecChannel* channel() {
     list_mapping(static_cast<u64>(at), sizeof(ExecChannel));
     process.channel = reinterpret_cast<ExecChannel*>(at);
     return process.channel;
+}
+
+// For an image that will see neither: descriptors that outlive the execve, whose agent closes them.
+void take_along(ThreadState* state) {
+    state->loan = borrow();
+    state->lent = state->loan.root >= 0;
+    if (!state->lent) return;
+    for (const int fd : {state->loan.root, state->loan.agent}) raw(SYS_fcntl, fd, F_SETFD, 0);
+}
+void drop_loan(ThreadState* state) {
+    if (state->lent) give_back(state->loan);
+    state->lent = false;
 }
 
 bool ask_injector(ThreadState* state) {
@@ -209,7 +220,8 @@ bool ask_injector(ThreadState* state) {
         {.tid = static_cast<u32>(raw(SYS_gettid)),
          .nr = state->nr,
          .blocked = state->shadow,
-         .ignored = ignored_signals(state)},
+         .ignored = ignored_signals(state),
+         .loan = state->lent ? state->loan : Loan{}},
         [](long number, u64 a, u64 b, u64 c, u64 d) { return raw(number, a, b, c, d); },
         [] { return process.hooks->supervisor_dead(); });
     if (state->injected) state->pending = Pending::exec;
@@ -291,11 +303,8 @@ void change_environment(ThreadState* state, u64& environment) {
 
 }  // namespace
 
-bool identify(const char* path, FileId& id) {
-    struct stat file{};
-    if (raw(SYS_newfstatat, AT_FDCWD, path, &file, 0) != 0) return false;
-    id = {file.st_dev, file.st_ino};
-    return true;
+void before_leaving() {
+    if (!process.sealed) channel();
 }
 
 void before_exec(ThreadState* state) {
@@ -317,11 +326,15 @@ void before_exec(ThreadState* state) {
         if (verdict.reason != nullptr) notice(verdict.reason, path.data());
         return;
     }
-    if (!is_file(process.agent_path.data(), process.agent_file) || !is_file(process.root.data(), process.root_file)) {
+    look_for_root();
+    const bool seen = !process.away && is_file(process.agent_path.data(), process.agent_file);
+    if (!seen) take_along(state);
+    if (ask_injector(state)) return;  // who names what it cannot reach either
+    drop_loan(state);
+    if (!seen) {
         notice("the agent cannot be reached from its root directory", path.data());
         return;
     }
-    if (ask_injector(state)) return;
     if (verdict.way == Way::injected) {
         notice(verdict.reason, path.data());
         return;
@@ -337,6 +350,7 @@ void forget_exec(ThreadState* state) {
 
 void after_exec(ThreadState* state) {
     if (state->injected) asm volatile("int3" ::: "memory");  // where the injector lets go
+    drop_loan(state);
     forget_exec(state);
 }
 

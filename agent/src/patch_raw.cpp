@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The patching of sites so that they need no signal. A site is patched only in the one instruction of five bytes before
-// it (`mov $nr,%eax` becomes `jmp stub`); the system call instruction itself stays, so whoever jumps to it directly
-// still gets there, and is dispatched.
+// The patching of sites so that they need no signal. Most are patched in the one instruction of five bytes before them
+// (`mov $nr,%eax` becomes `jmp stub`); the system call instruction itself stays, so whoever jumps to it directly still
+// gets there, and is dispatched.
+//
+// Where no such instruction stands before it, the jump takes the place of the system call and of the first three bytes
+// behind it. What was behind it is done elsewhere (Pun), and so that whoever comes to its old place meets a breakpoint,
+// and is sent there, the place is chosen by the distance: its second byte is a breakpoint.
+//
+//     before     0f 05      48 3d 00 f0 ff ff   syscall; cmp $-4096,%rax
+//     after      e9 XX      cc XX XX f0 ff ff   jmp pun ──▶ pun: jmp stub; cmp $-4096,%rax; jmp behind
+//                                                stub ──▶ the pun's second instruction
 //
 // To patch a page makes it private to the process, which costs as much as several signals: a program that runs shortly
 // would pay for sites that it never comes to. So a page is patched when its sites have cost so many signals
@@ -9,15 +17,15 @@
 //
 // Where the kernel hands no system calls to the agent, there is no first signal, and a page is patched when it is
 // mapped: at the agent's start those that are there already, later each file's before its code can run. Sites that no
-// jump fits in get a breakpoint on the system call instruction (trap), which costs a signal each time; which bytes are
-// such an instruction, code_scan.cpp decides. What is no private mapping of a file is left alone: whoever makes code
-// may move it.
+// jump fits in at all get a breakpoint on the system call instruction (trap), which costs a signal each time; which
+// bytes are such an instruction, code_scan.cpp decides. What is no private mapping of a file is left alone: whoever
+// makes code may move it.
 //
-// Safe while other threads run the code that changes, because one instruction is replaced, inside which no thread can
-// stand, in the order in which the kernel patches its own text: a breakpoint on the first byte, the other bytes, the
-// first byte; after each all cores are made to forget what they have read ahead. A thread that meets the breakpoint is
-// sent to the stub. Only bytes are changed that read as the instruction they replace; the copies and system calls made
-// here are the agent's own.
+// Safe while other threads run the code that changes, because no thread can stand inside an instruction, and because of
+// the order, which is that in which the kernel patches its own text: a breakpoint on the first byte of each instruction
+// that goes, the other bytes, the first byte of the jump; after each all cores are made to forget what they have read
+// ahead. A thread that meets a breakpoint is sent to the stub, or on. Only bytes are changed that read as the
+// instruction they replace; the copies and system calls made here are the agent's own.
 #include <elf.h>
 #include <fcntl.h>
 #include <link.h>
@@ -37,7 +45,7 @@ namespace anybpf::agent {
 namespace {
 
 constexpr u64 page = 4096;
-constexpr u64 jump_size = 5, call_size = 2, site_size = jump_size + call_size;
+constexpr u64 jump_size = 5, site_size = jump_size + call_size;
 constexpr u8 breakpoint = 0xcc, jump = 0xe9;
 
 // Executable memory, as it was mapped. Bytes are looked at before they are changed, so what is no longer true here does
@@ -53,7 +61,7 @@ struct Heat {
     u64 page = 0;
     u32 signals = 0;
 };
-constexpr u32 worthwhile = 3;
+constexpr u32 worthwhile = 3;  // and again at each doubling, for sites that were not known before
 std::array<Heat, 1024> heat;
 
 u32 load32(const u8* at) {
@@ -92,9 +100,37 @@ u64 target_of(const u8* at, u64 start) {
         return slot != nullptr ? slot->go - stub_syscall : 0;
     }
     Slot& generic = anybpf_slots[0];
-    if (!is_generic(at) || (generic.filled && generic.after != start + site_size)) return 0;
+    if (!is_generic(at) || (generic.filled() && generic.after != start + site_size)) return 0;
     fill_generic_slot(start + site_size, start);
     return reinterpret_cast<u64>(anybpf_stub_r9);
+}
+
+i64 distance_of(u64 from, u64 to) { return static_cast<i64>(to - (from + jump_size)); }
+void write_jump(u8* bytes, u64 from, u64 to) {
+    const auto distance = static_cast<u32>(distance_of(from, to));
+    bytes[0] = jump;
+    __builtin_memcpy(bytes + 1, &distance, 4);
+}
+
+// A free pun to which a jump from start has a breakpoint as the second byte of its distance; null: there is none.
+const Pun* free_pun(u64 start) {
+    for (const Pun* pun = anybpf_puns; pun != anybpf_puns_end; ++pun) {
+        const u64 distance = reinterpret_cast<u64>(pun) - (start + jump_size);
+        if ((distance >> 8 & 0xff) == breakpoint && pun->slot == 0) return pun;
+    }
+    return nullptr;
+}
+
+// For a site and what stands behind it.
+Pun composed(const Pun* place, u64 start, std::span<const u8> behind, const Slot& slot) {
+    Pun pun;
+    const auto at = reinterpret_cast<u64>(place);
+    write_jump(pun.code.data(), at, slot.go - stub_syscall + stub_call);
+    std::copy(behind.begin(), behind.end(), pun.code.begin() + Pun::copied_at);
+    const u64 tail = Pun::copied_at + behind.size();
+    write_jump(pun.code.data() + tail, at + tail, start + call_size + behind.size());
+    pun.slot = static_cast<u32>(&slot - anybpf_slots);
+    return pun;
 }
 
 // The way into pages that stay executable and not writable; where it cannot be had, their protection is changed, which
@@ -124,17 +160,20 @@ class Memory {
     long file_;
 };
 
-// All cores run what memory says now.
-bool synchronize() {
+bool can_synchronize() {
     static std::atomic<bool> registered{false};
-    if (!registered.load(std::memory_order_relaxed)) {
-        if (raw(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) != 0) return false;
-        registered.store(true, std::memory_order_relaxed);
-    }
-    return raw(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) == 0;
+    if (registered.load(std::memory_order_relaxed)) return true;
+    if (raw(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) != 0) return false;
+    registered.store(true, std::memory_order_relaxed);
+    return true;
 }
 
-enum class Sites : u8 { jumps, traps_too };
+// All cores run what memory says now.
+void synchronize() { raw(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0); }
+
+// What may be made of them; each kind with those before it.
+enum class Sites : u8 { jumps, puns, traps };
+enum class Kind : u8 { before, in_place, trap };  // where the jump stands
 
 // The sites that begin in one page, and its bytes with those around it that tell what they are.
 class Page {
@@ -153,14 +192,17 @@ class Page {
     }
     // alone: no other thread can run this page.
     void patch(const Memory& memory, Sites which, bool alone) {
-        find(which);
+        if (!alone && !can_synchronize()) return;  // not on this machine: these sites stay as they are
+        find(memory, which, alone);
         if (count_ == 0) return;
         if (alone) {
             write(memory, jump, true);
             return;
         }
-        if (!synchronize()) return;  // not on this machine: these sites stay as they are
-        for (u32 i = 0; i < count_; ++i) *at(sites_[i].at) = breakpoint;
+        for (u32 i = 0; i < count_; ++i) {
+            *at(sites_[i].at) = breakpoint;
+            if (sites_[i].kind == Kind::in_place) *at(sites_[i].at + call_size) = breakpoint;
+        }
         if (!memory.write(begin_, at(0), extent(), false)) return;
         synchronize();
         for (const u8 first : {breakpoint, jump}) {
@@ -172,23 +214,31 @@ class Page {
   private:
     struct Site {
         u32 at;
-        u64 target;  // 0: a trap
+        Kind kind;
+        u64 target;
     };
     u8* at(u64 offset) { return bytes_.data() + scan_before + offset; }
     u64 extent() const {
         u64 end = page;
         for (u32 i = 0; i < count_; ++i)
-            end = std::max<u64>(end, u64{sites_[i].at} + (sites_[i].target != 0 ? jump_size : 1));
+            end = std::max<u64>(end, u64{sites_[i].at} + (sites_[i].kind != Kind::trap ? jump_size : 1));
         return end;
     }
-    void find(Sites which) {
+    void find(const Memory& memory, Sites which, bool alone) {
         const std::span<const u8> code(bytes_.data() + first_, end_ - first_);
         const u64 before = scan_before - first_;
         for (u64 call = next_candidate(code, before); call < code.size() && count_ < sites_.size();
              call = next_candidate(code, call + 1)) {
             const u64 offset = call - before;
             if (offset >= jump_size && offset < page + jump_size && add_jump(offset - jump_size)) continue;
-            if (which == Sites::traps_too && offset < page && is_system_call(code, call)) add_trap(offset);
+            if (offset >= page) continue;
+            const u8* const number = at(offset) - jump_size;
+            if (number[0] == jump || is_handlers_return(number)) continue;  // it has its jump; or never runs
+            const bool scanned = which == Sites::traps && is_system_call(code, call);
+            const bool sure = scanned || compares_with_errors(code, call + call_size) ||
+                              slot_at(begin_ + offset + call_size) != nullptr;
+            if (sure && which >= Sites::puns && add_pun(memory, code, call, offset, alone)) continue;
+            if (scanned) add_trap(offset);
         }
     }
     bool add_jump(u64 offset) {
@@ -196,25 +246,39 @@ class Page {
         const bool tail_of_rex = (here[-1] & 0xf0) == 0x40;
         if (!is_generic(here) && (!is_direct(here) || tail_of_rex)) return false;
         const u64 target = target_of(here, begin_ + offset);
-        if (target != 0) sites_[count_++] = {static_cast<u32>(offset), target};
+        if (target != 0) sites_[count_++] = {static_cast<u32>(offset), Kind::before, target};
         return target != 0;
     }
+    // Not where the next instruction is the number of another call, which may be patched itself.
+    bool add_pun(const Memory& memory, std::span<const u8> code, u64 call, u64 offset, bool alone) {
+        const u64 start = begin_ + offset, behind = call + call_size;
+        const u32 length = movable_length(code.subspan(behind));
+        if (length < jump_size - call_size || !in_reach(start, start) || may_branch_to(code, behind)) return false;
+        const u8* const next = code.data() + behind + length;
+        if (behind + length + call_size > code.size() || (next[0] == 0x0f && next[1] == 0x05)) return false;
+        const Pun* const place = free_pun(start);
+        Slot* const slot = place != nullptr ? add_slot(start + call_size, any_number, start) : nullptr;
+        if (slot == nullptr) return false;
+        const Pun pun = composed(place, start, code.subspan(behind, length), *slot);
+        const auto target = reinterpret_cast<u64>(place);
+        if (!memory.write(target, reinterpret_cast<const u8*>(&pun), sizeof(pun), alone)) return false;
+        slot->patched = call_size;
+        resume_slots_at(slot->after, target + Pun::copied_at);
+        sites_[count_++] = {static_cast<u32>(offset), Kind::in_place, target};
+        return true;
+    }
     void add_trap(u64 offset) {
-        const u8* const number = at(offset) - jump_size;
-        if (number[0] == jump || is_handlers_return(number))
-            return;  // it has its jump, in the page before; or never runs
         const u64 start = begin_ + offset;
         if (Slot* slot = add_slot(start + call_size, any_number, start)) {
-            slot->start = start;
-            sites_[count_++] = {static_cast<u32>(offset), 0};
+            slot->patched = call_size;
+            sites_[count_++] = {static_cast<u32>(offset), Kind::trap, 0};
         }
     }
     void write(const Memory& memory, u8 first, bool alone) {
         for (u32 i = 0; i < count_; ++i) {
-            const auto& [site, target] = sites_[i];
-            *at(site) = target != 0 ? first : breakpoint;
-            const auto distance = static_cast<u32>(target - (begin_ + site + jump_size));
-            if (target != 0) __builtin_memcpy(at(site) + 1, &distance, 4);
+            const auto& [site, kind, target] = sites_[i];
+            if (kind != Kind::trap) write_jump(at(site), begin_ + site, target);
+            if (kind == Kind::trap || first == breakpoint) *at(site) = breakpoint;
         }
         memory.write(begin_, at(0), extent(), alone);
     }
@@ -267,11 +331,23 @@ void add_loaded(const ElfW(Phdr) * program, u64 count, u64 bias) {
     }
 }
 
-Sites sites_wanted() { return process.scans ? Sites::traps_too : Sites::jumps; }
-
-void patch_text(const Text& text, const Memory& memory, bool alone) {
+void patch_text(const Text& text, const Memory& memory, Sites which, bool alone) {
     if (!process.scans && !in_reach(text.begin, text.end)) return;
-    for (u64 begin = text.begin; begin < text.end; begin += page) Page(begin).patch(memory, sites_wanted(), alone);
+    for (u64 begin = text.begin; begin < text.end; begin += page) Page(begin).patch(memory, which, alone);
+}
+
+// What stood in place of a site's jump.
+std::array<u8, jump_size> original_of(const Slot& slot) {
+    std::array<u8, jump_size> bytes{0xb8};
+    if (&slot == anybpf_slots) {
+        std::copy_n(generic_call.begin(), bytes.size(), bytes.begin());
+    } else if (slot.is_pun()) {
+        bytes = {0x0f, 0x05};
+        std::memcpy(bytes.data() + call_size, reinterpret_cast<const void*>(slot.resume), bytes.size() - call_size);
+    } else {
+        __builtin_memcpy(bytes.data() + 1, &slot.nr, 4);
+    }
+    return bytes;
 }
 
 }  // namespace
@@ -292,7 +368,7 @@ void find_first_text() {
 void text_mapped(u64 begin, u64 size, bool of_file) {
     lock(process.slot_lock);
     add_text(begin, begin + size);
-    if (of_file && process.scans && !process.sealed) patch_text({begin, begin + size}, Memory(), true);
+    if (of_file && process.scans && !process.sealed) patch_text({begin, begin + size}, Memory(), Sites::traps, true);
     unlock(process.slot_lock);
 }
 
@@ -300,10 +376,13 @@ void warm(u64 after) {
     const u64 begin = (after - site_size) & ~(page - 1);
     Heat& here = heat[(begin / page * 0x9e3779b1U >> 8) % heat.size()];
     if (here.page != begin) here = {begin, 0};
-    if (here.signals == worthwhile || ++here.signals < worthwhile || process.sealed || !in_reach(begin, begin + page))
+    ++here.signals;
+    const u32 times = here.signals / worthwhile;
+    if (here.signals % worthwhile != 0 || (times & (times - 1)) != 0 || process.sealed ||
+        !in_reach(begin, begin + page))
         return;
     if (!try_lock(process.slot_lock)) return;
-    Page(begin).patch(Memory(), Sites::jumps, !process.threaded);
+    Page(begin).patch(Memory(), Sites::puns, !process.threaded);
     unlock(process.slot_lock);
 }
 
@@ -314,29 +393,29 @@ void remove_traps() {
     const Memory memory;
     constexpr u8 call = 0x0f;
     for (const Slot& slot : std::span(anybpf_slots, last_slot))
-        if (slot.filled && slot.nr == any_number && slot.start == slot.after - call_size)
-            memory.write(slot.start, &call, 1, !process.threaded);
+        if (slot.filled() && slot.nr == any_number && slot.patched == call_size && !slot.is_pun())
+            memory.write(slot.after - call_size, &call, 1, !process.threaded);
     unlock(process.slot_lock);
 }
 
 void give_back_text() {
     const Memory memory;
     for (const Slot& slot : anybpf_slots) {
-        if (slot.start == 0) continue;
-        std::array<u8, 5> bytes{0xb8};
-        __builtin_memcpy(bytes.data() + 1, &slot.nr, 4);
-        if (&slot == anybpf_slots) std::copy_n(generic_call.begin(), 5, bytes.begin());
+        if (slot.patched == 0) continue;
+        const u64 start = slot.after - slot.patched;
+        const auto bytes = original_of(slot);
         u8 first = 0;
-        if (copy(&first, reinterpret_cast<const void*>(slot.start), 1) && first == jump)
-            memory.write(slot.start, bytes.data(), 5, true);
+        if (copy(&first, reinterpret_cast<const void*>(start), 1) && first == jump)
+            memory.write(start, bytes.data(), bytes.size(), true);
     }
 }
 
-void patch_all() {
+void patch_all(bool puns) {
+    const Sites which = process.scans ? Sites::traps : puns ? Sites::puns : Sites::jumps;
     lock(process.slot_lock);
     const Memory memory;
     for (u32 i = 0; i < text_count; ++i)
-        if (texts[i].end != 0) patch_text(texts[i], memory, !process.threaded);
+        if (texts[i].end != 0) patch_text(texts[i], memory, which, !process.threaded);
     unlock(process.slot_lock);
 }
 

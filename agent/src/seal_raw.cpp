@@ -8,6 +8,7 @@
 #include <linux/membarrier.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include <span>
@@ -74,6 +75,11 @@ constexpr auto useful = std::to_array<Call>({
     Call{SYS_nanosleep, 4096},
     Call{SYS_clock_gettime, 1, 4096},
     Call{SYS_process_vm_writev, 3},
+    Call{SYS_unlinkat, 3, 4096},
+    Call{SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC},
+    Call{SYS_setsockopt, 3, SOL_SOCKET, SO_RCVTIMEO, 4096},
+    Call{SYS_connect, 3, 4096, sizeof(sockaddr_un)},
+    Call{SYS_recvmsg, 3, 4096, MSG_CMSG_CLOEXEC},
 });
 
 u32 asked(std::span<const sock_filter> filter, const Call& call) {
@@ -128,7 +134,8 @@ void seal(ThreadState* state, u64 program_at) {
     if (!strict && judge(program_at, now)) return;
     if (!process.sealed) {
         reserve_states();
-        if (state->parent == nullptr) patch_all();
+        // Where no handler may return nobody may meet a breakpoint, as who stands behind a site now would.
+        if (state->parent == nullptr) patch_all(now.handlers || !process.threaded);
         // Threads that are not followed may block the signal of a trap, and others may be unable to return from it.
         if (process.scans) remove_traps();
         process.allowed = now;
@@ -141,6 +148,10 @@ void seal(ThreadState* state, u64 program_at) {
         state->armed = false;
     }
     process.sealed = true;
+    if (state->parent != nullptr) return;
+    lock(process.refresh_lock);
+    mark_quiet();
+    unlock(process.refresh_lock);
 }
 
 }  // namespace anybpf::agent

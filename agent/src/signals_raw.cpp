@@ -63,7 +63,8 @@ bool agent_code(u64 ip) {
     if (ip < process.text_begin || ip >= process.text_end) return false;
     return !inside(ip, anybpf_stubs, anybpf_stubs_end) && !inside(ip, anybpf_stub_r9, anybpf_stub_r9 + 16) &&
            !inside(ip, anybpf_enter, anybpf_enter_passed) && !inside(ip, anybpf_exit, anybpf_exit_passed) &&
-           !inside(ip, anybpf_int80, anybpf_int80_end) && !inside(ip, anybpf_bare_syscall, anybpf_bare_syscall + 4) &&
+           !inside(ip, anybpf_puns, anybpf_puns_end) && !inside(ip, anybpf_int80, anybpf_int80_end) &&
+           !inside(ip, anybpf_bare_syscall, anybpf_bare_syscall + 4) &&
            !inside(ip, anybpf_guest_restorer, anybpf_guest_restorer + 9);
 }
 
@@ -184,6 +185,7 @@ void take_deferred(ThreadState* owner, SignalFrame& frame) {
         owner->deferred_count = 0;
     }
     deliver_waiting(state, frame);
+    c.ip = resumed(c.ip);
     own().active = state;
 }
 
@@ -220,6 +222,7 @@ void return_from_handler(ThreadState* state, SignalFrame& frame) {
     report_exit(state, r, SYS_rt_sigreturn);
     let_through_held(state);
     deliver_waiting(state, frame);
+    c.ip = resumed(c.ip);
     own().active = state;
 }
 
@@ -250,6 +253,14 @@ void dispatch(ThreadState* state, SignalFrame& frame) {
     c.ip = after - 2;
 }
 
+// Where the guest is that was interrupted in a pun.
+u64 out_of_pun(u64 ip) {
+    const Pun& pun = anybpf_puns[(ip - address(anybpf_puns)) / sizeof(Pun)];
+    const u64 after = anybpf_slots[pun.slot].after;
+    const u64 offset = ip - address(&pun);
+    return offset < Pun::copied_at ? after - call_size : after + (offset - Pun::copied_at);
+}
+
 }  // namespace
 
 // Puts a guest that was interrupted in a stub back to its site. The thread that goes on may be another state: the
@@ -260,7 +271,7 @@ ThreadState* settle(ThreadState* state, UserContext& c) {
         const Slot& slot = anybpf_slots[offset / stub_size];
         const u64 at = offset % stub_size;
         if (at == 0) {
-            c.ip = slot.start;
+            c.ip = slot.after - slot.patched;
             return state;
         }
         if (at < stub_syscall) {
@@ -291,11 +302,14 @@ ThreadState* settle(ThreadState* state, UserContext& c) {
         state = settle_exit(state, r);
         apply(c, r);
     } else if (inside(c.ip, anybpf_stub_r9, anybpf_stub_r9 + 16)) {
-        c.ip = c.ip == address(anybpf_stub_r9) ? anybpf_slots[0].start : anybpf_slots[0].after - 2;
+        c.ip = c.ip == address(anybpf_stub_r9) ? anybpf_slots[0].after - anybpf_slots[0].patched
+                                               : anybpf_slots[0].after - 2;
     } else if (inside(c.ip, anybpf_int80, anybpf_int80_end)) {
         const u64 offset = c.ip - address(anybpf_int80);
         const Slot& slot = anybpf_slots[slot_count - 8 + offset / 16];
         c.ip = offset % 16 == 0 ? slot.after - 2 : slot.after;
+    } else if (inside(c.ip, anybpf_puns, anybpf_puns_end)) {
+        c.ip = out_of_pun(c.ip);
     }
     return state;
 }
@@ -478,7 +492,11 @@ using namespace anybpf::agent;
 extern "C" u64 anybpf_handler_of(int signal, SignalFrame* frame) {
     if (signal == SIGTRAP && frame->info.si_code == SI_KERNEL) {
         auto& c = frame->context;
-        const Slot* slot = slot_trapped_at(c.ip - 1);
+        if (const u64 at = resumed(c.ip - 1); at != c.ip - 1) {
+            c.ip = at;
+            return 0;
+        }
+        const Slot* slot = slot_patched_in_place(c.ip - 1);
         if (slot == nullptr) slot = slot_patched_at(c.ip - 1);
         if (slot != nullptr && slot != anybpf_slots) {
             if (slot->nr != any_number) c.ax = slot->nr;
@@ -510,7 +528,11 @@ extern "C" void anybpf_on_signal(SignalFrame* frame) {
     }
     if (info.si_signo == SIGTRAP && info.si_code == SI_KERNEL) {
         if (agent_code(c.ip)) return;  // meant for an injector that is gone
-        if (const Slot* slot = slot_trapped_at(c.ip - 1)) {
+        if (const u64 at = resumed(c.ip - 1); at != c.ip - 1) {
+            c.ip = at;
+            return;
+        }
+        if (const Slot* slot = slot_patched_in_place(c.ip - 1)) {
             c.ip = slot->go - stub_syscall + stub_call;
             return;
         }
@@ -548,5 +570,6 @@ extern "C" void anybpf_on_signal(SignalFrame* frame) {
     if (shown.si_signo == SIGSYS && shown.si_code > 0) shown.si_call_addr = reinterpret_cast<void*>(c.ip);  // seccomp's
     deliver_waiting(state, *frame);
     deliver(state, *frame, shown);
+    c.ip = resumed(c.ip);
     here.active = state;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sites and their stubs: a slot for each, found by the address behind the site's instruction. Safe because a slot is
-// filled before the index names it, and never changes its site afterwards.
+// filled before the index names it, and never changes its site afterwards; where its guest goes on may change at any
+// moment, since both places stay good.
 #include <array>
 #include <atomic>
 
@@ -29,10 +30,10 @@ void mark(Slot& slot) {
 void fill(Slot& slot, u64 after, u32 nr, u64 start) {
     const u64 number = static_cast<u64>(&slot - anybpf_slots);
     slot.go = reinterpret_cast<u64>(anybpf_stubs) + number * stub_size + stub_syscall;
-    slot.after = after;
     slot.nr = nr;
-    slot.start = start;
-    slot.filled = true;
+    slot.patched = start != 0 ? static_cast<u8>(after - start) : 0;
+    slot.resume = resumed(after);
+    __atomic_store_n(&slot.after, after, __ATOMIC_RELEASE);
     // A slot that mark_quiet() goes over at this moment must not keep what was known before.
     u32 before = 0;
     do {
@@ -66,16 +67,30 @@ Slot* add_slot(u64 after, u32 nr, u64 start) {
 
 void fill_generic_slot(u64 after, u64 start) { fill(anybpf_slots[0], after, any_number, start); }
 
+Slot* slot_at(u64 after) {
+    u32 at = 0;
+    return find(after, any_number, at);
+}
+
 const Slot* slot_patched_at(u64 start) {
     for (u32 i = 0; i < next_slot.load(std::memory_order_acquire); ++i)
-        if (anybpf_slots[i].filled && anybpf_slots[i].start == start) return &anybpf_slots[i];
+        if (anybpf_slots[i].is_patched_at(start)) return &anybpf_slots[i];
     return nullptr;
 }
 
-const Slot* slot_trapped_at(u64 start) {
-    u32 at = 0;
-    const Slot* const slot = find(start + 2, any_number, at);
-    return slot != nullptr && slot->start == start ? slot : nullptr;
+const Slot* slot_patched_in_place(u64 start) {
+    const Slot* const slot = slot_at(start + call_size);
+    return slot != nullptr && slot->is_patched_at(start) ? slot : nullptr;
+}
+
+void resume_slots_at(u64 after, u64 resume) {
+    for (u32 i = 1; i < next_slot.load(); ++i)
+        if (anybpf_slots[i].after == after) __atomic_store_n(&anybpf_slots[i].resume, resume, __ATOMIC_RELEASE);
+}
+
+u64 resumed(u64 ip) {
+    const Slot* const slot = slot_at(ip);
+    return slot != nullptr ? slot->resume : ip;
 }
 
 Slot* slot_for(u64 after, u32 nr) {
@@ -90,7 +105,7 @@ Slot* slot_for(u64 after, u32 nr) {
 void mark_quiet() {
     marked.fetch_add(1);
     for (u32 i = 0; i < next_slot.load(); ++i)
-        if (anybpf_slots[i].filled) mark(anybpf_slots[i]);
+        if (anybpf_slots[i].filled()) mark(anybpf_slots[i]);
     anybpf_epoch = &process.hooks->epoch();
     __atomic_store_n(&anybpf_seen, process.hooks->seen() & 0xffffffff, __ATOMIC_RELEASE);
 }

@@ -21,6 +21,7 @@
 
 #include "anybpf/agent/arrival.hpp"
 #include "anybpf/agent/exec_channel.hpp"
+#include "anybpf/agent/lender.hpp"
 #include "anybpf/agent/visit.hpp"
 #include "anybpf/hooks/syscall.hpp"
 
@@ -47,17 +48,31 @@ constexpr bool is_ours(int signal) { return (our_signals & bit_of(signal)) != 0;
 // A number that no program is attached to, and that the agent takes no part in, passes without the agent (quiet): its
 // slot says so until the root's epoch moves on.
 struct Slot {
-    u64 go = 0;     // the stub's own syscall instruction
-    u64 after = 0;  // behind the guest's instruction
-    u32 nr = 0;     // the number, or any_number
-    bool filled = false;
+    u64 go = 0;                                  // the stub's own syscall instruction
+    u64 after = 0;                               // behind the guest's instruction
+    u32 nr = 0;                                  // the number, or any_number
+    u8 patched = 0;                              // how many bytes before `after` it is patched; 0: it is not
     bool entry_busy = false, exit_busy = false;  // not quiet
     bool special = false;                        // it may be a number that the agent takes part in
-    u64 start = 0;                               // the patched instruction before it; 0 when it is not patched
+    u64 resume = 0;                              // where the guest goes on: after, or what stands for it (Pun)
+
+    bool filled() const { return __atomic_load_n(&after, __ATOMIC_ACQUIRE) != 0; }
+    bool is_patched_at(u64 start) const { return patched != 0 && after - patched == start; }
+    bool is_pun() const { return resume != after; }
 };
 constexpr u32 any_number = ~0U;
+
+// In place of a site's instruction and of the one behind it, on the arena. (patch_raw.cpp tells what for.)
+struct Pun {
+    std::array<u8, 28> code{};  // a jump to the site's stub, the instruction behind the site, a jump behind that
+    u32 slot = 0;               // 0: free
+
+    static constexpr u32 copied_at = 5;  // where in `code` the instruction is
+};
+static_assert(sizeof(Pun) == 32);
 constexpr long madvise_populate_write = 23;
 constexpr u32 slot_count = 2048, last_slot = slot_count - 8;  // behind it: the 32-bit gate's
+constexpr u64 call_size = 2;                                  // of a system call instruction
 constexpr u64 stub_size = 32, stub_call = 6, stub_syscall = 18, stub_after = 20;
 
 struct KernelAction {  // struct sigaction as the kernel has it
@@ -93,7 +108,7 @@ struct SignalFrame {
 static_assert(sizeof(UserContext) == 304 && sizeof(SignalFrame) == 440 && sizeof(AltStack) == 24);
 
 // What on_enter did for the system call that is under way, to be finished after it, or undone if it does not happen.
-enum class Pending : u8 { none, action, mask, temporary_mask, set, fork, vfork, thread, exec, name, text };
+enum class Pending : u8 { none, action, mask, temporary_mask, set, fork, vfork, thread, exec, name, place, text };
 
 struct ThreadState;
 
@@ -143,6 +158,8 @@ struct ThreadState {
     bool cleared;                     // it is zeroed there when the child has ended
     u64 exec_memory, exec_size;
     bool injected;  // an injector waits for the execve
+    bool lent;      // its image will not see root and agent, and takes a loan along
+    Loan loan;
 
     // Raw, so that this struct keeps a layout that entry_raw.S can count on; all zero is its value at birth.
     alignas(hooks::SyscallThread) std::byte thread_memory[sizeof(hooks::SyscallThread)];
@@ -180,6 +197,9 @@ struct Process {
     u64 text_begin = 0, text_end = 0;  // of the agent
     FileId agent_file, root_file;
     std::array<char, 512> agent_path{}, root{};
+    bool away = false;          // the root's path leads elsewhere
+    bool carries_root = false;  // a new image, while it starts
+    int carried_root = 0;
     ExecChannel* channel = nullptr;
     std::atomic<ThreadState*> states{nullptr};
     std::atomic<u32> refresh_lock{0}, slot_lock{0}, fork_lock{0}, list_lock{0};
@@ -206,8 +226,11 @@ Slot* slot_for(u64 after, u32 nr);             // null: the table is full
 void mark_quiet();                             // at start, and after each refresh of the hooks
 Slot* add_slot(u64 after, u32 nr, u64 start);  // with slot_lock held
 void fill_generic_slot(u64 after, u64 start);
-const Slot* slot_patched_at(u64 start);  // null: none is
-const Slot* slot_trapped_at(u64 start);  // the same, of a breakpoint in place of a system call
+Slot* slot_at(u64 after);                      // of any number; null: there is none
+const Slot* slot_patched_at(u64 start);        // null: none is
+const Slot* slot_patched_in_place(u64 start);  // the same, where that is the system call itself
+void resume_slots_at(u64 after, u64 resume);   // with slot_lock held
+u64 resumed(u64 ip);                           // where to go on for ip: the same, but behind a pun
 
 // patch_raw.cpp
 void find_first_text();                               // at start, once
@@ -215,13 +238,16 @@ void text_mapped(u64 begin, u64 size, bool of_file);  // executable; of_file: a 
 void warm(u64 after);                                 // a signal was spent on this site
 bool write_text(u64 at, const u8* bytes, u64 size);
 void give_back_text();
-void patch_all();     // that is known
-void remove_traps();  // from here on only jumps
+void patch_all(bool puns);  // that is known
+void remove_traps();        // from here on only jumps
 
 // threads_raw.cpp
 ThreadState* make_state();
 ThreadState* make_first_state();  // at start, once
 void release_state(ThreadState* state);
+// Of a sealed process: threads that ended by a call that was not seen. Where their C library kept their ids is given to
+// another thread, or given back.
+void forget_left(u64 begin, u64 size);
 void birth(ThreadState* state);
 bool arm(ThreadState* state);
 void reserve_states();  // for a process that will be sealed
@@ -261,11 +287,27 @@ void after_pending(ThreadState* state, i64 result);
 i64 set_altstack(ThreadState* state);
 SignalSet ignored_signals(const ThreadState* state);
 
-// exec_raw.cpp
+// reach_raw.cpp
 bool identify(const char* path, FileId& id);  // false: it cannot be reached
+bool is_file(const char* path, const FileId& id);
+void look_for_root();
+Loan borrow();  // none: -1
+void give_back(const Loan& loan);
+// Calls with the directory and the path by which `path` is reached; -errno.
+long at_path(const char* path, long (*call)(int directory, const char* path, const void* arguments),
+             const void* arguments);
+template <class Call>
+long at_path(const char* path, const Call& call) {
+    return at_path(
+        path, [](int from, const char* to, const void* made) { return (*static_cast<const Call*>(made))(from, to); },
+        &call);
+}
+
+// exec_raw.cpp
 void before_exec(ThreadState* state);
 void after_exec(ThreadState* state);   // it failed, or did not happen
 void forget_exec(ThreadState* state);  // of a vfork child that is gone
+void before_leaving();                 // the root may be out of sight soon
 
 // seal_raw.cpp
 void seal(ThreadState* state, u64 program_at);  // before a filter is installed; 0: the strict mode
@@ -309,6 +351,7 @@ extern const std::atomic<anybpf::u64>* anybpf_epoch;
 extern anybpf::u64 anybpf_seen;
 extern const char anybpf_enter[], anybpf_enter_passed[], anybpf_exit[], anybpf_exit_passed[];
 extern const char anybpf_arena_begin[], anybpf_arena_end[], anybpf_stubs[], anybpf_stubs_end[];
+extern const anybpf::agent::Pun anybpf_puns[], anybpf_puns_end[];
 extern const char anybpf_int80[], anybpf_int80_end[], anybpf_stub_r9[];
 extern const char anybpf_bare_syscall[], anybpf_thread_exit[], anybpf_agent_restorer[], anybpf_guest_restorer[];
 extern const char anybpf_fault_restorer[];
@@ -329,7 +372,7 @@ long anybpf::agent::raw(long number, Args... args) {
 
 namespace anybpf::agent {
 static_assert(sizeof(Slot) == 32 && offsetof(Slot, go) == 0 && offsetof(Slot, after) == 8 && offsetof(Slot, nr) == 16 &&
-              offsetof(Slot, entry_busy) == 21 && offsetof(Slot, exit_busy) == 22);
+              offsetof(Slot, entry_busy) == 21 && offsetof(Slot, exit_busy) == 22 && offsetof(Slot, resume) == 24);
 static_assert(offsetof(ThreadState, publish) == 168 && offsetof(ThreadState, deferred_count) == 176 &&
               offsetof(ThreadState, slot) == 184 && offsetof(ThreadState, in_use) == 208 &&
               offsetof(ThreadState, bare) == 219);

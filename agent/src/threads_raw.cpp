@@ -40,9 +40,10 @@ void reset(ThreadState* state) {
     state->actions = &process.actions;
 }
 
-// From whoever has it as its in_use says. While it tells of the thread before it is nobody's and not yet anybody's (2).
-bool claim(ThreadState* state, u32 in_use) {
-    if (!state->in_use.compare_exchange_strong(in_use, 2)) return false;
+// While it tells of the thread before it is nobody's and not yet anybody's (2).
+bool claim(ThreadState* state) {
+    u32 free = 0;
+    if (!state->in_use.compare_exchange_strong(free, 2)) return false;
     reset(state);
     state->in_use.store(1, std::memory_order_release);
     return true;
@@ -109,19 +110,6 @@ ThreadState* reserved_state() {
     const u32 number = reserve_used.fetch_add(1);
     if (number < reserved_states) return place_state(reserve + number * state_room);
     reserve_used.store(reserved_states);
-    return nullptr;
-}
-
-// Of a thread that ended by a call that was not seen, which the kernel has said where its C library wants to know.
-ThreadState* left_state() {
-    for (ThreadState* each = process.states.load(std::memory_order_acquire); each != nullptr; each = each->following) {
-        u32 tid = 0;
-        if (each->in_use.load(std::memory_order_acquire) != 1 || !__atomic_load_n(&each->born, __ATOMIC_ACQUIRE) ||
-            !each->cleared)
-            continue;
-        if (fetch(tid, each->tid_at) && tid == each->thread().task.tid) continue;
-        if (claim(each, 1)) return each;
-    }
     return nullptr;
 }
 
@@ -247,11 +235,19 @@ void unlock(std::atomic<u32>& word) { word.store(0, std::memory_order_release); 
 
 ThreadState* make_state() {
     for (ThreadState* each = process.states.load(std::memory_order_acquire); each != nullptr; each = each->following) {
-        if (each->in_use.load(std::memory_order_relaxed) == 0 && claim(each, 0)) return each;
+        if (each->in_use.load(std::memory_order_relaxed) == 0 && claim(each)) return each;
     }
-    if (!process.sealed) return map_state(0, stack_used, 0);
-    ThreadState* const state = reserved_state();
-    return state != nullptr ? state : left_state();
+    return process.sealed ? reserved_state() : map_state(0, stack_used, 0);
+}
+
+void forget_left(u64 begin, u64 size) {
+    const ThreadState* const self = own().state;
+    for (ThreadState* each = process.states.load(std::memory_order_acquire); each != nullptr; each = each->following) {
+        u32 left = 1;
+        if (__atomic_load_n(&each->born, __ATOMIC_ACQUIRE) && each->cleared && each->tid_at - begin < size &&
+            each != self)
+            each->in_use.compare_exchange_strong(left, 0);
+    }
 }
 
 void reserve_states() {
@@ -286,7 +282,7 @@ void birth(ThreadState* state) {
     if (process.sealed) {
         state->bare = true;
         introduce_sealed(state, state->maker->thread());
-        // Last: from here on left_state() may ask whether the thread of this id still lives.
+        // Last: from here on forget_left() may take it for a thread that has ended.
         __atomic_store_n(&state->born, true, __ATOMIC_RELEASE);
         return;
     }
@@ -311,6 +307,7 @@ i64 before_clone(ThreadState* state, const Newborn& newborn) {
     if ((flags & clone_vfork) != 0) return before_vfork(state, newborn);
     process.threaded = true;
     close_mask(state);
+    if (process.sealed && newborn.tid_at != 0) forget_left(newborn.tid_at, 1);
     ThreadState* const child = has_gs_base() ? make_state() : nullptr;
     if (child == nullptr && !process.sealed) {
         restore_mask(state);

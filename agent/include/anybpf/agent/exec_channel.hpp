@@ -16,6 +16,7 @@
 #include <atomic>
 #include <ctime>
 
+#include "anybpf/agent/lender.hpp"
 #include "anybpf/base/types.hpp"
 
 namespace anybpf::agent {
@@ -26,7 +27,9 @@ struct ExecRequest {
     std::atomic<ExecState> state;
     u32 tid, nr, own;  // own: a child of the supervisor itself, whose end is waited for there
     u64 blocked, ignored;
-    std::array<u64, 4> unused;
+    Loan loan;          // descriptors of the asker, where its image will not see what they are of
+    u64 mark_at, mark;  // in the asker's memory: its tid may be of another pid namespace
+    u64 unused;
 };
 static_assert(sizeof(ExecRequest) == 64 && std::atomic<ExecState>::is_always_lock_free);
 
@@ -54,16 +57,19 @@ inline std::atomic<u32>& word_of(std::atomic<ExecState>& state) { return reinter
 struct ExecQuestion {
     u32 tid = 0, nr = 0, own = 0;
     u64 blocked = 0, ignored = 0;
+    Loan loan{};
 };
 // True: the injector traces this thread now, and waits for its execve. gone(): nobody will answer.
 template <class Call, class Gone>
 bool ask(ExecChannel& channel, const ExecQuestion& question, const Call& call, const Gone& gone) {
     constexpr long patience = 100'000'000, all_patience = 20;
+    const volatile u64 mark = __builtin_ia32_rdtsc();
     for (ExecRequest& request : channel.requests) {
         auto expected = ExecState::free;
         if (!request.state.compare_exchange_strong(expected, ExecState::claimed)) continue;
         request.tid = question.tid, request.nr = question.nr, request.own = question.own;
-        request.blocked = question.blocked, request.ignored = question.ignored;
+        request.blocked = question.blocked, request.ignored = question.ignored, request.loan = question.loan;
+        request.mark_at = reinterpret_cast<u64>(&mark), request.mark = mark;
         request.state.store(ExecState::asked, std::memory_order_release);
         channel.asked.fetch_add(1);
         wake(channel.asked, 1, call);
