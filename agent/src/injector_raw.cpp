@@ -83,6 +83,17 @@ pid_t asker_of(const ExecRequest& request) {
     return 0;
 }
 
+// As the thread, or its image, would see it: in its mount namespace, below its root directory.
+bool agent_is_there(pid_t tid, const Arrival& arrival) {
+    const std::string there = "/proc/" + std::to_string(tid);
+    const bool open = arrival.agent_fd >= 0 && arrival.root_fd >= 0;
+    const auto agent = identity(there + (open ? "/fd/" + std::to_string(arrival.agent_fd)
+                                              : "/root" + std::string(arrival.agent_path.data()))),
+               root = identity(there + (open ? "/fd/" + std::to_string(arrival.root_fd)
+                                             : "/root" + std::string(arrival.root_path.data())));
+    return agent && root && *agent == arrival.inheritance.agent && *root == arrival.inheritance.root;
+}
+
 // One process between its request and the first instruction of its new image.
 class Image {
   public:
@@ -111,17 +122,6 @@ class Image {
             ::ptrace(PTRACE_SETREGS, pid_, 0, &registers);
         }
         return !may_fail || came_through(registers);
-    }
-
-    // As it would see it: in its mount namespace, below its root directory.
-    bool agent_is_there() const {
-        const std::string there = "/proc/" + std::to_string(pid_);
-        const bool open = arrival_.agent_fd >= 0 && arrival_.root_fd >= 0;
-        const auto agent = identity(there + (open ? "/fd/" + std::to_string(arrival_.agent_fd)
-                                                  : "/root" + std::string(arrival_.agent_path.data()))),
-                   root = identity(there + (open ? "/fd/" + std::to_string(arrival_.root_fd)
-                                                 : "/root" + std::string(arrival_.root_path.data())));
-        return agent && root && *agent == arrival_.inheritance.agent && *root == arrival_.inheritance.root;
     }
 
   private:
@@ -256,10 +256,16 @@ void Injector::Parts::notice(pid_t pid, const char* reason) const {
 
 // Until its execve, successful or not; or its end. A thread that runs execve takes over its process's id.
 void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
-    const u32 nr = request.nr;
     const bool own = request.own != 0;
-    const u64 blocked = request.blocked, ignored = request.ignored;
-    const Loan loan = request.loan;
+    Arrival now = arrival;
+    now.inheritance.nr = request.nr;
+    now.inheritance.blocked = request.blocked;
+    now.inheritance.ignored = request.ignored;
+    now.agent_fd = request.loan.agent;
+    now.root_fd = request.loan.root;
+    // Beside its execve where that can change nothing of it.
+    const bool before = request.alone != 0 && now.agent_fd < 0;
+    const bool seen = before && agent_is_there(tid, now);
     if (request.state.load() != ExecState::attached) {  // it went on without us
         ::ptrace(PTRACE_INTERRUPT, tid, 0, 0);
     }
@@ -276,17 +282,10 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
         if (pid < 0 || !WIFSTOPPED(status)) return;
         const int event = status >> 16, signal = WSTOPSIG(status);
         if (event == PTRACE_EVENT_EXEC) {
-            Arrival now = arrival;
-            now.inheritance.nr = nr;
-            now.inheritance.blocked = blocked;
-            now.inheritance.ignored = ignored;
-            now.agent_fd = loan.agent;
-            now.root_fd = loan.root;
-            Image image(pid, now);
-            if (!image.agent_is_there())
-                notice(pid, "the agent cannot be reached from its root directory");
+            if (before ? seen : agent_is_there(pid, now))
+                Image(pid, now).inject();
             else
-                image.inject();
+                notice(pid, "the agent cannot be reached from its root directory");
             ::ptrace(PTRACE_DETACH, pid, 0, 0);
             return;
         }
@@ -333,6 +332,11 @@ Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, cons
                                                   const std::string& channel) {
     ANYBPF_TRY(identity("/proc/self/root"));  // without /proc nobody can tell what an image will see
     ANYBPF_TRY(may_trace());
+    // Else each stop would wake a thread that waits for something else.
+    struct sigaction of_children{};
+    ::sigaction(SIGCHLD, nullptr, &of_children);
+    of_children.sa_flags |= SA_NOCLDSTOP;
+    ::sigaction(SIGCHLD, &of_children, nullptr);
     auto parts = std::make_shared<Parts>();
     parts->arrival = ANYBPF_TRY(arrival_of(agent, root, tree));
     parts->path = channel;
@@ -359,8 +363,9 @@ Injector::~Injector() {
 }
 
 bool Injector::ask_here() const {
-    return ask(parts_->channel(), {.tid = static_cast<u32>(::syscall(SYS_gettid)), .nr = SYS_execve, .own = 1},
-               system_call, [] { return false; });
+    const ExecQuestion question{.tid = static_cast<u32>(::syscall(SYS_gettid)), .nr = SYS_execve, .own = 1, .alone = 1};
+    ExecRequest* const request = pose(parts_->channel(), question, system_call);
+    return request != nullptr && answer(*request, system_call, [] { return false; });
 }
 
 }  // namespace anybpf::agent

@@ -53,7 +53,7 @@ constexpr u8 breakpoint = 0xcc, jump = 0xe9;
 struct Text {
     u64 begin = 0, end = 0;
 };
-std::array<Text, 512> texts;
+ANYBPF_TABLE std::array<Text, 512> texts;
 u32 text_count = 0;
 
 // Signals that the sites of a page have cost.
@@ -61,8 +61,8 @@ struct Heat {
     u64 page = 0;
     u32 signals = 0;
 };
-constexpr u32 worthwhile = 3;  // and again at each doubling, for sites that were not known before
-std::array<Heat, 1024> heat;
+constexpr u32 worthwhile = 3;              // and again at each doubling, for sites that were not known before
+ANYBPF_TABLE std::array<Heat, 1024> heat;  // neighbours side by side
 
 u32 load32(const u8* at) {
     u32 value = 0;
@@ -374,7 +374,7 @@ void text_mapped(u64 begin, u64 size, bool of_file) {
 
 void warm(u64 after) {
     const u64 begin = (after - site_size) & ~(page - 1);
-    Heat& here = heat[(begin / page * 0x9e3779b1U >> 8) % heat.size()];
+    Heat& here = heat[begin / page % heat.size()];
     if (here.page != begin) here = {begin, 0};
     ++here.signals;
     const u32 times = here.signals / worthwhile;

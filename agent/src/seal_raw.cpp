@@ -111,7 +111,7 @@ bool harmless(std::span<const sock_filter> filter) {
 
 // True: it is harmless. A filter that cannot be read allows nothing, and is none for the kernel either.
 bool judge(u64 program_at, Allowed& allowed) {
-    static std::array<sock_filter, BPF_MAXINSNS> copied;
+    ANYBPF_TABLE static std::array<sock_filter, BPF_MAXINSNS> copied;
     std::span<const sock_filter> filter;
     sock_fprog program{};
     lock(process.refresh_lock);

@@ -27,6 +27,9 @@
 
 namespace anybpf::agent {
 
+// Of a large table that is zero at first, and of which few pages are ever touched (order.ld).
+#define ANYBPF_TABLE [[gnu::section(".bss.anybpf_tables")]]
+
 using hooks::SyscallRegisters;
 using SignalSet = u64;  // the kernel's sigset_t: bit n - 1 is signal n
 

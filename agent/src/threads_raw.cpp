@@ -120,7 +120,7 @@ struct Stranger {
     SignalSet mask;
     bool masked;
 };
-std::array<Stranger, 64> strangers;
+ANYBPF_TABLE std::array<Stranger, 64> strangers;
 
 // Marked in its gs selector, which nothing in 64-bit user space uses; entry_raw.S looks at it.
 void become_stranger() {

@@ -29,7 +29,8 @@ struct ExecRequest {
     u64 blocked, ignored;
     Loan loan;          // descriptors of the asker, where its image will not see what they are of
     u64 mark_at, mark;  // in the asker's memory: its tid may be of another pid namespace
-    u64 unused;
+    u32 alone;          // nobody else can change what root directory the asker has
+    u32 unused;
 };
 static_assert(sizeof(ExecRequest) == 64 && std::atomic<ExecState>::is_always_lock_free);
 
@@ -55,39 +56,47 @@ void sleep_on(const std::atomic<u32>& word, u32 value, long nanoseconds, const C
 inline std::atomic<u32>& word_of(std::atomic<ExecState>& state) { return reinterpret_cast<std::atomic<u32>&>(state); }
 
 struct ExecQuestion {
-    u32 tid = 0, nr = 0, own = 0;
+    u32 tid = 0, nr = 0, own = 0, alone = 0;
     u64 blocked = 0, ignored = 0;
     Loan loan{};
+    u64 mark = __builtin_ia32_rdtsc();
 };
-// True: the injector traces this thread now, and waits for its execve. gone(): nobody will answer.
-template <class Call, class Gone>
-bool ask(ExecChannel& channel, const ExecQuestion& question, const Call& call, const Gone& gone) {
-    constexpr long patience = 100'000'000, all_patience = 20;
-    const volatile u64 mark = __builtin_ia32_rdtsc();
+
+// Null: there is no room. The question stays where it is until its answer.
+template <class Call>
+ExecRequest* pose(ExecChannel& channel, const ExecQuestion& question, const Call& call) {
     for (ExecRequest& request : channel.requests) {
         auto expected = ExecState::free;
         if (!request.state.compare_exchange_strong(expected, ExecState::claimed)) continue;
         request.tid = question.tid, request.nr = question.nr, request.own = question.own;
+        request.alone = question.alone;
         request.blocked = question.blocked, request.ignored = question.ignored, request.loan = question.loan;
-        request.mark_at = reinterpret_cast<u64>(&mark), request.mark = mark;
+        request.mark_at = reinterpret_cast<u64>(&question.mark), request.mark = question.mark;
         request.state.store(ExecState::asked, std::memory_order_release);
         channel.asked.fetch_add(1);
         wake(channel.asked, 1, call);
-        for (long waited = 0;;) {
-            auto state = request.state.load(std::memory_order_acquire);
-            if (state == ExecState::attached) return true;
-            if (state == ExecState::refused) {
-                request.state.store(ExecState::free);
-                return false;
-            }
-            sleep_on(word_of(request.state), static_cast<u32>(state), patience, call);
-            if (request.state.load() != state) continue;
-            ++waited;
-            if (!gone() && (state == ExecState::taken || waited < all_patience)) continue;
-            if (request.state.compare_exchange_strong(state, ExecState::free)) return false;
-        }
+        return &request;
     }
-    return false;
+    return nullptr;
+}
+
+// True: the injector traces this thread now, and waits for its execve. gone(): nobody will answer.
+template <class Call, class Gone>
+bool answer(ExecRequest& request, const Call& call, const Gone& gone) {
+    constexpr long patience = 100'000'000, all_patience = 20;
+    for (long waited = 0;;) {
+        auto state = request.state.load(std::memory_order_acquire);
+        if (state == ExecState::attached) return true;
+        if (state == ExecState::refused) {
+            request.state.store(ExecState::free);
+            return false;
+        }
+        sleep_on(word_of(request.state), static_cast<u32>(state), patience, call);
+        if (request.state.load() != state) continue;
+        ++waited;
+        if (!gone() && (state == ExecState::taken || waited < all_patience)) continue;
+        if (request.state.compare_exchange_strong(state, ExecState::free)) return false;
+    }
 }
 
 }  // namespace anybpf::agent
