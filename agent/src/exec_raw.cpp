@@ -227,11 +227,15 @@ class Question {
         if (where == nullptr || where->magic != exec_channel_magic) return;
         what_.tid = static_cast<u32>(raw(SYS_gettid));
         what_.nr = state_->nr;
-        what_.alone = !process.threaded || state_->parent != nullptr;
         what_.blocked = state_->shadow;
         what_.ignored = ignored_signals(state_);
         if (state_->lent) what_.loan = state_->loan;
         request_ = agent::pose(*where, what_, call);
+    }
+    // Root and agent are seen. Where no other thread can change the root directory, the image will see them.
+    void seen() {
+        const bool alone = !process.threaded || state_->parent != nullptr;
+        if (request_ != nullptr && alone) request_->seen.store(1);
     }
     // True: it waits for the execve.
     bool answered() {
@@ -363,6 +367,7 @@ void before_exec(ThreadState* state) {
         take_along(state);
     }
     question.pose();
+    if (seen) question.seen();
     state->injected = question.answered();
     if (state->injected) {  // by who names what it cannot reach either
         state->pending = Pending::exec;

@@ -194,45 +194,62 @@ struct Injector::Parts : std::enable_shared_from_this<Parts> {
     Mapping mapping;
     Arrival arrival;
     std::atomic<bool> ending{false};
-    std::atomic<u32> threads{0}, idle{0};
+    std::atomic<u32> threads{0};
+    std::array<std::atomic<u32>, most_lanes> idle{};
 
     ExecChannel& channel() const { return *reinterpret_cast<ExecChannel*>(mapping.data()); }
-    void add_thread() {
-        constexpr u32 most = 32;
+    void add_thread(u32 lane) {
+        constexpr u32 most = 64;
         if (threads.fetch_add(1) >= most) {
             threads.fetch_sub(1);
             return;
         }
-        idle.fetch_add(1);
-        std::thread([self = shared_from_this()] { self->serve(); }).detach();
+        idle[lane].fetch_add(1);
+        std::thread([self = shared_from_this(), lane] { self->serve(lane); }).detach();
     }
-    void serve();
+    void serve(u32 lane);
     void notice(pid_t pid, const char* reason) const;
-    bool serve_one(ExecRequest& request);
+    bool serve_one(ExecRequest& request, u32 lane);
     void follow(ExecRequest& request, pid_t tid);
 };
 
+namespace {
+
+// Where a lane has no CPU that is allowed, on any.
+void stay_on(u32 lane, u32 lanes) {
+    cpu_set_t allowed, of_lane;
+    if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    CPU_ZERO(&of_lane);
+    for (u32 cpu = lane; cpu < CPU_SETSIZE; cpu += lanes)
+        if (CPU_ISSET(cpu, &allowed)) CPU_SET(cpu, &of_lane);
+    if (CPU_COUNT(&of_lane) != 0) ::sched_setaffinity(0, sizeof of_lane, &of_lane);
+}
+
+}  // namespace
+
 // Signals are others': every thread of this process blocks them but the one that waits for them.
-void Injector::Parts::serve() {
+void Injector::Parts::serve(u32 lane) {
     sigset_t all;
     ::sigfillset(&all);
     ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    stay_on(lane, channel().lanes);
+    auto& asked = channel().asked[lane];
     while (!ending) {
-        const u32 seen = channel().asked.load();
+        const u32 seen = asked.load();
         bool served = false;
-        for (ExecRequest& request : channel().requests) served = serve_one(request) || served;
-        if (!served && !ending) sleep_on(channel().asked, seen, 1'000'000'000, system_call);
+        for (ExecRequest& request : channel().requests) served = serve_one(request, lane) || served;
+        if (!served && !ending) sleep_on(asked, seen, 1'000'000'000, system_call);
     }
-    idle.fetch_sub(1);
+    idle[lane].fetch_sub(1);
     threads.fetch_sub(1);
 }
 
-bool Injector::Parts::serve_one(ExecRequest& request) {
+bool Injector::Parts::serve_one(ExecRequest& request, u32 lane) {
     auto expected = ExecState::asked;
     if (request.state.load(std::memory_order_relaxed) != expected ||
         !request.state.compare_exchange_strong(expected, ExecState::taken))
         return false;
-    if (idle.fetch_sub(1) == 1) add_thread();
+    if (idle[lane].fetch_sub(1) == 1) add_thread(lane);
     const pid_t tid = asker_of(request);
     const bool seized = tid != 0 && ::ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC) == 0;
     expected = ExecState::taken;
@@ -241,7 +258,7 @@ bool Injector::Parts::serve_one(ExecRequest& request) {
     wake(word_of(request.state), 1, system_call);
     if (seized) follow(request, tid);
     if (seized && answered) request.state.store(ExecState::free);
-    idle.fetch_add(1);
+    idle[lane].fetch_add(1);
     return true;
 }
 
@@ -263,9 +280,6 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
     now.inheritance.ignored = request.ignored;
     now.agent_fd = request.loan.agent;
     now.root_fd = request.loan.root;
-    // Beside its execve where that can change nothing of it.
-    const bool before = request.alone != 0 && now.agent_fd < 0;
-    const bool seen = before && agent_is_there(tid, now);
     if (request.state.load() != ExecState::attached) {  // it went on without us
         ::ptrace(PTRACE_INTERRUPT, tid, 0, 0);
     }
@@ -282,7 +296,7 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
         if (pid < 0 || !WIFSTOPPED(status)) return;
         const int event = status >> 16, signal = WSTOPSIG(status);
         if (event == PTRACE_EVENT_EXEC) {
-            if (before ? seen : agent_is_there(pid, now))
+            if (request.seen.load() != 0 || agent_is_there(pid, now))
                 Image(pid, now).inject();
             else
                 notice(pid, "the agent cannot be reached from its root directory");
@@ -349,21 +363,24 @@ Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, cons
     }
     parts->mapping = ANYBPF_TRY(Mapping::shared(file.get(), sizeof(ExecChannel), Access::read_write));
     parts->channel().magic = exec_channel_magic;
-    parts->add_thread();
+    parts->channel().lanes = std::clamp(std::thread::hardware_concurrency(), 1U, most_lanes);
+    for (u32 lane = 0; lane < parts->channel().lanes; ++lane) parts->add_thread(lane);
     return std::unique_ptr<Injector>(new Injector(std::move(parts)));
 }
 
 Injector::~Injector() {
     parts_->ending = true;
     ::unlink(parts_->path.c_str());
-    parts_->channel().asked.fetch_add(1);
-    wake(parts_->channel().asked, 1 << 30, system_call);
+    for (auto& asked : parts_->channel().asked) {
+        asked.fetch_add(1);
+        wake(asked, 1 << 30, system_call);
+    }
     for (int i = 0; i < 500 && parts_->threads.load() != 0; ++i)
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 bool Injector::ask_here() const {
-    const ExecQuestion question{.tid = static_cast<u32>(::syscall(SYS_gettid)), .nr = SYS_execve, .own = 1, .alone = 1};
+    const ExecQuestion question{.tid = static_cast<u32>(::syscall(SYS_gettid)), .nr = SYS_execve, .own = 1};
     ExecRequest* const request = pose(parts_->channel(), question, system_call);
     return request != nullptr && answer(*request, system_call, [] { return false; });
 }

@@ -240,6 +240,7 @@ void find_first_text();                               // at start, once
 void text_mapped(u64 begin, u64 size, bool of_file);  // executable; of_file: a private mapping of a file, just made
 void warm(u64 after);                                 // a signal was spent on this site
 bool write_text(u64 at, const u8* bytes, u64 size);
+bool is_loader_text(u64 at);  // of the dynamic loader's file, and not writable
 void give_back_text();
 void patch_all(bool puns);  // that is known
 void remove_traps();        // from here on only jumps

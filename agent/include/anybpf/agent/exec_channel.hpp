@@ -10,8 +10,10 @@
 #pragma once
 
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <ctime>
@@ -27,18 +29,22 @@ struct ExecRequest {
     std::atomic<ExecState> state;
     u32 tid, nr, own;  // own: a child of the supervisor itself, whose end is waited for there
     u64 blocked, ignored;
-    Loan loan;          // descriptors of the asker, where its image will not see what they are of
-    u64 mark_at, mark;  // in the asker's memory: its tid may be of another pid namespace
-    u32 alone;          // nobody else can change what root directory the asker has
+    Loan loan;              // descriptors of the asker, where its image will not see what they are of
+    u64 mark_at, mark;      // in the asker's memory: its tid may be of another pid namespace
+    std::atomic<u32> seen;  // the asker sees root and agent by their paths, and so will its image
     u32 unused;
 };
 static_assert(sizeof(ExecRequest) == 64 && std::atomic<ExecState>::is_always_lock_free);
 
-constexpr u32 exec_channel_magic = 0x78726261;  // "abrx"
+// Injectors stand ready on every CPU: to wake one on another CPU takes longer than what it does. A lane is every so
+// many CPUs'.
+constexpr u32 exec_channel_magic = 0x79726261;  // "abry"
+constexpr u32 most_lanes = 14;
 struct ExecChannel {
     u32 magic;
-    std::atomic<u32> asked;  // how often; injectors sleep on it
-    std::array<u64, 7> unused;
+    u32 lanes;
+    std::array<std::atomic<u32>, most_lanes> asked;  // how often; the injectors of a lane sleep on it
+    std::atomic<u32>& asked_on(u32 cpu) { return asked[cpu % std::clamp(lanes, 1U, most_lanes)]; }
     std::array<ExecRequest, 63> requests;
 };
 static_assert(sizeof(ExecChannel) == 4096);
@@ -56,7 +62,7 @@ void sleep_on(const std::atomic<u32>& word, u32 value, long nanoseconds, const C
 inline std::atomic<u32>& word_of(std::atomic<ExecState>& state) { return reinterpret_cast<std::atomic<u32>&>(state); }
 
 struct ExecQuestion {
-    u32 tid = 0, nr = 0, own = 0, alone = 0;
+    u32 tid = 0, nr = 0, own = 0;
     u64 blocked = 0, ignored = 0;
     Loan loan{};
     u64 mark = __builtin_ia32_rdtsc();
@@ -69,12 +75,13 @@ ExecRequest* pose(ExecChannel& channel, const ExecQuestion& question, const Call
         auto expected = ExecState::free;
         if (!request.state.compare_exchange_strong(expected, ExecState::claimed)) continue;
         request.tid = question.tid, request.nr = question.nr, request.own = question.own;
-        request.alone = question.alone;
+        request.seen.store(0, std::memory_order_relaxed);
         request.blocked = question.blocked, request.ignored = question.ignored, request.loan = question.loan;
         request.mark_at = reinterpret_cast<u64>(&question.mark), request.mark = question.mark;
         request.state.store(ExecState::asked, std::memory_order_release);
-        channel.asked.fetch_add(1);
-        wake(channel.asked, 1, call);
+        auto& asked = channel.asked_on(static_cast<u32>(std::max(::sched_getcpu(), 0)));
+        asked.fetch_add(1);
+        wake(asked, 1, call);
         return &request;
     }
     return nullptr;
