@@ -206,6 +206,7 @@ struct Injector::Parts : std::enable_shared_from_this<Parts> {
     std::string path, notices;
     Mapping mapping;
     Arrival arrival;
+    const u32 lanes = std::clamp(std::thread::hardware_concurrency(), 1U, most_lanes);  // the channel's is anybody's
     std::atomic<bool> ending{false};
     std::atomic<u32> threads{0};
     std::array<std::atomic<u32>, most_lanes> idle{};
@@ -245,7 +246,7 @@ void Injector::Parts::serve(u32 lane) {
     sigset_t all;
     ::sigfillset(&all);
     ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
-    stay_on(lane, channel().lanes);
+    stay_on(lane, lanes);
     auto& asked = channel().asked[lane];
     while (!ending) {
         const u32 seen = asked.load();
@@ -383,8 +384,8 @@ Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, cons
         parts->arrival.key = parts->channel().key = parts->lender->key();
     }
     parts->channel().magic = exec_channel_magic;
-    parts->channel().lanes = std::clamp(std::thread::hardware_concurrency(), 1U, most_lanes);
-    for (u32 lane = 0; lane < parts->channel().lanes; ++lane) parts->add_thread(lane);
+    parts->channel().lanes = parts->lanes;
+    for (u32 lane = 0; lane < parts->lanes; ++lane) parts->add_thread(lane);
     return std::unique_ptr<Injector>(new Injector(std::move(parts)));
 }
 
