@@ -27,6 +27,8 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/rseq.h>
 #include <sys/select.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -851,6 +853,90 @@ static void inherit(char** argv) {
     execle(argv[0], argv[0], "environment", NULL, environment);
     _exit(98);
 }
+// No descriptor of ours is there to be closed, and none is free. What is executed then must run, traced or not.
+static void descriptors(char** argv) {
+    CHECK(syscall(SYS_close_range, 3, ~0U, 0) == 0);
+    calls(10);
+    for (int fd = 3; fd < 100; ++fd) CHECK(dup2(1, fd) == fd);
+    const struct rlimit limit = {100, 100};
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0 && open("/dev/null", O_RDONLY) == -1 && errno == EMFILE);
+    calls(10);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        CHECK(syscall(SYS_close_range, 3, ~0U, 0) == 0);
+        execl(argv[0], argv[0], "calls", "10", NULL);
+        _exit(97);
+    }
+    CHECK(status_of(pid) == 0);
+    execl(argv[2], argv[2], NULL);
+    _exit(96);
+}
+
+// Other namespaces, and privileges that are given up.
+static void namespaces(char** argv) {
+    const int own = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
+    CHECK(own >= 0 && unshare(CLONE_NEWUTS | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM) == 0);
+    calls(10);
+    CHECK(setns(own, CLONE_NEWUTS) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(prctl(PR_SET_DUMPABLE, 0) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
+    calls(10);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        CHECK(setsid() == getpid() && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+        execl(argv[0], argv[0], "calls", "10", NULL);
+        _exit(97);
+    }
+    CHECK(status_of(pid) == 0);
+}
+
+// Restartable sequences: a counter of its own for each CPU, without a locked instruction. Whoever is interrupted in the
+// middle begins again, signal or not, and so no count is lost.
+static struct {
+    long count;
+    char line[120];
+} per_cpu[1024];
+static void add_on_this_cpu(struct rseq* area) {
+    for (;;) {
+        const unsigned cpu = *(volatile unsigned*)&area->cpu_id_start;
+        CHECK(cpu < 1024);
+        __asm__ volatile goto(
+            ".pushsection __rseq_cs, \"aw\"\n .balign 32\n"
+            "3: .long 0, 0\n .quad 1f, 2f - 1f, 4f\n .popsection\n"
+            "lea 3b(%%rip), %%rax\n mov %%rax, %[cs]\n"
+            "1: cmp %[cpu], %[now]\n jnz %l[other]\n"
+            "incq %[count]\n"
+            "2:\n"
+            ".pushsection .text.unlikely\n .byte 0x0f, 0xb9, 0x3d\n .long 0x53053053\n"
+            "4: jmp %l[other]\n .popsection\n"
+            :
+            : [cs] "m"(area->rseq_cs), [cpu] "r"(cpu), [now] "m"(area->cpu_id), [count] "m"(per_cpu[cpu].count)
+            : "rax", "memory", "cc"
+            : other);
+        return;
+    other:;
+    }
+}
+static void* count_per_cpu(void* rounds) {
+    struct rseq* const area = (struct rseq*)((char*)__builtin_thread_pointer() + __rseq_offset);
+    for (long i = 0; i < (long)rounds; ++i) {
+        add_on_this_cpu(area);
+        if (i % 4096 == 0) sched_yield();
+    }
+    return NULL;
+}
+static void restartable(long rounds) {
+    CHECK(__rseq_size != 0);
+    on(SIGALRM, count_hit, SA_RESTART);
+    arm_timer(100, 100);
+    pthread_t thread[4];
+    for (int i = 0; i < 4; ++i) CHECK(pthread_create(&thread[i], NULL, count_per_cpu, (void*)rounds) == 0);
+    for (int i = 0; i < 4; ++i) CHECK(pthread_join(thread[i], NULL) == 0);
+    arm_timer(0, 0);
+    long sum = 0;
+    for (int i = 0; i < 1024; ++i) sum += per_cpu[i].count;
+    printf("%ld\n", sum);
+}
+
 // Below another root directory, where nothing of the tracer is to be seen: from here on, in a child, and in images that
 // start there.
 static void chrooted(const char* folder) {
@@ -1227,6 +1313,9 @@ int main(int argc, char** argv) {
     RUN("strict", strict())
     RUN("environment", environment(argv))
     RUN("looks", looks(argv))
+    RUN("descriptors", descriptors(argv))
+    RUN("namespaces", namespaces(argv))
+    RUN("restartable", restartable(a))
     RUN("chrooted", chrooted(argv[2]))
     RUN("another_user", another_user(argv))
     RUN("inherit", inherit(argv))

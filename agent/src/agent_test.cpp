@@ -229,8 +229,8 @@ INSTANTIATE_TEST_SUITE_P(, Guest,
                                          "die once", "actions", "places", "storm 20000", "cancel", "trapped",
                                          "trapped_default", "strict", "environment", "inherit", "exec_failures",
                                          "exec_killed 300", "exec_from_thread", "contexts", "tiny_stack",
-                                         "many_threads 300", "refused", "puns 3000", "sandbox followed",
-                                         "sandbox handlers", "sandbox plain"),
+                                         "many_threads 300", "refused", "puns 3000", "restartable 200000",
+                                         "sandbox followed", "sandbox handlers", "sandbox plain"),
                          [](const auto& test) {
                              std::string name = test.param;
                              for (char& c : name)
@@ -271,6 +271,45 @@ TEST_F(Agent, FollowsAnotherUser) {
     EXPECT_EQ(enters(SYS_getppid), 2U * 10 + 20 + 20);
     EXPECT_EQ(enters(SYS_set_tid_address), 3U);
     EXPECT_EQ(notices(), "");
+}
+
+// What is executed with a full table of descriptors runs, without the agent.
+TEST_F(Agent, KeepsNoDescriptor) {
+    const Words command{guest_, "descriptors", ANYBPF_GUEST_STATIC};
+    EXPECT_EQ(same(command).status, 0);
+    inject();
+    clear();
+    EXPECT_EQ(same(command).output, "static\n");
+    EXPECT_EQ(enters(SYS_getppid), 30U);
+}
+
+TEST_F(Agent, FollowsThroughNamespaces) {
+    if (::geteuid() != 0) GTEST_SKIP() << "unshare is root's";
+    inject();
+    EXPECT_EQ(same({guest_, "namespaces"}).status, 0);
+    EXPECT_EQ(enters(SYS_getppid), 30U);
+    EXPECT_EQ(notices(), "");
+}
+
+// Whoever traces a process of the tree himself is in nobody's way.
+TEST_F(Agent, LeavesTracingToOthers) {
+    inject();
+    for (const std::string tracer : {"strace", "gdb"}) {
+        if (::system(("command -v " + tracer + " >/dev/null").c_str()) != 0) {
+            std::cout << "without " << tracer << ": it is not installed\n";
+            continue;
+        }
+        const Words begin = tracer == "strace"
+                                ? Words{"strace", "-f", "-o", "/dev/null"}
+                                : Words{"gdb", "-q", "-batch", "-ex", "run", "-ex", "info threads", "--args"};
+        Words command = begin;
+        command.insert(command.end(), {guest_, "forks"});
+        clear();
+        const auto outcome = run_traced(command);
+        EXPECT_EQ(outcome.status, 0) << outcome.output;
+        EXPECT_EQ(outcome.output.find("failed"), std::string::npos) << outcome.output;
+        EXPECT_GT(enters(SYS_getppid), 0U) << outcome.output;
+    }
 }
 
 // Who asks for the agent calls himself 1 there.

@@ -143,7 +143,11 @@ class Image {
         rlimit files{}, memory{};
         if (::prlimit(pid_, RLIMIT_NOFILE, nullptr, &files) != 0 || ::prlimit(pid_, RLIMIT_AS, nullptr, &memory) != 0)
             return true;
-        return files.rlim_cur < 64 || memory.rlim_cur != RLIM_INFINITY;
+        if (files.rlim_cur == 0 || memory.rlim_cur != RLIM_INFINITY) return true;
+        // Where the last descriptor is open, none may be free.
+        const std::string last = "/proc/" + std::to_string(pid_) + "/fd/" + std::to_string(files.rlim_cur - 1);
+        struct stat unused{};
+        return ::lstat(last.c_str(), &unused) == 0;
     }
 
     // Waits for the end of the bootstrap: its breakpoint, or a system call of the agent's.
@@ -313,10 +317,10 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
         if (pid < 0 || !WIFSTOPPED(status)) return;
         const int event = status >> 16, signal = WSTOPSIG(status);
         if (event == PTRACE_EVENT_EXEC) {
-            if (request.seen.load() != 0 || agent_is_there(pid, now))
-                Image(pid, now).inject();
-            else
+            if (request.seen.load() == 0 && !agent_is_there(pid, now))
                 notice(pid, "the agent cannot be reached from its root directory");
+            else if (!Image(pid, now).inject())
+                notice(pid, "no descriptor or no memory is left for the agent");
             if (let_go(pid)) return;
             continue;
         }
