@@ -7,11 +7,11 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
-#include <link.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -803,8 +804,8 @@ static void looks(char** argv) {
     environment(argv);
     print_folder("/proc/self/fd");
     print_folder("/proc/self/fdinfo");
-    static const char* const status[] = {"TracerPid", "NoNewPrivs", "Seccomp", "SigQ", "SigPnd", "ShdPnd", "SigBlk",
-                                         "SigIgn",    "Threads",    "Umask",   "Cap",  "Groups", NULL};
+    static const char* const status[] = {"TracerPid", "NoNewPrivs", "Seccomp", "SigPnd", "ShdPnd", "SigBlk",
+                                         "SigIgn",    "Threads",    "Umask",   "Cap",    "Groups", NULL};
     print_lines("/proc/self/status", status);
     static const char* const limits[] = {"Max", NULL};
     print_lines("/proc/self/limits", limits);
@@ -813,7 +814,8 @@ static void looks(char** argv) {
     CHECK(sigpending(&pending) == 0);
     for (int signal = 1; signal < 65; ++signal) {
         struct sigaction old;
-        if (raw3(SYS_rt_sigaction, signal, 0, (long)&old) == 0 && old.sa_handler != SIG_DFL) printf("%d handled\n", signal);
+        if (raw3(SYS_rt_sigaction, signal, 0, (long)&old) == 0 && old.sa_handler != SIG_DFL)
+            printf("%d handled\n", signal);
         if (sigismember(&pending, signal) == 1) printf("%d pending\n", signal);
     }
     struct itimerval timer;
@@ -873,6 +875,37 @@ static void chrooted(const char* folder) {
     printf("%d\n", open_files);
     fflush(stdout);
     execve(dynamic_image[0], dynamic_image, environment);
+    _exit(96);
+}
+// Another user, who may not open what the tracer made for the one before. All threads become him, by a signal of the C
+// library's: those that run, and those that wait.
+static void* calling_thread(void* unused) {
+    while (raw3(SYS_geteuid, 0, 0, 0) != 65534) continue;
+    calls(10);
+    return unused;
+}
+static void* waiting_thread(void* end) {
+    char byte;
+    CHECK(read(*(int*)end, &byte, 1) == 1 && raw3(SYS_geteuid, 0, 0, 0) == 65534);
+    return NULL;
+}
+static void another_user(char** argv) {
+    int ends[2];
+    pthread_t thread[4];
+    CHECK(pipe(ends) == 0);
+    for (int i = 0; i < 4; ++i)
+        CHECK(pthread_create(&thread[i], NULL, i % 2 ? waiting_thread : calling_thread, &ends[0]) == 0);
+    CHECK(setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
+    CHECK(write(ends[1], "xy", 2) == 2);
+    for (int i = 0; i < 4; ++i) CHECK(pthread_join(thread[i], NULL) == 0);
+    char* image[] = {argv[0], "calls", "20", NULL};
+    const pid_t pid = fork();
+    if (pid == 0) {
+        execve(image[0], image, environ);
+        _exit(97);
+    }
+    CHECK(status_of(pid) == 0);
+    execve(image[0], image, environ);
     _exit(96);
 }
 static void exec_failures(void) {
@@ -1007,6 +1040,16 @@ static void refused(char** argv) {
     forks();
     execl(argv[0], argv[0], "calls", "30", NULL);
     CHECK(0);
+}
+
+// As valgrind does. The agent's clock is there.
+static void without_vdso(void) {
+    const uintptr_t vdso = getauxval(AT_SYSINFO_EHDR);
+    CHECK(getppid() > 0);
+    CHECK(munmap((void*)vdso, 4096) == 0);
+    CHECK(getppid() > 0 && syscall(SYS_getppid) == getppid());
+    forks();
+    puts("without_vdso");
 }
 
 static void* ended(void* unused) {
@@ -1177,6 +1220,7 @@ int main(int argc, char** argv) {
     RUN("environment", environment(argv))
     RUN("looks", looks(argv))
     RUN("chrooted", chrooted(argv[2]))
+    RUN("another_user", another_user(argv))
     RUN("inherit", inherit(argv))
     RUN("exec_failures", exec_failures())
     RUN("exec_killed", exec_killed(a))
@@ -1186,6 +1230,7 @@ int main(int argc, char** argv) {
     RUN("many_threads", many_threads(a))
     RUN("sandbox", sandbox(argc > 2 ? argv[2] : ""))
     RUN("refused", refused(argv))
+    RUN("without_vdso", without_vdso())
     RUN("patched", patched())
     RUN("puns", puns(a))
     RUN("bench", bench(a))

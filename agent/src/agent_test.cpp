@@ -32,7 +32,6 @@
 #include "../guests/counting_hooks.hpp"
 #include "anybpf/agent/environment.hpp"
 #include "anybpf/agent/injector.hpp"
-#include "anybpf/agent/lender.hpp"
 
 namespace anybpf::agent {
 namespace {
@@ -230,7 +229,7 @@ INSTANTIATE_TEST_SUITE_P(, Guest,
                                          "die once", "actions", "places", "storm 20000", "cancel", "trapped",
                                          "trapped_default", "strict", "environment", "inherit", "exec_failures",
                                          "exec_killed 300", "exec_from_thread", "contexts", "tiny_stack",
-                                         "many_threads 300", "refused", "puns 3000", "sandbox followed",
+                                         "many_threads 300", "refused", "puns 3000", "without_vdso", "sandbox followed",
                                          "sandbox handlers", "sandbox plain"),
                          [](const auto& test) {
                              std::string name = test.param;
@@ -242,8 +241,6 @@ INSTANTIATE_TEST_SUITE_P(, Guest,
 TEST_F(Agent, FollowsBelowAnotherRootDirectory) {
     if (::geteuid() != 0) GTEST_SKIP() << "chroot is root's";
     inject();
-    const auto lender = Lender::start(ANYBPF_COUNTING_AGENT, root_, 1);
-    ASSERT_TRUE(lender) << lender.error().message;
     const std::filesystem::path folder = root_ + "/elsewhere";
     const auto put = [&](const std::filesystem::path& file, const std::string& name) {
         std::filesystem::create_directories((folder / name).parent_path());
@@ -259,6 +256,31 @@ TEST_F(Agent, FollowsBelowAnotherRootDirectory) {
     EXPECT_EQ(enters(SYS_write), 2U + 1);  // of the static images, and one of ours
     EXPECT_EQ(enters(SYS_execve), 5U);
     EXPECT_EQ(exits(SYS_execve), 1U + 5);
+    EXPECT_EQ(notices(), "");
+}
+
+TEST_F(Agent, FollowsAnotherUser) {
+    if (::geteuid() != 0) GTEST_SKIP() << "only root becomes another user";
+    inject();
+    const std::filesystem::path guest = "/tmp/anybpf-guest-" + std::to_string(::getpid());  // where he finds it
+    std::filesystem::copy_file(guest_, guest);
+    std::filesystem::permissions(guest, std::filesystem::perms(0755));
+    const auto outcome = same({guest, "another_user"});
+    std::filesystem::remove(guest);
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    EXPECT_EQ(enters(SYS_getppid), 2U * 10 + 20 + 20);
+    EXPECT_EQ(enters(SYS_set_tid_address), 3U);
+    EXPECT_EQ(notices(), "");
+}
+
+// Who asks for the agent calls himself 1 there.
+TEST_F(Agent, FollowsIntoAPidNamespace) {
+    if (::geteuid() != 0) GTEST_SKIP() << "the pid namespace is root's";
+    inject();
+    const auto outcome = run_traced({"unshare", "-fp", guest_, "calls", "30"});
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    EXPECT_EQ(enters(SYS_getppid), 30U);
+    EXPECT_EQ(enters(SYS_set_tid_address), 2U);  // the loader's, in both images
     EXPECT_EQ(notices(), "");
 }
 

@@ -13,7 +13,7 @@
 #define ZEROS_SIZE 48
 #define ENTRY 56
 #define AGENT_FD 152
-#define AGENT_PATH 416
+#define AGENT_PATH 440
 
     .section .rodata, "a", @progbits
     .globl anybpf_bootstrap, anybpf_bootstrap_failed, anybpf_bootstrap_end

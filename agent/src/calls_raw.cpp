@@ -21,7 +21,8 @@ constexpr auto special_numbers = std::to_array<u32>({
     SYS_vfork,        SYS_clone3,         SYS_execve,          SYS_execveat,        SYS_exit,          SYS_prctl,
     SYS_seccomp,      SYS_arch_prctl,     SYS_set_robust_list, SYS_setuid,          SYS_setgid,        SYS_setreuid,
     SYS_setregid,     SYS_setresuid,      SYS_setresgid,       SYS_io_pgetevents,   SYS_mmap,          SYS_mprotect,
-    SYS_rseq,         SYS_chroot,         SYS_pivot_root,      SYS_setns,           SYS_unshare,
+    SYS_rseq,         SYS_chroot,         SYS_pivot_root,      SYS_setns,           SYS_unshare,       SYS_munmap,
+    SYS_mremap,
 });
 constexpr u32 number_limit = 512;
 
@@ -33,7 +34,7 @@ constexpr auto special_table = [] {
 constexpr bool is_clone(u32 nr) { return nr == SYS_clone || nr == SYS_clone3 || nr == SYS_fork || nr == SYS_vfork; }
 
 // prctl.h and the 6.18 numbers
-constexpr u64 pr_set_name = 15, pr_set_seccomp = 22, pr_set_dispatch = 59;
+constexpr u64 pr_set_name = 15, pr_set_seccomp = 22;
 constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000, clone_parent_settid = 0x100000, clone_child_cleartid = 0x200000,
               clone_child_settid = 0x1000000;
 constexpr i64 restart_system_call =
@@ -135,7 +136,7 @@ bool prepare(ThreadState* state) {
         case SYS_prctl:
             if (r.di == pr_set_name) state->pending = Pending::name;
             if (r.di == pr_set_seccomp && (r.si == 1 || r.si == 2)) seal(state, r.si == 2 ? r.dx : 0);
-            if (r.di != pr_set_dispatch) return false;
+            if (r.di != set_dispatch) return false;
             r.ax = static_cast<u64>(-EINVAL);  // as a kernel without Syscall User Dispatch: it is taken
             return true;
         case SYS_seccomp:
@@ -143,7 +144,11 @@ bool prepare(ThreadState* state) {
             seal(state, r.di == 1 ? r.dx : 0);
             return false;
         case SYS_munmap:
-            forget_left(r.di, r.si);
+            if (process.sealed) forget_left(r.di, r.si);
+            vdso_leaves(r.di, r.si);
+            return false;
+        case SYS_mremap:
+            vdso_leaves(r.di, r.si);
             return false;
         case SYS_mmap:
         case SYS_mprotect:
@@ -161,16 +166,20 @@ bool prepare(ThreadState* state) {
         case SYS_pivot_root:
         case SYS_setns:
         case SYS_unshare:
+            before_leaving();
             state->pending = Pending::place;
             return false;
-        case SYS_rseq:
-        case SYS_set_robust_list:
         case SYS_setuid:
         case SYS_setgid:
         case SYS_setreuid:
         case SYS_setregid:
         case SYS_setresuid:
         case SYS_setresgid:
+            before_leaving();
+            state->pending = Pending::name;
+            return false;
+        case SYS_rseq:
+        case SYS_set_robust_list:
             state->pending = Pending::name;
             return false;
         default:
@@ -259,7 +268,7 @@ u64 leave_to(ThreadState* state, u64 where) {
 
 [[gnu::section(".bss.anybpf_process")]] Process process;
 
-bool is_special(u32 nr) { return nr < number_limit && (special_table[nr] || (nr == SYS_munmap && process.sealed)); }
+bool is_special(u32 nr) { return nr < number_limit && special_table[nr]; }
 
 namespace {
 

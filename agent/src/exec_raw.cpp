@@ -157,10 +157,6 @@ Verdict judge(long directory, const char* path, long flags, u32 depth) {
     return verdict;
 }
 
-long open_below_root(const char* path, int flags) {
-    return at_path(path, [flags](int from, const char* to) { return raw(SYS_openat, from, to, flags); });
-}
-
 // One line in <root>/notices-<tree>, which the supervisor made and shows: pid, reason, path.
 void notice(const char* reason, const char* path) {
     std::array<char, 1024> line;
@@ -169,7 +165,7 @@ void notice(const char* reason, const char* path) {
     writer.text("/notices-");
     writer.number(process.tree, 10);
     writer.end();
-    const long fd = open_below_root(line.data(), O_WRONLY | O_APPEND | O_CLOEXEC);
+    const long fd = open_path(line.data(), O_WRONLY | O_APPEND | O_CLOEXEC);
     if (fd < 0) return;
     Writer text(line.data());
     text.number(static_cast<u64>(raw(SYS_getpid)), 10);
@@ -190,7 +186,7 @@ ExecChannel* channel() {
     writer.text("/exec-");
     writer.number(process.tree, 10);
     writer.end();
-    const long fd = open_below_root(path.data(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    const long fd = open_path(path.data(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return nullptr;
     const long at = raw(SYS_mmap, 0, sizeof(ExecChannel), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     raw(SYS_close, fd);
@@ -200,19 +196,26 @@ ExecChannel* channel() {
     return process.channel;
 }
 
-// For an image that will see neither: descriptors that outlive the execve, whose agent closes them.
-void take_along(ThreadState* state) {
-    state->loan = borrow();
-    state->lent = state->loan.root >= 0;
-    if (!state->lent) return;
-    for (const int fd : {state->loan.root, state->loan.agent}) raw(SYS_fcntl, fd, F_SETFD, 0);
+// For an image that will not see it: a descriptor that outlives the execve. The image closes it before it begins.
+void take_agent_along(ThreadState* state) {
+    const long fd = borrow_agent();
+    state->lent = fd >= 0;
+    state->agent_fd = static_cast<int>(fd);
+    if (state->lent) raw(SYS_fcntl, fd, F_SETFD, 0);
 }
-void drop_loan(ThreadState* state) {
-    if (state->lent) give_back(state->loan);
+void give_agent_back(ThreadState* state) {
+    if (state->lent) raw(SYS_close, state->agent_fd);
     state->lent = false;
 }
 
-bool ask_injector(ThreadState* state) {
+// As the agent of a new image will ask for it.
+bool reaches_root() {
+    const long fd = open_path(process.root.data(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) raw(SYS_close, fd);
+    return fd >= 0;
+}
+
+bool ask_injector(ThreadState* state, i32 agent_fd) {
     ExecChannel* const where = channel();
     if (where == nullptr || where->magic != exec_channel_magic) return false;
     state->injected = ask(
@@ -221,7 +224,7 @@ bool ask_injector(ThreadState* state) {
          .nr = state->nr,
          .blocked = state->shadow,
          .ignored = ignored_signals(state),
-         .loan = state->lent ? state->loan : Loan{}},
+         .agent_fd = agent_fd},
         [](long number, u64 a, u64 b, u64 c, u64 d) { return raw(number, a, b, c, d); },
         [] { return process.hooks->supervisor_dead(); });
     if (state->injected) state->pending = Pending::exec;
@@ -303,6 +306,10 @@ void change_environment(ThreadState* state, u64& environment) {
 
 }  // namespace
 
+void before_leaving() {
+    if (!process.sealed) channel();
+}
+
 void before_exec(ThreadState* state) {
     auto& r = state->registers;
     const bool at = state->nr == SYS_execveat;
@@ -322,12 +329,14 @@ void before_exec(ThreadState* state) {
         if (verdict.reason != nullptr) notice(verdict.reason, path.data());
         return;
     }
-    look_for_root();
-    const bool seen = !process.away && is_file(process.agent_path.data(), process.agent_file);
-    if (!seen) take_along(state);
-    if ((seen || state->lent) && ask_injector(state)) return;
-    drop_loan(state);
-    if (!seen) {
+    const bool seen = is_file(process.agent_path.data(), process.agent_file) &&
+                      raw(SYS_faccessat, AT_FDCWD, process.agent_path.data(), R_OK) == 0;
+    const bool reached = reaches_root();
+    if (!seen && reached) take_agent_along(state);
+    if (ask_injector(state, !reached ? unreachable : state->lent ? state->agent_fd : -1))
+        return;  // who names what it cannot reach either
+    give_agent_back(state);
+    if (!seen || !reached) {
         notice("the agent cannot be reached from its root directory", path.data());
         return;
     }
@@ -346,7 +355,7 @@ void forget_exec(ThreadState* state) {
 
 void after_exec(ThreadState* state) {
     if (state->injected) asm volatile("int3" ::: "memory");  // where the injector lets go
-    drop_loan(state);
+    give_agent_back(state);
     forget_exec(state);
 }
 

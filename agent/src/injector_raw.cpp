@@ -18,11 +18,16 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <thread>
+#include <vector>
 
 #include "anybpf/agent/arrival.hpp"
 #include "anybpf/agent/injector.hpp"
+#include "anybpf/agent/lender.hpp"
 #include "anybpf/base/bytes.hpp"
 #include "anybpf/base/fd.hpp"
 #include "anybpf/base/mapping.hpp"
@@ -35,11 +40,52 @@ extern const unsigned char anybpf_bootstrap[], anybpf_bootstrap_failed[], anybpf
 namespace anybpf::agent {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr u64 page = 4096;
 
 long system_call(long number, u64 a, u64 b, u64 c, u64 d) {
     const long result = ::syscall(number, a, b, c, d);
     return result == -1 ? -errno : result;
+}
+
+bool has_mark(pid_t tid, const ExecRequest& request) {
+    u64 mark = 0;
+    const iovec here{&mark, sizeof mark}, there{reinterpret_cast<void*>(request.mark_at), sizeof mark};
+    if (::process_vm_readv(tid, &here, 1, &there, 1, 0) != sizeof mark) {
+        const Fd memory(::open(("/proc/" + std::to_string(tid) + "/mem").c_str(), O_RDONLY | O_CLOEXEC));
+        if (::pread(memory.get(), &mark, sizeof mark, static_cast<off_t>(request.mark_at)) != sizeof mark) return false;
+    }
+    return mark == request.mark;
+}
+
+std::vector<pid_t> numbers_in(const std::string& folder) {
+    std::vector<pid_t> found;
+    std::error_code error;
+    for (fs::directory_iterator each(folder, error), end; !error && each != end; each.increment(error))
+        if (const int number = std::atoi(each->path().filename().c_str()); number > 0) found.push_back(number);
+    return found;
+}
+
+// What a thread calls itself in its own pid namespace, the innermost.
+pid_t innermost_id(const std::string& status) {
+    std::ifstream in(status);
+    for (std::string line; std::getline(in, line);)
+        if (line.starts_with("NSpid:")) return std::atoi(line.c_str() + line.rfind('\t') + 1);
+    return 0;
+}
+
+// The thread that asks, as it is called here; 0: it cannot be found.
+pid_t asker_of(const ExecRequest& request) {
+    const auto said = static_cast<pid_t>(request.tid);
+    if (has_mark(said, request)) return said;
+    for (const pid_t pid : numbers_in("/proc")) {
+        if (!has_mark(pid, request)) continue;
+        const std::string tasks = "/proc/" + std::to_string(pid) + "/task/";
+        for (const pid_t tid : numbers_in(tasks))
+            if (innermost_id(tasks + std::to_string(tid) + "/status") == said) return tid;
+    }
+    return 0;
 }
 
 // One process between its request and the first instruction of its new image.
@@ -60,7 +106,7 @@ class Image {
         arrival_.sp = registers.rsp;
         arrival_.text_at = at;
         arrival_.text_size = size;
-        if (!agent_is_there() || !read(at, arrival_.text.data(), size)) return false;
+        if (!read(at, arrival_.text.data(), size)) return false;
         place(registers);
         if (!write(registers.rsp - arrival_below, &arrival_, sizeof arrival_)) return false;
         const bool may_fail = limits_are_narrow();
@@ -72,18 +118,28 @@ class Image {
         return !may_fail || came_through(registers);
     }
 
-  private:
-    // As it would see it: in its mount namespace, below its root directory.
-    bool agent_is_there() const {
-        const std::string there = "/proc/" + std::to_string(pid_);
-        const bool open = arrival_.agent_fd >= 0 && arrival_.root_fd >= 0;
-        const auto agent = identity(there + (open ? "/fd/" + std::to_string(arrival_.agent_fd)
-                                                  : "/root" + std::string(arrival_.agent_path.data()))),
-                   root = identity(there + (open ? "/fd/" + std::to_string(arrival_.root_fd)
-                                                 : "/root" + std::string(arrival_.root_path.data())));
-        return agent && root && *agent == arrival_.inheritance.agent && *root == arrival_.inheritance.root;
+    // False: it was killed in the meantime, and nothing of it can be found any more.
+    bool stands() const {
+        unsigned long message = 0;
+        return ::ptrace(PTRACE_GETEVENTMSG, pid_, 0, &message) == 0;
     }
 
+    // As it would see it: in its mount namespace, below its root directory.
+    bool agent_is_there() const {
+        if (arrival_.agent_fd == unreachable) return false;
+        const std::string there = "/proc/" + std::to_string(pid_);
+        if (arrival_.agent_fd >= 0) {  // then it borrows what it wants of the root
+            const auto agent = identity(there + "/fd/" + std::to_string(arrival_.agent_fd));
+            return agent && *agent == arrival_.inheritance.agent;
+        }
+        const auto agent = identity(there + "/root" + arrival_.agent_path.data()),
+                   root = identity(there + "/root" + arrival_.root_path.data());
+        const bool borrows = arrival_.key.name != 0;
+        return agent && *agent == arrival_.inheritance.agent &&
+               (borrows || (root && *root == arrival_.inheritance.root));
+    }
+
+  private:
     // Near the image's own system calls: jumps reach 2 GiB. Its libraries lie where the kernel puts the agent, too.
     void place(const user_regs_struct& registers) {
         arrival_.image.address = registers.rip < low_text_end ? low_image : 0;
@@ -153,7 +209,8 @@ class Image {
 }  // namespace
 
 struct Injector::Parts : std::enable_shared_from_this<Parts> {
-    std::string path;
+    std::unique_ptr<Lender> lender;  // null: there is none
+    std::string path, notices;
     Mapping mapping;
     Arrival arrival;
     std::atomic<bool> ending{false};
@@ -170,6 +227,7 @@ struct Injector::Parts : std::enable_shared_from_this<Parts> {
         std::thread([self = shared_from_this()] { self->serve(); }).detach();
     }
     void serve();
+    void notice(pid_t pid, const char* reason) const;
     bool serve_one(ExecRequest& request);
     void follow(ExecRequest& request, pid_t tid);
 };
@@ -195,8 +253,8 @@ bool Injector::Parts::serve_one(ExecRequest& request) {
         !request.state.compare_exchange_strong(expected, ExecState::taken))
         return false;
     if (idle.fetch_sub(1) == 1) add_thread();
-    const auto tid = static_cast<pid_t>(request.tid);
-    const bool seized = ::ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC) == 0;
+    const pid_t tid = asker_of(request);
+    const bool seized = tid != 0 && ::ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC) == 0;
     expected = ExecState::taken;
     const bool answered =
         request.state.compare_exchange_strong(expected, seized ? ExecState::attached : ExecState::refused);
@@ -207,6 +265,15 @@ bool Injector::Parts::serve_one(ExecRequest& request) {
     return true;
 }
 
+// As the agent writes them (exec_raw.cpp), of an image that has none.
+void Injector::Parts::notice(pid_t pid, const char* reason) const {
+    std::error_code error;
+    const auto image = fs::read_symlink("/proc/" + std::to_string(pid) + "/exe", error).string();
+    const std::string line = std::to_string(pid) + "\t" + reason + "\t" + image + "\n";
+    const Fd file(::open(notices.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+    if (::write(file.get(), line.data(), line.size()) < 0) return;  // as little can be done as there
+}
+
 // False: it was killed where it stood, and its end comes yet. Until that is seen here its parent does not see it.
 bool let_go(pid_t pid) { return ::ptrace(PTRACE_DETACH, pid, 0, 0) == 0; }
 
@@ -215,7 +282,7 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
     const u32 nr = request.nr;
     const bool own = request.own != 0;
     const u64 blocked = request.blocked, ignored = request.ignored;
-    const Loan loan = request.loan;
+    const i32 agent_fd = request.agent_fd;
     if (request.state.load() != ExecState::attached) {  // it went on without us
         ::ptrace(PTRACE_INTERRUPT, tid, 0, 0);
     }
@@ -236,9 +303,12 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
             now.inheritance.nr = nr;
             now.inheritance.blocked = blocked;
             now.inheritance.ignored = ignored;
-            now.agent_fd = loan.agent;
-            now.root_fd = loan.root;
-            Image(pid, now).inject();
+            now.agent_fd = agent_fd;
+            Image image(pid, now);
+            if (image.agent_is_there())
+                image.inject();
+            else if (image.stands())
+                notice(pid, "the agent cannot be reached from its root directory");
             if (let_go(pid)) return;
             continue;
         }
@@ -288,6 +358,7 @@ Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, cons
     auto parts = std::make_shared<Parts>();
     parts->arrival = ANYBPF_TRY(arrival_of(agent, root, tree));
     parts->path = channel;
+    parts->notices = root + "/notices-" + std::to_string(tree);
     const Fd file(::open(parts->path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!file.valid()) return fail_errno("making", parts->path);
     if (::fallocate(file.get(), 0, 0, sizeof(ExecChannel)) != 0) {
@@ -295,6 +366,10 @@ Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, cons
         return fail_errno("making", parts->path);
     }
     parts->mapping = ANYBPF_TRY(Mapping::shared(file.get(), sizeof(ExecChannel), Access::read_write));
+    if (auto lender = Lender::start(agent, root)) {
+        parts->lender = std::move(*lender);
+        parts->arrival.key = parts->channel().key = parts->lender->key();
+    }
     parts->channel().magic = exec_channel_magic;
     parts->add_thread();
     return std::unique_ptr<Injector>(new Injector(std::move(parts)));
@@ -302,6 +377,7 @@ Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, cons
 
 Injector::~Injector() {
     parts_->ending = true;
+    parts_->lender.reset();
     ::unlink(parts_->path.c_str());
     parts_->channel().asked.fetch_add(1);
     wake(parts_->channel().asked, 1 << 30, system_call);

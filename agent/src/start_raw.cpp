@@ -13,7 +13,6 @@
 #include <cstring>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "anybpf/agent/environment.hpp"
 #include "state.hpp"
@@ -206,15 +205,12 @@ void arrived(Arrival& arrival) {
     process.root = arrival.root_path;
     const u64 ip = arrival.ip, sp = arrival.sp;
     const Inheritance inheritance = arrival.inheritance;
-    process.carried_root = arrival.root_fd;
-    process.away = process.carries_root = arrival.root_fd >= 0;
+    process.key = arrival.key;
     write_text(arrival.text_at, arrival.text.data(), arrival.text_size);
     if (ip == 0) return arrived_late(reinterpret_cast<Visit&>(arrival));
     arrival = Arrival{};
     read_auxiliary(auxiliary_vector(sp));
-    const bool started = start(sp, inheritance);
-    if (std::exchange(process.carries_root, false)) raw(SYS_close, process.carried_root);
-    if (!started) anybpf_go_alone(ip, sp);
+    if (!start(sp, inheritance)) anybpf_go_alone(ip, sp);
     ThreadState* const state = own().state;
     state->publish = state;
     state->registers = {};

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -132,6 +133,33 @@ def inside_handlers():
     print("inside of handlers: nothing left")
 
 
+def without_room():
+    """Where memory ends in the middle, the program is as it was."""
+    with Scratch() as scratch:
+        guest = Guest(scratch)
+        pid = guest.process.pid
+        guest.calls(10)
+        before = settled(guest)
+        size = int(re.search(r"VmSize:\s+(\d+)", open(f"/proc/{pid}/status").read())[1]) << 10
+        outcomes = []
+        for room in range(0, 8 << 20, (1 << 18) if FULL else (1 << 20)):
+            resource.prlimit(pid, resource.RLIMIT_AS, (size + room, resource.RLIM_INFINITY))
+            done = subprocess.run([ANYBPF, "attach", str(pid)], env=scratch.environment(), text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, timeout=60)
+            resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            outcomes.append(done.returncode)
+            if done.returncode == 0:
+                guest.calls(10)
+                command(scratch, "detach", str(pid))
+            else:
+                check("memory" in done.stderr or "cannot be mapped" in done.stderr, f"with {room} bytes: {done.stderr}")
+            guest.calls(10)
+            same(before, settled(guest), f"with {room} bytes: {done.stderr}")
+        check(outcomes[0] != 0 and outcomes[-1] == 0, f"exit statuses: {outcomes}")
+        guest.end()
+        check(not scratch.left_in_root(), f"left in the root: {scratch.left_in_root()}")
+    print(f"without room: {sum(code != 0 for code in outcomes)} of {len(outcomes)} refused, nothing left")
+
+
 def refused():
     with Scratch() as scratch:
         check("there is no process" in command(scratch, "attach", "4194303", status=1).stderr, "no such process")
@@ -149,4 +177,5 @@ def refused():
 
 rounds(100 if FULL else 5)
 inside_handlers()
+without_room()
 refused()

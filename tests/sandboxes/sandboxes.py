@@ -59,6 +59,7 @@ LOST = {
     "old_kernel": {**FILTER, **DISPATCH, **KERNEL, "process_vm_writev": "no", "rseq": "no", "membarrier": "no", "pidfd_open": "no"},
     "killing": {**FILTER, **TRACING, **KERNEL, "membarrier": "no", "user namespaces": "no"},
     "no_robust_futexes": {**FILTER, "robust futexes": "no"},
+    "no_sockets": {**FILTER, "Unix sockets": "no"},
     "user": USER,
     "user_namespace": USER,
     "all_namespaces": USER,
@@ -94,7 +95,7 @@ REFUSED = {
     "noexec_agent": (118, "cannot be mapped as code: Operation not permitted (see anybpf doctor)"),
 }
 # Where the command's calls are all counted, as on this machine.
-WHOLE = ["docker", "docker_user", "no_dispatch", "deny_write_execute", "mdwe", "user", "user_namespace", "all_namespaces", "no_new_privileges"]
+WHOLE = ["docker", "docker_user", "no_dispatch", "deny_write_execute", "mdwe", "no_sockets", "user", "user_namespace", "all_namespaces", "no_new_privileges"]
 
 
 class Place:

@@ -27,16 +27,22 @@ struct ExecRequest {
     std::atomic<ExecState> state;
     u32 tid, nr, own;  // own: a child of the supervisor itself, whose end is waited for there
     u64 blocked, ignored;
-    Loan loan;  // descriptors of the asker, where its image will not see what they are of
-    std::array<u64, 3> unused;
+    i32 agent_fd;  // the asker's, of the agent's file, where its image will not see that; or -1, or unreachable
+    u32 unused4;
+    u64 mark_at, mark;  // in the asker's memory: its tid may be of another pid namespace
+    u64 unused8;
 };
 static_assert(sizeof(ExecRequest) == 64 && std::atomic<ExecState>::is_always_lock_free);
+
+// For an image that could not open the root: it is only named.
+constexpr i32 unreachable = -2;
 
 constexpr u32 exec_channel_magic = 0x78726261;  // "abrx"
 struct ExecChannel {
     u32 magic;
     std::atomic<u32> asked;  // how often; injectors sleep on it
-    std::array<u64, 7> unused;
+    LoanKey key;             // of the tree's lender
+    std::array<u64, 4> unused;
     std::array<ExecRequest, 63> requests;
 };
 static_assert(sizeof(ExecChannel) == 4096);
@@ -56,17 +62,19 @@ inline std::atomic<u32>& word_of(std::atomic<ExecState>& state) { return reinter
 struct ExecQuestion {
     u32 tid = 0, nr = 0, own = 0;
     u64 blocked = 0, ignored = 0;
-    Loan loan{};
+    i32 agent_fd = -1;
 };
 // True: the injector traces this thread now, and waits for its execve. gone(): nobody will answer.
 template <class Call, class Gone>
 bool ask(ExecChannel& channel, const ExecQuestion& question, const Call& call, const Gone& gone) {
     constexpr long patience = 100'000'000, all_patience = 20;
+    const volatile u64 mark = __builtin_ia32_rdtsc();
     for (ExecRequest& request : channel.requests) {
         auto expected = ExecState::free;
         if (!request.state.compare_exchange_strong(expected, ExecState::claimed)) continue;
         request.tid = question.tid, request.nr = question.nr, request.own = question.own;
-        request.blocked = question.blocked, request.ignored = question.ignored, request.loan = question.loan;
+        request.blocked = question.blocked, request.ignored = question.ignored, request.agent_fd = question.agent_fd;
+        request.mark_at = reinterpret_cast<u64>(&mark), request.mark = mark;
         request.state.store(ExecState::asked, std::memory_order_release);
         channel.asked.fetch_add(1);
         wake(channel.asked, 1, call);
