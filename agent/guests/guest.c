@@ -1045,8 +1045,11 @@ static void refused(char** argv) {
 // As valgrind does. The agent's clock is there.
 static void without_vdso(void) {
     const uintptr_t vdso = getauxval(AT_SYSINFO_EHDR);
+    const ElfW(Ehdr)* header = (const void*)vdso;
+    const ElfW(Phdr)* segment = (const void*)(vdso + header->e_phoff);
+    while (segment->p_type != PT_LOAD) ++segment;
     CHECK(getppid() > 0);
-    CHECK(munmap((void*)vdso, 4096) == 0);
+    CHECK(munmap((void*)vdso, (segment->p_memsz + 4095) & ~4095UL) == 0);  // all of it, or the kernel refuses
     CHECK(getppid() > 0 && syscall(SYS_getppid) == getppid());
     forks();
     puts("without_vdso");
