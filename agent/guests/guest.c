@@ -1126,7 +1126,26 @@ static void* pun_calls(void* count) {
     }
     return NULL;
 }
+// Other code comes in the place of code that was patched, by a change of protection and by another mapping, with a call
+// at the same address and something else behind it.
+static void replaced_puns(void) {
+    static const unsigned char other[] = {0x0f, 0x05, 0x48, 0x83, 0xc0, 0x07, 0xc3, 0x90};  // syscall; add $7,%rax; ret
+    for (int mapped = 0; mapped < 2; ++mapped) {
+        copy_puns();
+        for (int i = 0; i < 20; ++i) CHECK(enter_at(pun_read, 0, -1) == 1000 + EBADF);
+        if (mapped)
+            CHECK(mmap(pun_copy, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == pun_copy);
+        else
+            CHECK(mprotect(pun_copy, 4096, PROT_READ | PROT_WRITE) == 0);
+        memcpy((char*)copied(pun_read_site), other, sizeof other);
+        CHECK(mprotect(pun_copy, 4096, PROT_READ | PROT_EXEC) == 0);
+        for (int i = 0; i < 20; ++i) CHECK(enter_at(pun_read_site, SYS_getpid, 0) == getpid() + 7);
+        CHECK(mprotect(pun_copy, 4096, PROT_READ) == 0 && mprotect(pun_copy, 4096, PROT_READ | PROT_EXEC) == 0);
+        for (int i = 0; i < 20; ++i) CHECK(enter_at(pun_read_site, SYS_getpid, 0) == getpid() + 7);
+    }
+}
 static void puns(long count) {
+    replaced_puns();
     copy_puns();
     on(SIGALRM, look_where, SA_RESTART);
     on(SIGUSR1, look_where, SA_RESTART);

@@ -457,14 +457,17 @@ Result<> attach(pid_t pid, const std::string& agent, const std::string& root, u3
                     stopped.run(tid, place.at(), block.at() + arrival_below, {}, 0, after) &&
                     after.rip >= place.at() + size;
             presence = find_agent(mappings_of(pid), visit.arrival.inheritance.agent);
-            if (!there || !presence || !read_directory(stopped, visit.arrival.image, *presence))
-                return cannot("the agent cannot be mapped", pid);
+            if (!there || !presence || !read_directory(stopped, visit.arrival.image, *presence)) {
+                if (presence) place.call(tid, SYS_munmap, {presence->base, visit.arrival.image.size, 0, 0, 0, 0});
+                place.call(tid, SYS_munmap, {static_cast<u64>(memory), visit_size, 0, 0, 0, 0});
+                return cannot("the agent cannot be mapped: is there memory?", pid);
+            }
         } else {
             there = there && block.call(tid, presence->address(presence->directory.join), after);
         }
         if (!there || !block.get(visit)) return cannot("the agent did not start in thread " + std::to_string(tid), pid);
         if (visit.problem != 0) {
-            take_out(stopped, *presence, visit.arrival.image, place, block.at());
+            take_out(stopped, *presence, visit.arrival.image, place, static_cast<u64>(memory));
             return cannot("the agent cannot start: " + std::string(std::strerror(static_cast<int>(visit.problem))),
                           pid);
         }

@@ -118,12 +118,6 @@ class Image {
         return !may_fail || came_through(registers);
     }
 
-    // False: it was killed in the meantime, and nothing of it can be found any more.
-    bool stands() const {
-        unsigned long message = 0;
-        return ::ptrace(PTRACE_GETEVENTMSG, pid_, 0, &message) == 0;
-    }
-
     // As it would see it: in its mount namespace, below its root directory.
     bool agent_is_there() const {
         if (arrival_.agent_fd == unreachable) return false;
@@ -269,6 +263,7 @@ bool Injector::Parts::serve_one(ExecRequest& request) {
 void Injector::Parts::notice(pid_t pid, const char* reason) const {
     std::error_code error;
     const auto image = fs::read_symlink("/proc/" + std::to_string(pid) + "/exe", error).string();
+    if (error) return;  // it was killed meanwhile
     const std::string line = std::to_string(pid) + "\t" + reason + "\t" + image + "\n";
     const Fd file(::open(notices.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
     if (::write(file.get(), line.data(), line.size()) < 0) return;  // as little can be done as there
@@ -305,10 +300,10 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
             now.inheritance.ignored = ignored;
             now.agent_fd = agent_fd;
             Image image(pid, now);
-            if (image.agent_is_there())
-                image.inject();
-            else if (image.stands())
+            if (!image.agent_is_there())
                 notice(pid, "the agent cannot be reached from its root directory");
+            else
+                image.inject();
             if (let_go(pid)) return;
             continue;
         }
