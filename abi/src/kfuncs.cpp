@@ -13,12 +13,13 @@ constexpr auto rows = std::to_array<Kfunc>({
 #define ANYBPF_KFUNC(name, who, flags) {#name, KfuncFor::who, flags},
 #include "anybpf/abi/kfuncs.def"
 });
-static_assert(std::ranges::is_sorted(rows, {}, &Kfunc::name));
+constexpr std::string_view name_of(const Kfunc& kfunc) { return kfunc.name; }
+static_assert(std::ranges::is_sorted(rows, {}, name_of));
 
 }  // namespace
 
 const Kfunc* find_kfunc(std::string_view name) {
-    const auto row = std::ranges::lower_bound(rows, name, {}, &Kfunc::name);
+    const auto row = std::ranges::lower_bound(rows, name, {}, name_of);
     return row != rows.end() && row->name == name ? &*row : nullptr;
 }
 

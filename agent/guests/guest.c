@@ -1171,7 +1171,7 @@ static void puns(long count) {
 
 // Whether the C library's sites are patched once they have been used often, the one with its number in a register too.
 static void patched(void) {
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < 4; ++i) {
         getppid();
         syscall(SYS_getppid);
     }

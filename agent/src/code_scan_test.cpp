@@ -6,6 +6,7 @@
 #include <elf.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -107,6 +108,44 @@ TEST_F(CodeScan, TakesNoOperandForACall) {
     code.insert(code.end(),
                 {0x0f, 0x05, 0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff, 0x77, 0x02, 0xc3, 0x90, 0x90, 0x90, 0x90, 0x90});
     EXPECT_TRUE(is_system_call(code, at));
+}
+
+TEST(MovableLength, OfWhatMeansTheSameElsewhere) {
+    const auto length = [](std::vector<u8> code) {
+        code.resize(16, 0x90);
+        return movable_length(code);
+    };
+    EXPECT_EQ(length({0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff}), 6U);        // cmp $-4096,%rax
+    EXPECT_EQ(length({0x3d, 0x00, 0xf0, 0xff, 0xff}), 5U);              // cmp $-4096,%eax
+    EXPECT_EQ(length({0x48, 0x89, 0xc2}), 3U);                          // mov %rax,%rdx
+    EXPECT_EQ(length({0x48, 0x8b, 0x44, 0x24, 0x08}), 5U);              // mov 8(%rsp),%rax
+    EXPECT_EQ(length({0x48, 0x83, 0xbd, 0x10, 0, 0, 0, 0x00}), 8U);     // cmpq $0,16(%rbp)
+    EXPECT_EQ(length({0xc3}), 1U);                                      // ret
+    EXPECT_EQ(length({0x48, 0x8b, 0x05, 0x10, 0x00, 0x00, 0x00}), 0U);  // mov 16(%rip),%rax
+    EXPECT_EQ(length({0x48, 0x8d, 0x15, 0x10, 0x00, 0x00, 0x00}), 0U);  // lea 16(%rip),%rdx
+    EXPECT_EQ(length({0xe8, 0x10, 0x00, 0x00, 0x00}), 0U);              // call
+    EXPECT_EQ(length({0xff, 0xd0}), 0U);                                // call *%rax, which leaves its own address
+    EXPECT_EQ(length({0xff, 0x54, 0x24, 0x08}), 0U);                    // call *8(%rsp)
+    EXPECT_EQ(length({0xeb, 0x10}), 0U);                                // jmp
+    EXPECT_EQ(length({0x0f, 0x87, 0x10, 0x00, 0x00, 0x00}), 0U);        // ja
+    EXPECT_EQ(length({0xe3, 0x10}), 0U);                                // jrcxz
+    EXPECT_EQ(length({0x0f, 0x05}), 0U);                                // syscall
+}
+
+TEST(MayBranchTo, SeesShortAndNearBranches) {
+    std::vector<u8> code(64, 0x90);
+    EXPECT_FALSE(may_branch_to(code, 32));
+    const auto with = [&](u64 at, const std::vector<u8>& bytes) {
+        auto changed = code;
+        std::ranges::copy(bytes, changed.begin() + static_cast<std::ptrdiff_t>(at));
+        return may_branch_to(changed, 32);
+    };
+    EXPECT_TRUE(with(10, {0xeb, 20}));
+    EXPECT_TRUE(with(40, {0x77, 0xf6}));                          // back
+    EXPECT_TRUE(with(8, {0xe9, 19, 0x00, 0x00, 0x00}));           // jmp
+    EXPECT_TRUE(with(50, {0x0f, 0x82, 0xe8, 0xff, 0xff, 0xff}));  // jb, back
+    EXPECT_FALSE(with(10, {0xeb, 21}));
+    EXPECT_FALSE(with(59, {0xe9, 0xe0, 0xff, 0xff}));  // cut off
 }
 
 }  // namespace

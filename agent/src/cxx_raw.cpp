@@ -38,4 +38,20 @@ __attribute__((used)) char __libc_single_threaded = 0;
 
 namespace std {
 ANYBPF_TRAPS void terminate() noexcept { __builtin_trap(); }
+ANYBPF_TRAPS void __throw_bad_alloc() { __builtin_trap(); }
+ANYBPF_TRAPS void __throw_bad_array_new_length() { __builtin_trap(); }
+ANYBPF_TRAPS void __throw_bad_function_call() { __builtin_trap(); }
+ANYBPF_TRAPS void __throw_length_error(const char*) { __builtin_trap(); }
+ANYBPF_TRAPS void __throw_logic_error(const char*) { __builtin_trap(); }
+ANYBPF_TRAPS void __throw_out_of_range_fmt(const char*, ...) { __builtin_trap(); }
+ANYBPF_TRAPS void __throw_runtime_error(const char*) { __builtin_trap(); }
+ANYBPF_TRAPS void __throw_system_error(int) { __builtin_trap(); }
 }  // namespace std
+
+// Nobody asks an object for its type: what answers is empty.
+extern "C" {
+extern const void* const empty_class[3] asm("_ZTVN10__cxxabiv117__class_type_infoE");
+extern const void* const empty_derived_class[3] asm("_ZTVN10__cxxabiv120__si_class_type_infoE");
+const void* const empty_class[3] = {};
+const void* const empty_derived_class[3] = {};
+}

@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "anybpf/agent/environment.hpp"
 #include "state.hpp"
@@ -121,17 +122,18 @@ Verdict judge_elf(const Image& image) {
     return {Way::injected, "a static program"};
 }
 
-Verdict judge(long directory, const char* path, long flags, u32 depth) {
-    long fd = 0;
-    if (path[0] == '\0' && (flags & AT_EMPTY_PATH) != 0) {
-        std::array<char, 40> link{};
-        Writer writer(link.data());
-        writer.text("/proc/self/fd/");
-        writer.number(static_cast<u64>(directory), 10);
-        fd = raw(SYS_open, link.data(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    } else {
-        fd = raw(SYS_openat, directory, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    }
+long open_image(long directory, const char* path, long flags) {
+    constexpr int how = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    if (path[0] != '\0' || (flags & AT_EMPTY_PATH) == 0) return raw(SYS_openat, directory, path, how);
+    std::array<char, 40> link{};
+    Writer writer(link.data());
+    writer.text("/proc/self/fd/");
+    writer.number(static_cast<u64>(directory), 10);
+    return raw(SYS_open, link.data(), how);
+}
+
+// Of what was opened, or could not be; closes it.
+Verdict judge(long fd, long directory, const char* path, u32 depth) {
     if (fd == -EMFILE || fd == -ENFILE) return {Way::any, nullptr};  // nearly every program is dynamic
     if (fd == -EACCES && raw(SYS_faccessat, directory, path, 1) == 0) return {Way::none, "its file cannot be read"};
     if (fd < 0) return {Way::none, nullptr};
@@ -151,7 +153,7 @@ Verdict judge(long directory, const char* path, long flags, u32 depth) {
         while (*to != '\0' && *to != ' ' && *to != '\t' && *to != '\n') ++to;
         *to = '\0';
         raw(SYS_close, fd);
-        return judge(AT_FDCWD, from, 0, depth + 1);
+        return judge(open_image(AT_FDCWD, from, 0), AT_FDCWD, from, depth + 1);
     }
     raw(SYS_close, fd);
     return verdict;
@@ -215,21 +217,50 @@ bool reaches_root() {
     return fd >= 0;
 }
 
-bool ask_injector(ThreadState* state, i32 agent_fd) {
-    ExecChannel* const where = channel();
-    if (where == nullptr || where->magic != exec_channel_magic) return false;
-    state->injected = ask(
-        *where,
-        {.tid = static_cast<u32>(raw(SYS_gettid)),
-         .nr = state->nr,
-         .blocked = state->shadow,
-         .ignored = ignored_signals(state),
-         .agent_fd = agent_fd},
-        [](long number, u64 a, u64 b, u64 c, u64 d) { return raw(number, a, b, c, d); },
-        [] { return process.hooks->supervisor_dead(); });
-    if (state->injected) state->pending = Pending::exec;
-    return state->injected;
-}
+// To the injector, which wakes up while the image's file is still being looked at.
+class Question {
+  public:
+    explicit Question(ThreadState* state) : state_(state) {}
+    Question(const Question&) = delete;
+    Question& operator=(const Question&) = delete;
+
+    void pose() {
+        ExecChannel* const where = posed_ ? nullptr : channel();
+        posed_ = true;
+        if (where == nullptr || where->magic != exec_channel_magic) return;
+        what_.tid = static_cast<u32>(raw(SYS_gettid));
+        what_.nr = state_->nr;
+        what_.blocked = state_->shadow;
+        what_.ignored = ignored_signals(state_);
+        request_ = agent::pose(*where, what_, call);
+    }
+    // A descriptor of the agent's file that the image will have, or unreachable. Before it is posed.
+    void takes(i32 agent_fd) { what_.agent_fd = agent_fd; }
+    // Root and agent are seen. Where no other thread can change the root directory, the image will see them.
+    void seen() {
+        const bool alone = !process.threaded || state_->parent != nullptr;
+        if (request_ != nullptr && alone) request_->seen.store(1);
+    }
+    // True: it waits for the execve.
+    bool answered() {
+        ExecRequest* const request = std::exchange(request_, nullptr);
+        return request != nullptr && answer(*request, call, [] { return process.hooks->supervisor_dead(); });
+    }
+    // It can be posed again.
+    void withdraw() {
+        if (answered()) let_go();
+        posed_ = false;
+    }
+    static void let_go() { asm volatile("int3" ::: "memory"); }
+
+  private:
+    static long call(long number, u64 a, u64 b, u64 c, u64 d) { return raw(number, a, b, c, d); }
+
+    ThreadState* const state_;
+    ExecQuestion what_;
+    ExecRequest* request_ = nullptr;
+    bool posed_ = false;
+};
 
 // The new image finds the agent in a list of the dynamic loader's.
 void change_environment(ThreadState* state, u64& environment) {
@@ -324,17 +355,30 @@ void before_exec(ThreadState* state) {
     if (path_length < 0 || path_length >= 4096 ||
         !copy(path.data(), reinterpret_cast<const void*>(path_at), static_cast<u64>(path_length) + 1))
         return;
-    const Verdict verdict = judge(directory, path.data(), flags, 0);
+    const long file = open_image(directory, path.data(), flags);
+    Question question(state);
+    if (file >= 0 && !process.away) question.pose();
+    const Verdict verdict = judge(file, directory, path.data(), 0);
     if (verdict.way == Way::none) {
+        question.withdraw();
         if (verdict.reason != nullptr) notice(verdict.reason, path.data());
         return;
     }
     const bool seen = is_file(process.agent_path.data(), process.agent_file) &&
                       raw(SYS_faccessat, AT_FDCWD, process.agent_path.data(), R_OK) == 0;
     const bool reached = reaches_root();
-    if (!seen && reached) take_agent_along(state);
-    if (ask_injector(state, !reached ? unreachable : state->lent ? state->agent_fd : -1))
-        return;  // who names what it cannot reach either
+    if (!seen || !reached) {
+        question.withdraw();
+        if (reached) take_agent_along(state);
+        question.takes(!reached ? unreachable : state->lent ? state->agent_fd : -1);
+    }
+    question.pose();
+    if (seen && reached) question.seen();
+    state->injected = question.answered();
+    if (state->injected) {  // by who names what it cannot reach either
+        state->pending = Pending::exec;
+        return;
+    }
     give_agent_back(state);
     if (!seen || !reached) {
         notice("the agent cannot be reached from its root directory", path.data());
@@ -354,7 +398,7 @@ void forget_exec(ThreadState* state) {
 }
 
 void after_exec(ThreadState* state) {
-    if (state->injected) asm volatile("int3" ::: "memory");  // where the injector lets go
+    if (state->injected) Question::let_go();
     give_agent_back(state);
     forget_exec(state);
 }

@@ -88,6 +88,20 @@ pid_t asker_of(const ExecRequest& request) {
     return 0;
 }
 
+// As the thread, or its image, would see it: in its mount namespace, below its root directory.
+bool agent_is_there(pid_t tid, const Arrival& arrival) {
+    if (arrival.agent_fd == unreachable) return false;
+    const std::string there = "/proc/" + std::to_string(tid);
+    if (arrival.agent_fd >= 0) {  // then it borrows what it wants of the root
+        const auto agent = identity(there + "/fd/" + std::to_string(arrival.agent_fd));
+        return agent && *agent == arrival.inheritance.agent;
+    }
+    const auto agent = identity(there + "/root" + arrival.agent_path.data()),
+               root = identity(there + "/root" + arrival.root_path.data());
+    const bool borrows = arrival.key.name != 0;
+    return agent && *agent == arrival.inheritance.agent && (borrows || (root && *root == arrival.inheritance.root));
+}
+
 // One process between its request and the first instruction of its new image.
 class Image {
   public:
@@ -116,21 +130,6 @@ class Image {
             ::ptrace(PTRACE_SETREGS, pid_, 0, &registers);
         }
         return !may_fail || came_through(registers);
-    }
-
-    // As it would see it: in its mount namespace, below its root directory.
-    bool agent_is_there() const {
-        if (arrival_.agent_fd == unreachable) return false;
-        const std::string there = "/proc/" + std::to_string(pid_);
-        if (arrival_.agent_fd >= 0) {  // then it borrows what it wants of the root
-            const auto agent = identity(there + "/fd/" + std::to_string(arrival_.agent_fd));
-            return agent && *agent == arrival_.inheritance.agent;
-        }
-        const auto agent = identity(there + "/root" + arrival_.agent_path.data()),
-                   root = identity(there + "/root" + arrival_.root_path.data());
-        const bool borrows = arrival_.key.name != 0;
-        return agent && *agent == arrival_.inheritance.agent &&
-               (borrows || (root && *root == arrival_.inheritance.root));
     }
 
   private:
@@ -207,46 +206,64 @@ struct Injector::Parts : std::enable_shared_from_this<Parts> {
     std::string path, notices;
     Mapping mapping;
     Arrival arrival;
+    const u32 lanes = std::clamp(std::thread::hardware_concurrency(), 1U, most_lanes);  // the channel's is anybody's
     std::atomic<bool> ending{false};
-    std::atomic<u32> threads{0}, idle{0};
+    std::atomic<u32> threads{0};
+    std::array<std::atomic<u32>, most_lanes> idle{};
 
     ExecChannel& channel() const { return *reinterpret_cast<ExecChannel*>(mapping.data()); }
-    void add_thread() {
-        constexpr u32 most = 32;
+    void add_thread(u32 lane) {
+        constexpr u32 most = 64;
         if (threads.fetch_add(1) >= most) {
             threads.fetch_sub(1);
             return;
         }
-        idle.fetch_add(1);
-        std::thread([self = shared_from_this()] { self->serve(); }).detach();
+        idle[lane].fetch_add(1);
+        std::thread([self = shared_from_this(), lane] { self->serve(lane); }).detach();
     }
-    void serve();
+    void serve(u32 lane);
     void notice(pid_t pid, const char* reason) const;
-    bool serve_one(ExecRequest& request);
+    bool serve_one(ExecRequest& request, u32 lane);
     void follow(ExecRequest& request, pid_t tid);
 };
 
+namespace {
+
+// Where a lane has no CPU that is allowed, on any.
+void stay_on(u32 lane, u32 lanes) {
+    cpu_set_t allowed, of_lane;
+    if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    CPU_ZERO(&of_lane);
+    for (u32 cpu = lane; cpu < CPU_SETSIZE; cpu += lanes)
+        if (CPU_ISSET(cpu, &allowed)) CPU_SET(cpu, &of_lane);
+    if (CPU_COUNT(&of_lane) != 0) ::sched_setaffinity(0, sizeof of_lane, &of_lane);
+}
+
+}  // namespace
+
 // Signals are others': every thread of this process blocks them but the one that waits for them.
-void Injector::Parts::serve() {
+void Injector::Parts::serve(u32 lane) {
     sigset_t all;
     ::sigfillset(&all);
     ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    stay_on(lane, lanes);
+    auto& asked = channel().asked[lane];
     while (!ending) {
-        const u32 seen = channel().asked.load();
+        const u32 seen = asked.load();
         bool served = false;
-        for (ExecRequest& request : channel().requests) served = serve_one(request) || served;
-        if (!served && !ending) sleep_on(channel().asked, seen, 1'000'000'000, system_call);
+        for (ExecRequest& request : channel().requests) served = serve_one(request, lane) || served;
+        if (!served && !ending) sleep_on(asked, seen, 1'000'000'000, system_call);
     }
-    idle.fetch_sub(1);
+    idle[lane].fetch_sub(1);
     threads.fetch_sub(1);
 }
 
-bool Injector::Parts::serve_one(ExecRequest& request) {
+bool Injector::Parts::serve_one(ExecRequest& request, u32 lane) {
     auto expected = ExecState::asked;
     if (request.state.load(std::memory_order_relaxed) != expected ||
         !request.state.compare_exchange_strong(expected, ExecState::taken))
         return false;
-    if (idle.fetch_sub(1) == 1) add_thread();
+    if (idle[lane].fetch_sub(1) == 1) add_thread(lane);
     const pid_t tid = asker_of(request);
     const bool seized = tid != 0 && ::ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC) == 0;
     expected = ExecState::taken;
@@ -255,7 +272,7 @@ bool Injector::Parts::serve_one(ExecRequest& request) {
     wake(word_of(request.state), 1, system_call);
     if (seized) follow(request, tid);
     if (seized && answered) request.state.store(ExecState::free);
-    idle.fetch_add(1);
+    idle[lane].fetch_add(1);
     return true;
 }
 
@@ -274,10 +291,12 @@ bool let_go(pid_t pid) { return ::ptrace(PTRACE_DETACH, pid, 0, 0) == 0; }
 
 // Until its execve, successful or not; or its end. A thread that runs execve takes over its process's id.
 void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
-    const u32 nr = request.nr;
     const bool own = request.own != 0;
-    const u64 blocked = request.blocked, ignored = request.ignored;
-    const i32 agent_fd = request.agent_fd;
+    Arrival now = arrival;
+    now.inheritance.nr = request.nr;
+    now.inheritance.blocked = request.blocked;
+    now.inheritance.ignored = request.ignored;
+    now.agent_fd = request.agent_fd;
     if (request.state.load() != ExecState::attached) {  // it went on without us
         ::ptrace(PTRACE_INTERRUPT, tid, 0, 0);
     }
@@ -294,16 +313,10 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
         if (pid < 0 || !WIFSTOPPED(status)) return;
         const int event = status >> 16, signal = WSTOPSIG(status);
         if (event == PTRACE_EVENT_EXEC) {
-            Arrival now = arrival;
-            now.inheritance.nr = nr;
-            now.inheritance.blocked = blocked;
-            now.inheritance.ignored = ignored;
-            now.agent_fd = agent_fd;
-            Image image(pid, now);
-            if (!image.agent_is_there())
-                notice(pid, "the agent cannot be reached from its root directory");
+            if (request.seen.load() != 0 || agent_is_there(pid, now))
+                Image(pid, now).inject();
             else
-                image.inject();
+                notice(pid, "the agent cannot be reached from its root directory");
             if (let_go(pid)) return;
             continue;
         }
@@ -350,6 +363,11 @@ Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, cons
                                                   const std::string& channel) {
     ANYBPF_TRY(identity("/proc/self/root"));  // without /proc nobody can tell what an image will see
     ANYBPF_TRY(may_trace());
+    // Else each stop would wake a thread that waits for something else.
+    struct sigaction of_children{};
+    ::sigaction(SIGCHLD, nullptr, &of_children);
+    of_children.sa_flags |= SA_NOCLDSTOP;
+    ::sigaction(SIGCHLD, &of_children, nullptr);
     auto parts = std::make_shared<Parts>();
     parts->arrival = ANYBPF_TRY(arrival_of(agent, root, tree));
     parts->path = channel;
@@ -366,7 +384,8 @@ Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, cons
         parts->arrival.key = parts->channel().key = parts->lender->key();
     }
     parts->channel().magic = exec_channel_magic;
-    parts->add_thread();
+    parts->channel().lanes = parts->lanes;
+    for (u32 lane = 0; lane < parts->lanes; ++lane) parts->add_thread(lane);
     return std::unique_ptr<Injector>(new Injector(std::move(parts)));
 }
 
@@ -374,15 +393,18 @@ Injector::~Injector() {
     parts_->ending = true;
     parts_->lender.reset();
     ::unlink(parts_->path.c_str());
-    parts_->channel().asked.fetch_add(1);
-    wake(parts_->channel().asked, 1 << 30, system_call);
+    for (auto& asked : parts_->channel().asked) {
+        asked.fetch_add(1);
+        wake(asked, 1 << 30, system_call);
+    }
     for (int i = 0; i < 500 && parts_->threads.load() != 0; ++i)
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 bool Injector::ask_here() const {
-    return ask(parts_->channel(), {.tid = static_cast<u32>(::syscall(SYS_gettid)), .nr = SYS_execve, .own = 1},
-               system_call, [] { return false; });
+    const ExecQuestion question{.tid = static_cast<u32>(::syscall(SYS_gettid)), .nr = SYS_execve, .own = 1};
+    ExecRequest* const request = pose(parts_->channel(), question, system_call);
+    return request != nullptr && answer(*request, system_call, [] { return false; });
 }
 
 }  // namespace anybpf::agent

@@ -38,7 +38,7 @@ using anybpf::agent::open_path;
 using anybpf::agent::raw;
 
 // What is mapped, in no order; an entry of size 0 is free.
-std::array<anybpf::agent::MemoryRange, 1024> mappings;
+ANYBPF_TABLE std::array<anybpf::agent::MemoryRange, 1024> mappings;
 std::atomic<u32> mapping_count{0};
 
 void forget_mapping(u64 begin, u64 size) {

@@ -53,16 +53,17 @@ constexpr u8 breakpoint = 0xcc, jump = 0xe9;
 struct Text {
     u64 begin = 0, end = 0;
 };
-std::array<Text, 512> texts;
+ANYBPF_TABLE std::array<Text, 512> texts;
 u32 text_count = 0;
 
 // Signals that the sites of a page have cost.
 struct Heat {
-    u64 page = 0;
-    u32 signals = 0;
+    u32 page = 0, signals = 0;
 };
-constexpr u32 worthwhile = 3;  // and again at each doubling, for sites that were not known before
-std::array<Heat, 1024> heat;
+// A page costs as much as five signals; so a program pays at most twice for what it could not know. And again at each
+// doubling, for sites that were not known before.
+constexpr u32 worthwhile = 4;
+std::array<Heat, 512> heat;  // neighbours side by side, on one page
 
 u32 load32(const u8* at) {
     u32 value = 0;
@@ -397,21 +398,36 @@ void text_mapped(u64 begin, u64 size, bool of_file) {
 
 void warm(u64 after) {
     const u64 begin = (after - call_size) & ~(page - 1);
-    Heat& here = heat[(begin / page * 0x9e3779b1U >> 8) % heat.size()];
-    if (here.page != begin) here = {begin, 0};
+    const auto number = static_cast<u32>(begin / page);
+    Heat& here = heat[number % heat.size()];
+    if (here.page != number) here = {number, 0};
     ++here.signals;
     const u32 times = here.signals / worthwhile;
     if (here.signals % worthwhile != 0 || (times & (times - 1)) != 0 || process.sealed ||
         !in_reach(begin, begin + page))
         return;
     if (!try_lock(process.slot_lock)) return;
+    // To compose what stands in place costs as much as many signals; most programs of few calls end before.
+    const Sites which = times == 1 ? Sites::jumps : Sites::puns;
     const Memory memory;
-    if (after - site_size < begin) Page(begin - page).patch(memory, Sites::puns, !process.threaded);
-    Page(begin).patch(memory, Sites::puns, !process.threaded);
+    if (after - site_size < begin) Page(begin - page).patch(memory, which, !process.threaded);
+    Page(begin).patch(memory, which, !process.threaded);
     unlock(process.slot_lock);
 }
 
 bool write_text(u64 at, const u8* bytes, u64 size) { return Memory().write(at, bytes, size, true); }
+
+bool is_loader_text(u64 at) {
+    const u64 loader = auxiliary(AT_BASE);
+    ElfW(Ehdr) header{};
+    if (loader == 0 || !fetch(header, loader)) return false;
+    const auto segments = std::span(reinterpret_cast<const ElfW(Phdr)*>(loader + header.e_phoff), header.e_phnum);
+    return std::ranges::any_of(segments, [&](const ElfW(Phdr) & segment) {
+        const u64 begin = loader + segment.p_vaddr;
+        return segment.p_type == PT_LOAD && (segment.p_flags & PF_W) == 0 && at >= begin &&
+               at < begin + segment.p_filesz;
+    });
+}
 
 void remove_traps() {
     lock(process.slot_lock);

@@ -26,7 +26,7 @@ struct Call {
     u64 first = 0, second = 0, third = 0, fourth = 0;
 };
 // What must succeed wherever the agent is at work without being sealed.
-constexpr std::array needed = {
+constexpr auto needed = std::to_array<Call>({
     Call{SYS_rt_sigreturn},
     Call{SYS_rt_sigprocmask, 2},
     Call{SYS_rt_sigaction, 11},
@@ -43,9 +43,9 @@ constexpr std::array needed = {
     Call{SYS_set_robust_list, 4096, 24},
     Call{SYS_sched_yield},
     Call{SYS_close, 3},
-};
+});
 // What may fail, but only by an error.
-constexpr std::array useful = {
+constexpr auto useful = std::to_array<Call>({
     Call{SYS_open, 4096},
     Call{SYS_openat, 3, 4096},
     Call{SYS_read, 3, 4096, 4096},
@@ -80,7 +80,7 @@ constexpr std::array useful = {
     Call{SYS_connect, 3, 4096, sizeof(sockaddr_un)},
     Call{SYS_sendto, 3, 4096, sizeof(LoanRequest), MSG_NOSIGNAL},
     Call{SYS_recvmsg, 3, 4096, MSG_CMSG_CLOEXEC},
-};
+});
 
 u32 asked(std::span<const sock_filter> filter, const Call& call) {
     const seccomp_data data{.nr = static_cast<int>(call.nr),
@@ -111,7 +111,7 @@ bool harmless(std::span<const sock_filter> filter) {
 
 // True: it is harmless. A filter that cannot be read allows nothing, and is none for the kernel either.
 bool judge(u64 program_at, Allowed& allowed) {
-    static std::array<sock_filter, BPF_MAXINSNS> copied;
+    ANYBPF_TABLE static std::array<sock_filter, BPF_MAXINSNS> copied;
     std::span<const sock_filter> filter;
     sock_fprog program{};
     lock(process.refresh_lock);

@@ -7,6 +7,7 @@
 // the array that the kernel laid out, before anybody has read it.
 #include <link.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
@@ -197,6 +198,14 @@ void loaded(char** argv, char** environment) {
     if (start(stack, inherited)) own().active = own().state;
 }
 
+// Nothing has run that could have changed the loader's code: to forget its page is to have the file's again.
+void put_back_first_text(const Arrival& arrival) {
+    constexpr u64 page = 4096;
+    if (is_loader_text(arrival.text_at) && raw(SYS_madvise, arrival.text_at & ~(page - 1), page, MADV_DONTNEED) == 0)
+        return;
+    write_text(arrival.text_at, arrival.text.data(), arrival.text_size);
+}
+
 // The image's first instruction comes next: by the way out of a system call, which is the way for everything.
 void arrived(Arrival& arrival) {
     populate_zeros();
@@ -206,10 +215,13 @@ void arrived(Arrival& arrival) {
     const u64 ip = arrival.ip, sp = arrival.sp;
     const Inheritance inheritance = arrival.inheritance;
     process.key = arrival.key;
-    write_text(arrival.text_at, arrival.text.data(), arrival.text_size);
-    if (ip == 0) return arrived_late(reinterpret_cast<Visit&>(arrival));
-    arrival = Arrival{};
+    if (ip == 0) {
+        write_text(arrival.text_at, arrival.text.data(), arrival.text_size);
+        return arrived_late(reinterpret_cast<Visit&>(arrival));
+    }
     read_auxiliary(auxiliary_vector(sp));
+    put_back_first_text(arrival);
+    arrival = Arrival{};
     if (!start(sp, inheritance)) anybpf_go_alone(ip, sp);
     ThreadState* const state = own().state;
     state->publish = state;

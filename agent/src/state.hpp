@@ -27,6 +27,9 @@
 
 namespace anybpf::agent {
 
+// Of a large table that is zero at first, and of which few pages are ever touched (order.ld).
+#define ANYBPF_TABLE [[gnu::section(".bss.anybpf_tables")]]
+
 using hooks::SyscallRegisters;
 constexpr SignalSet all_but_ours = ~our_signals;
 constexpr bool is_ours(int signal) { return (our_signals & bit_of(signal)) != 0; }
@@ -226,6 +229,7 @@ void find_first_text();                               // at start, once
 void text_mapped(u64 begin, u64 size, bool of_file);  // executable; of_file: a private mapping of a file, just made
 void warm(u64 after);                                 // a signal was spent on this site
 bool write_text(u64 at, const u8* bytes, u64 size);
+bool is_loader_text(u64 at);  // of the dynamic loader's file, and not writable
 void give_back_text();
 void patch_all(bool puns);  // that is known
 void remove_traps();        // from here on only jumps

@@ -86,13 +86,19 @@ ThreadState* place_state(u64 at) {
     return state;
 }
 
+// Without a mapping of its own where the kernel can (Linux 6.13).
+void guard(u64 at) {
+    constexpr long guard_install = 102;
+    if (raw(SYS_madvise, at, guard_size, guard_install) != 0) raw(SYS_mprotect, at, guard_size, PROT_NONE);
+}
+
 // With room for something else behind it. The pages from `used` before the state to `used_behind` after it are
 // made in one call instead of by a fault each.
 ThreadState* map_state(u64 room, u64 used, u64 used_behind) {
     const long at =
         raw(SYS_mmap, 0, state_room + room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at < 0) return nullptr;
-    raw(SYS_mprotect, at, guard_size, PROT_NONE);
+    guard(static_cast<u64>(at));
     const u64 base = static_cast<u64>(at) + guard_size;
     raw(SYS_madvise, base + stack_pages - used, used + state_pages + used_behind, madvise_populate_write);
     list_mapping(static_cast<u64>(at), state_room + room);
@@ -119,7 +125,7 @@ struct Stranger {
     SignalSet mask;
     bool masked;
 };
-std::array<Stranger, 64> strangers;
+ANYBPF_TABLE std::array<Stranger, 64> strangers;
 
 // Marked in its gs selector, which nothing in 64-bit user space uses; entry_raw.S looks at it.
 void become_stranger() {
@@ -254,8 +260,7 @@ void reserve_states() {
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at < 0) return;
     list_mapping(static_cast<u64>(at), reserved_states * state_room);
-    for (u32 i = 0; i < reserved_states; ++i)
-        raw(SYS_mprotect, static_cast<u64>(at) + i * state_room, guard_size, PROT_NONE);
+    for (u32 i = 0; i < reserved_states; ++i) guard(static_cast<u64>(at) + i * state_room);
     reserve = static_cast<u64>(at);
 }
 

@@ -112,6 +112,8 @@ Outcome<> Machine::supervise() {
     return {};
 }
 
+Outcome<Attached> Machine::attach(pid_t pid) const { return Attached::start(user_->kernel->root(), pid, user_->tree); }
+
 bool Machine::injects() const { return user_ && user_->injector && user_->injector->ask_here(); }
 
 Fd Machine::trace() const {

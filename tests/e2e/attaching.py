@@ -100,6 +100,43 @@ def rounds(count):
     print(f"{count} rounds: {attached} calls counted exactly, nothing left")
 
 
+def of_a_run():
+    """A program brings the process in and lets it go; with the process it ends itself."""
+    with Scratch() as scratch:
+        guest = Guest(scratch)
+        pid = str(guest.process.pid)
+        guest.calls(10)
+        before = settled(guest)
+
+        def start():
+            tracer = subprocess.Popen([ANYBPF, "run", "--map-dump", "--json", program("syscount.bpf.c"), "-p", pid], env=scratch.environment(), text=True,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            while tracer.poll() is None and "anybpf-agent" not in open(f"/proc/{pid}/maps").read():
+                time.sleep(0.05)
+            time.sleep(0.2)  # all of its threads
+            return tracer
+
+        def counted(tracer):
+            out, errors = tracer.communicate(timeout=30)
+            check(tracer.returncode == 0, f"run -p: {tracer.returncode} {errors}")
+            return {entry["key"]: sum(each["calls"] for each in entry["values"]) for entry in maps(out)["by_call"]}.get(GETPPID)
+
+        tracer = start()
+        guest.calls(200)
+        tracer.send_signal(signal.SIGINT)
+        check(counted(tracer) == WORKERS * 200, "what it counted")
+        guest.calls(10)
+        same(before, settled(guest), "after a run")
+        tracer = start()
+        guest.calls(100)
+        guest.end()
+        check(counted(tracer) == WORKERS * 100, "what it counted until the end")
+        check(not scratch.left_in_root(), f"left in the root: {scratch.left_in_root()}")
+        check("there is no process" in command(scratch, "run", program("syscount.bpf.c"), "-p", pid, status=1).stderr, "a process that is gone")
+        check(not scratch.left_in_root(), f"left in the root: {scratch.left_in_root()}")
+    print("run -p: counted exactly, nothing left")
+
+
 def inside_handlers():
     """Attached while a handler runs on its signal stack, detached while another does."""
     with Scratch() as scratch:
@@ -176,6 +213,7 @@ def refused():
 
 
 rounds(100 if FULL else 5)
+of_a_run()
 inside_handlers()
 without_room()
 refused()

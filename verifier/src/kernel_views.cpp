@@ -4,6 +4,7 @@
 // (check_ptr_to_map_access() and check_ptr_to_btf_access() of Linux 6.18).
 #include <array>
 
+#include "anybpf/base/text.hpp"
 #include "walker.hpp"
 
 namespace anybpf::verifier {
@@ -55,7 +56,7 @@ Reg Walker::context_object(std::string_view name) {
 namespace {
 
 struct OperationWrite {
-    std::string_view operations, object, owner, member;
+    Text<23> operations, object, owner, member;
     bool anywhere;
 };
 constexpr auto operation_writes = std::to_array<OperationWrite>({

@@ -71,7 +71,7 @@ bool Walker::call_kfunc() {
     if (!program_.gpl_compatible) return fail(Finding::kfunc_gpl_only, id);
     if (!abi::may_call(row->who, program_.type, program_.expected_attach_type))
         return fail(Finding::kfunc_program_type, id, static_cast<i64>(program_.type));
-    if (row->name.starts_with("bpf_xdp_metadata_")) return fail(Finding::kfunc_device, id);
+    if (row->name.view().starts_with("bpf_xdp_metadata_")) return fail(Finding::kfunc_device, id);
     if (row->has(kfunc::sleepable)) {
         if (!sleepable()) return fail(Finding::kfunc_sleepable, id);
         if (!may_sleep_here()) return false;
@@ -84,7 +84,7 @@ bool Walker::call_kfunc() {
     kfunc_.row = row;
     kfunc_.prototype = prototype;
     if (state_.lock.held && !allowed_under_lock()) return fail(Finding::lock_held_kfunc, id, state_.lock.insn);
-    const bool locks = row->name.starts_with("bpf_res_spin_lock");
+    const bool locks = row->name.view().starts_with("bpf_res_spin_lock");
     if (locks && !lock_failure()) return false;
     if (prototype.vlen > 5) return fail(Finding::unknown_kfunc, id);
     for (u32 i = 0; i < prototype.vlen; ++i)
@@ -266,7 +266,7 @@ bool Walker::kfunc_result() {
         return true;
     }
     if (const auto own = own_result()) return *own;
-    if (row.name.starts_with("bpf_res_spin_lock")) {
+    if (row.name.view().starts_with("bpf_res_spin_lock")) {
         reg(0) = constant(0);
         return true;
     }

@@ -5,6 +5,8 @@
 #include <array>
 #include <string>
 
+#include "anybpf/base/text.hpp"
+
 namespace anybpf::verifier {
 
 using btf::Kind;
@@ -15,7 +17,7 @@ constexpr std::size_t max_fields = 11;  // BTF_FIELDS_MAX
 constexpr u32 max_depth = 4;            // of structs in structs
 
 struct Known {
-    std::string_view name;
+    Text<23> name;
     FieldKind kind;
     u32 size;
     bool once;
@@ -34,7 +36,7 @@ constexpr auto known_structs = std::to_array<Known>({
 });
 
 struct Tag {
-    std::string_view name;
+    Text<23> name;
     FieldKind kind;
 };
 constexpr auto known_tags = std::to_array<Tag>({{"kptr", FieldKind::kptr},

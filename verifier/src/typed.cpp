@@ -6,6 +6,7 @@
 #include <array>
 #include <string>
 
+#include "anybpf/base/text.hpp"
 #include "walker.hpp"
 
 namespace anybpf::verifier {
@@ -20,7 +21,7 @@ constexpr u32 argument_bytes = 8;
 constexpr u32 max_arguments = 12;  // MAX_BPF_FUNC_ARGS
 
 struct Iterator {
-    std::string_view name;
+    Text<23> name;
     bool trusted;
 };
 constexpr auto iterators = std::to_array<Iterator>({
@@ -29,7 +30,7 @@ constexpr auto iterators = std::to_array<Iterator>({
 });
 
 struct NullArgument {
-    std::string_view tracepoint;
+    Text<39> tracepoint;
     u32 argument;
 };
 constexpr auto null_arguments = std::to_array<NullArgument>({

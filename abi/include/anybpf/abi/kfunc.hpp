@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "anybpf/abi/types.hpp"
+#include "anybpf/base/text.hpp"
 
 namespace anybpf::abi {
 
@@ -43,7 +44,7 @@ enum class KfuncFor : u8 {
 };
 
 struct Kfunc {
-    std::string_view name;
+    Text<35> name;
     KfuncFor who;
     u16 flags;
     bool has(u16 wanted) const { return (flags & wanted) != 0; }

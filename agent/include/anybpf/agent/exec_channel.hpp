@@ -10,8 +10,10 @@
 #pragma once
 
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <ctime>
@@ -28,21 +30,25 @@ struct ExecRequest {
     u32 tid, nr, own;  // own: a child of the supervisor itself, whose end is waited for there
     u64 blocked, ignored;
     i32 agent_fd;  // the asker's, of the agent's file, where its image will not see that; or -1, or unreachable
-    u32 unused4;
-    u64 mark_at, mark;  // in the asker's memory: its tid may be of another pid namespace
-    u64 unused8;
+    std::atomic<u32> seen;  // the asker sees root and agent by their paths, and so will its image
+    u64 mark_at, mark;      // in the asker's memory: its tid may be of another pid namespace
+    u64 unused;
 };
 static_assert(sizeof(ExecRequest) == 64 && std::atomic<ExecState>::is_always_lock_free);
 
 // For an image that could not open the root: it is only named.
 constexpr i32 unreachable = -2;
 
-constexpr u32 exec_channel_magic = 0x78726261;  // "abrx"
+// Injectors stand ready on every CPU: to wake one on another CPU takes longer than what it does. A lane is every so
+// many CPUs'.
+constexpr u32 exec_channel_magic = 0x79726261;  // "abry"
+constexpr u32 most_lanes = 8;
 struct ExecChannel {
     u32 magic;
-    std::atomic<u32> asked;  // how often; injectors sleep on it
-    LoanKey key;             // of the tree's lender
-    std::array<u64, 4> unused;
+    u32 lanes;
+    LoanKey key;                                     // of the tree's lender
+    std::array<std::atomic<u32>, most_lanes> asked;  // how often; the injectors of a lane sleep on it
+    std::atomic<u32>& asked_on(u32 cpu) { return asked[cpu % std::clamp(lanes, 1U, most_lanes)]; }
     std::array<ExecRequest, 63> requests;
 };
 static_assert(sizeof(ExecChannel) == 4096);
@@ -63,36 +69,45 @@ struct ExecQuestion {
     u32 tid = 0, nr = 0, own = 0;
     u64 blocked = 0, ignored = 0;
     i32 agent_fd = -1;
+    u64 mark = __builtin_ia32_rdtsc();
 };
-// True: the injector traces this thread now, and waits for its execve. gone(): nobody will answer.
-template <class Call, class Gone>
-bool ask(ExecChannel& channel, const ExecQuestion& question, const Call& call, const Gone& gone) {
-    constexpr long patience = 100'000'000, all_patience = 20;
-    const volatile u64 mark = __builtin_ia32_rdtsc();
+
+// Null: there is no room. The question stays where it is until its answer.
+template <class Call>
+ExecRequest* pose(ExecChannel& channel, const ExecQuestion& question, const Call& call) {
     for (ExecRequest& request : channel.requests) {
         auto expected = ExecState::free;
         if (!request.state.compare_exchange_strong(expected, ExecState::claimed)) continue;
         request.tid = question.tid, request.nr = question.nr, request.own = question.own;
+        request.seen.store(0, std::memory_order_relaxed);
         request.blocked = question.blocked, request.ignored = question.ignored, request.agent_fd = question.agent_fd;
-        request.mark_at = reinterpret_cast<u64>(&mark), request.mark = mark;
+        request.mark_at = reinterpret_cast<u64>(&question.mark), request.mark = question.mark;
         request.state.store(ExecState::asked, std::memory_order_release);
-        channel.asked.fetch_add(1);
-        wake(channel.asked, 1, call);
-        for (long waited = 0;;) {
-            auto state = request.state.load(std::memory_order_acquire);
-            if (state == ExecState::attached) return true;
-            if (state == ExecState::refused) {
-                request.state.store(ExecState::free);
-                return false;
-            }
-            sleep_on(word_of(request.state), static_cast<u32>(state), patience, call);
-            if (request.state.load() != state) continue;
-            ++waited;
-            if (!gone() && (state == ExecState::taken || waited < all_patience)) continue;
-            if (request.state.compare_exchange_strong(state, ExecState::free)) return false;
-        }
+        auto& asked = channel.asked_on(static_cast<u32>(std::max(::sched_getcpu(), 0)));
+        asked.fetch_add(1);
+        wake(asked, 1, call);
+        return &request;
     }
-    return false;
+    return nullptr;
+}
+
+// True: the injector traces this thread now, and waits for its execve. gone(): nobody will answer.
+template <class Call, class Gone>
+bool answer(ExecRequest& request, const Call& call, const Gone& gone) {
+    constexpr long patience = 100'000'000, all_patience = 20;
+    for (long waited = 0;;) {
+        auto state = request.state.load(std::memory_order_acquire);
+        if (state == ExecState::attached) return true;
+        if (state == ExecState::refused) {
+            request.state.store(ExecState::free);
+            return false;
+        }
+        sleep_on(word_of(request.state), static_cast<u32>(state), patience, call);
+        if (request.state.load() != state) continue;
+        ++waited;
+        if (!gone() && (state == ExecState::taken || waited < all_patience)) continue;
+        if (request.state.compare_exchange_strong(state, ExecState::free)) return false;
+    }
 }
 
 }  // namespace anybpf::agent

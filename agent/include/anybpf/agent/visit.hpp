@@ -19,7 +19,7 @@ using SignalSet = u64;  // the kernel's sigset_t: bit n - 1 is signal n
 constexpr SignalSet bit_of(int signal) { return 1ULL << (signal - 1); }
 // Signals that are never blocked for real: SIGSYS carries the dispatch, SIGTRAP a site that is being patched, the
 // others a fault inside a helper's read.
-constexpr std::array our_signal_numbers = {SIGSYS, SIGTRAP, SIGSEGV, SIGBUS};
+constexpr auto our_signal_numbers = std::to_array({SIGSYS, SIGTRAP, SIGSEGV, SIGBUS});
 constexpr SignalSet our_signals = [] {
     SignalSet set = 0;
     for (const int signal : our_signal_numbers) set |= bit_of(signal);
