@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <sys/syscall.h>
 
+#include <ctime>
+
 #include "anybpf/base/fd.hpp"
 #include "anybpf/base/mapping.hpp"
 #include "anybpf/hooks/syscall.hpp"
@@ -33,6 +35,8 @@ class Counting : public SyscallHooks {
         auto& self = static_cast<Counting&>(hooks);
         if (registers.orig_ax >= 512) return;
         self.counts_->enters[registers.orig_ax].fetch_add(1, std::memory_order_relaxed);
+        timespec now{};
+        if (registers.orig_ax == SYS_getppid) ::clock_gettime(CLOCK_MONOTONIC, &now);  // as programs do
         if (self.counts_->logging.load(std::memory_order_relaxed) != 0) self.log(thread, registers, 0, registers.di);
     }
     static void exit(SyscallHooks& hooks, SyscallThread& thread, const SyscallRegisters& registers) {

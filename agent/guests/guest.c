@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -1127,6 +1128,19 @@ static void refused(char** argv) {
     CHECK(0);
 }
 
+// As valgrind does. The agent's clock is there.
+static void without_vdso(void) {
+    const uintptr_t vdso = getauxval(AT_SYSINFO_EHDR);
+    const ElfW(Ehdr)* header = (const void*)vdso;
+    const ElfW(Phdr)* segment = (const void*)(vdso + header->e_phoff);
+    while (segment->p_type != PT_LOAD) ++segment;
+    CHECK(getppid() > 0);
+    CHECK(munmap((void*)vdso, (segment->p_memsz + 4095) & ~4095UL) == 0);  // all of it, or the kernel refuses
+    CHECK(getppid() > 0 && syscall(SYS_getppid) == getppid());
+    forks();
+    puts("without_vdso");
+}
+
 static void* ended(void* unused) {
     syscall(SYS_exit, 0);
     return unused;
@@ -1327,6 +1341,7 @@ int main(int argc, char** argv) {
     RUN("many_threads", many_threads(a))
     RUN("sandbox", sandbox(argc > 2 ? argv[2] : ""))
     RUN("refused", refused(argv))
+    RUN("without_vdso", without_vdso())
     RUN("patched", patched())
     RUN("puns", puns(a))
     RUN("bench", bench(a))

@@ -230,7 +230,7 @@ INSTANTIATE_TEST_SUITE_P(, Guest,
                                          "trapped_default", "strict", "environment", "inherit", "exec_failures",
                                          "exec_killed 300", "exec_from_thread", "contexts", "tiny_stack",
                                          "many_threads 300", "refused", "puns 3000", "restartable 200000",
-                                         "sandbox followed", "sandbox handlers", "sandbox plain"),
+                                         "without_vdso", "sandbox followed", "sandbox handlers", "sandbox plain"),
                          [](const auto& test) {
                              std::string name = test.param;
                              for (char& c : name)

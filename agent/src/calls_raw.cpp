@@ -21,7 +21,8 @@ constexpr auto special_numbers = std::to_array<u32>({
     SYS_vfork,        SYS_clone3,         SYS_execve,          SYS_execveat,        SYS_exit,          SYS_prctl,
     SYS_seccomp,      SYS_arch_prctl,     SYS_set_robust_list, SYS_setuid,          SYS_setgid,        SYS_setreuid,
     SYS_setregid,     SYS_setresuid,      SYS_setresgid,       SYS_io_pgetevents,   SYS_mmap,          SYS_mprotect,
-    SYS_rseq,         SYS_chroot,         SYS_pivot_root,      SYS_setns,           SYS_unshare,
+    SYS_rseq,         SYS_chroot,         SYS_pivot_root,      SYS_setns,           SYS_unshare,       SYS_munmap,
+    SYS_mremap,
 });
 constexpr u32 number_limit = 512;
 
@@ -143,7 +144,11 @@ bool prepare(ThreadState* state) {
             seal(state, r.di == 1 ? r.dx : 0);
             return false;
         case SYS_munmap:
-            forget_left(r.di, r.si);
+            if (process.sealed) forget_left(r.di, r.si);
+            vdso_leaves(r.di, r.si);
+            return false;
+        case SYS_mremap:
+            vdso_leaves(r.di, r.si);
             return false;
         case SYS_mmap:
         case SYS_mprotect:
@@ -263,7 +268,7 @@ u64 leave_to(ThreadState* state, u64 where) {
 
 [[gnu::section(".bss.anybpf_process")]] Process process;
 
-bool is_special(u32 nr) { return nr < number_limit && (special_table[nr] || (nr == SYS_munmap && process.sealed)); }
+bool is_special(u32 nr) { return nr < number_limit && special_table[nr]; }
 
 namespace {
 

@@ -22,8 +22,34 @@ namespace {
 
 // Of the auxiliary vector, what is asked for later: the guest may write over its own.
 u64 secure = 0, features = 0, vdso = 0, loader = 0, program_segments = 0, segment_count = 0;
+std::atomic<u64> clock_of_vdso{0};
 
 std::string_view text_at(u64 at) { return {reinterpret_cast<const char*>(at)}; }
+
+// 0: there is none.
+u64 vdso_function(const char* name) {
+    if (vdso == 0) return 0;
+    const auto& header = *reinterpret_cast<const ElfW(Ehdr)*>(vdso);
+    const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(vdso + header.e_phoff);
+    u64 bias = vdso;
+    const ElfW(Dyn)* dynamic = nullptr;
+    for (u32 i = 0; i < header.e_phnum; ++i) {
+        if (segments[i].p_type == PT_LOAD && segments[i].p_offset == 0) bias = vdso - segments[i].p_vaddr;
+        if (segments[i].p_type == PT_DYNAMIC) dynamic = reinterpret_cast<const ElfW(Dyn)*>(vdso + segments[i].p_offset);
+    }
+    if (dynamic == nullptr) return 0;
+    u64 texts = 0, symbols = 0;
+    for (; dynamic->d_tag != DT_NULL; ++dynamic) {
+        if (dynamic->d_tag == DT_STRTAB) texts = bias + dynamic->d_un.d_ptr;
+        if (dynamic->d_tag == DT_SYMTAB) symbols = bias + dynamic->d_un.d_ptr;
+    }
+    if (texts <= symbols || symbols == 0) return 0;
+    // The table of symbols ends where that of their names begins, as every linker lays them out.
+    for (auto* symbol = reinterpret_cast<const ElfW(Sym)*>(symbols); reinterpret_cast<u64>(symbol + 1) <= texts;
+         ++symbol)
+        if (symbol->st_value != 0 && text_at(texts + symbol->st_name) == name) return bias + symbol->st_value;
+    return 0;
+}
 
 }  // namespace
 
@@ -48,28 +74,18 @@ u64 auxiliary(u64 type) {
     return 0;
 }
 
-u64 vdso_function(const char* name) {
-    if (vdso == 0) return 0;
-    const auto& header = *reinterpret_cast<const ElfW(Ehdr)*>(vdso);
-    const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(vdso + header.e_phoff);
-    u64 bias = vdso;
-    const ElfW(Dyn)* dynamic = nullptr;
-    for (u32 i = 0; i < header.e_phnum; ++i) {
-        if (segments[i].p_type == PT_LOAD && segments[i].p_offset == 0) bias = vdso - segments[i].p_vaddr;
-        if (segments[i].p_type == PT_DYNAMIC) dynamic = reinterpret_cast<const ElfW(Dyn)*>(vdso + segments[i].p_offset);
-    }
-    if (dynamic == nullptr) return 0;
-    u64 texts = 0, symbols = 0;
-    for (; dynamic->d_tag != DT_NULL; ++dynamic) {
-        if (dynamic->d_tag == DT_STRTAB) texts = bias + dynamic->d_un.d_ptr;
-        if (dynamic->d_tag == DT_SYMTAB) symbols = bias + dynamic->d_un.d_ptr;
-    }
-    if (texts <= symbols || symbols == 0) return 0;
-    // The table of symbols ends where that of their names begins, as every linker lays them out.
-    for (auto* symbol = reinterpret_cast<const ElfW(Sym)*>(symbols); reinterpret_cast<u64>(symbol + 1) <= texts;
-         ++symbol)
-        if (symbol->st_value != 0 && text_at(texts + symbol->st_name) == name) return bias + symbol->st_value;
-    return 0;
+u64 vdso_clock() {
+    u64 at = clock_of_vdso.load(std::memory_order_relaxed);
+    if (at == 0 && (at = vdso_function("__vdso_clock_gettime")) != 0)
+        clock_of_vdso.store(at, std::memory_order_relaxed);
+    return at;
+}
+
+void vdso_leaves(u64 begin, u64 size) {
+    constexpr u64 text_size = 2 * 4096;
+    if (vdso == 0 || begin >= vdso + text_size || begin + size <= vdso) return;
+    vdso = 0;
+    clock_of_vdso.store(0, std::memory_order_relaxed);
 }
 
 void find_self() {

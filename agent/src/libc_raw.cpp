@@ -394,13 +394,7 @@ int closedir(DIR* directory) {
 int* __errno_location() noexcept { return &anybpf::agent::own().error; }
 int clock_gettime(clockid_t clock, timespec* to) noexcept {
     using Function = int (*)(clockid_t, timespec*);
-    static std::atomic<Function> of_vdso{nullptr};
-    Function function = of_vdso.load(std::memory_order_relaxed);
-    if (function == nullptr) {
-        function = reinterpret_cast<Function>(anybpf::agent::vdso_function("__vdso_clock_gettime"));
-        of_vdso.store(function, std::memory_order_relaxed);
-    }
-    if (function != nullptr) return function(clock, to);
+    if (const u64 at = anybpf::agent::vdso_clock(); at != 0) return reinterpret_cast<Function>(at)(clock, to);
     return static_cast<int>(checked(raw(SYS_clock_gettime, clock, to)));
 }
 // The kernel keeps the CPU's number in the limit of a segment that is there for this (__CPUNODE_SEG).

@@ -204,8 +204,9 @@ extern Process process;  // before the slots, on their first page
 void relocate_self();  // before anything else that reads an address from memory
 void find_self();
 void read_auxiliary(const u64* vector);
-u64 auxiliary(u64 type);              // what is kept of it
-u64 vdso_function(const char* name);  // 0: there is none
+u64 auxiliary(u64 type);                // what is kept of it
+u64 vdso_clock();                       // its clock_gettime; 0: there is none
+void vdso_leaves(u64 begin, u64 size);  // the guest unmaps or moves this (valgrind): the kernel is asked from now on
 
 // libc_raw.cpp: what is mapped here is listed, so that it can be taken away.
 void list_mapping(u64 begin, u64 size);
