@@ -7,11 +7,11 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
-#include <link.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -803,8 +803,8 @@ static void looks(char** argv) {
     environment(argv);
     print_folder("/proc/self/fd");
     print_folder("/proc/self/fdinfo");
-    static const char* const status[] = {"TracerPid", "NoNewPrivs", "Seccomp", "SigQ", "SigPnd", "ShdPnd", "SigBlk",
-                                         "SigIgn",    "Threads",    "Umask",   "Cap",  "Groups", NULL};
+    static const char* const status[] = {"TracerPid", "NoNewPrivs", "Seccomp", "SigPnd", "ShdPnd", "SigBlk",
+                                         "SigIgn",    "Threads",    "Umask",   "Cap",    "Groups", NULL};
     print_lines("/proc/self/status", status);
     static const char* const limits[] = {"Max", NULL};
     print_lines("/proc/self/limits", limits);
@@ -813,7 +813,8 @@ static void looks(char** argv) {
     CHECK(sigpending(&pending) == 0);
     for (int signal = 1; signal < 65; ++signal) {
         struct sigaction old;
-        if (raw3(SYS_rt_sigaction, signal, 0, (long)&old) == 0 && old.sa_handler != SIG_DFL) printf("%d handled\n", signal);
+        if (raw3(SYS_rt_sigaction, signal, 0, (long)&old) == 0 && old.sa_handler != SIG_DFL)
+            printf("%d handled\n", signal);
         if (sigismember(&pending, signal) == 1) printf("%d pending\n", signal);
     }
     struct itimerval timer;
@@ -875,6 +876,37 @@ static void chrooted(const char* folder) {
     execve(dynamic_image[0], dynamic_image, environment);
     _exit(96);
 }
+// Another user, who may not open what the tracer made for the one before. All threads become him, by a signal of the C
+// library's: those that run, and those that wait.
+static void* calling_thread(void* unused) {
+    while (raw3(SYS_geteuid, 0, 0, 0) != 65534) continue;
+    calls(10);
+    return unused;
+}
+static void* waiting_thread(void* end) {
+    char byte;
+    CHECK(read(*(int*)end, &byte, 1) == 1 && raw3(SYS_geteuid, 0, 0, 0) == 65534);
+    return NULL;
+}
+static void another_user(char** argv) {
+    int ends[2];
+    pthread_t thread[4];
+    CHECK(pipe(ends) == 0);
+    for (int i = 0; i < 4; ++i)
+        CHECK(pthread_create(&thread[i], NULL, i % 2 ? waiting_thread : calling_thread, &ends[0]) == 0);
+    CHECK(setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
+    CHECK(write(ends[1], "xy", 2) == 2);
+    for (int i = 0; i < 4; ++i) CHECK(pthread_join(thread[i], NULL) == 0);
+    char* image[] = {argv[0], "calls", "20", NULL};
+    const pid_t pid = fork();
+    if (pid == 0) {
+        execve(image[0], image, environ);
+        _exit(97);
+    }
+    CHECK(status_of(pid) == 0);
+    execve(image[0], image, environ);
+    _exit(96);
+}
 static void exec_failures(void) {
     char* arguments[] = {"x", NULL};
     CHECK(execve("/nonexistent", arguments, environ) == -1 && errno == ENOENT);
@@ -885,6 +917,23 @@ static void exec_failures(void) {
     CHECK(getenv("LD_PRELOAD") == NULL);
     calls(3);
 }
+// Killed at any moment of an execve: the parent must see the end.
+static void exec_killed(long rounds) {
+    for (long i = 0; i < rounds; ++i) {
+        const pid_t pid = fork();
+        if (pid == 0) {
+            execl("/bin/true", "true", NULL);
+            _exit(1);
+        }
+        const struct timespec wait = {0, i % 150 * 20000};
+        nanosleep(&wait, NULL);
+        kill(pid, SIGKILL);
+        int status = -1;
+        CHECK(waitpid(pid, &status, 0) == pid && (status == 0 || status == SIGKILL));
+    }
+    puts("exec_killed");
+}
+
 static void* exec_body(void* path) {
     execl(path, "guest", "calls", "5", NULL);
     return NULL;
@@ -1063,7 +1112,26 @@ static void* pun_calls(void* count) {
     }
     return NULL;
 }
+// Other code comes in the place of code that was patched, by a change of protection and by another mapping, with a call
+// at the same address and something else behind it.
+static void replaced_puns(void) {
+    static const unsigned char other[] = {0x0f, 0x05, 0x48, 0x83, 0xc0, 0x07, 0xc3, 0x90};  // syscall; add $7,%rax; ret
+    for (int mapped = 0; mapped < 2; ++mapped) {
+        copy_puns();
+        for (int i = 0; i < 20; ++i) CHECK(enter_at(pun_read, 0, -1) == 1000 + EBADF);
+        if (mapped)
+            CHECK(mmap(pun_copy, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == pun_copy);
+        else
+            CHECK(mprotect(pun_copy, 4096, PROT_READ | PROT_WRITE) == 0);
+        memcpy((char*)copied(pun_read_site), other, sizeof other);
+        CHECK(mprotect(pun_copy, 4096, PROT_READ | PROT_EXEC) == 0);
+        for (int i = 0; i < 20; ++i) CHECK(enter_at(pun_read_site, SYS_getpid, 0) == getpid() + 7);
+        CHECK(mprotect(pun_copy, 4096, PROT_READ) == 0 && mprotect(pun_copy, 4096, PROT_READ | PROT_EXEC) == 0);
+        for (int i = 0; i < 20; ++i) CHECK(enter_at(pun_read_site, SYS_getpid, 0) == getpid() + 7);
+    }
+}
 static void puns(long count) {
+    replaced_puns();
     copy_puns();
     on(SIGALRM, look_where, SA_RESTART);
     on(SIGUSR1, look_where, SA_RESTART);
@@ -1160,8 +1228,10 @@ int main(int argc, char** argv) {
     RUN("environment", environment(argv))
     RUN("looks", looks(argv))
     RUN("chrooted", chrooted(argv[2]))
+    RUN("another_user", another_user(argv))
     RUN("inherit", inherit(argv))
     RUN("exec_failures", exec_failures())
+    RUN("exec_killed", exec_killed(a))
     RUN("exec_from_thread", exec_from_thread(argv))
     RUN("contexts", contexts())
     RUN("tiny_stack", tiny_stack())

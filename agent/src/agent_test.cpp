@@ -32,7 +32,6 @@
 #include "../guests/counting_hooks.hpp"
 #include "anybpf/agent/environment.hpp"
 #include "anybpf/agent/injector.hpp"
-#include "anybpf/agent/lender.hpp"
 
 namespace anybpf::agent {
 namespace {
@@ -229,8 +228,9 @@ INSTANTIATE_TEST_SUITE_P(, Guest,
                                          "die sent", "die blocked", "die ignored", "die sys", "die bus", "die term",
                                          "die once", "actions", "places", "storm 20000", "cancel", "trapped",
                                          "trapped_default", "strict", "environment", "inherit", "exec_failures",
-                                         "exec_from_thread", "contexts", "tiny_stack", "many_threads 300", "refused",
-                                         "puns 3000", "sandbox followed", "sandbox handlers", "sandbox plain"),
+                                         "exec_killed 300", "exec_from_thread", "contexts", "tiny_stack",
+                                         "many_threads 300", "refused", "puns 3000", "sandbox followed",
+                                         "sandbox handlers", "sandbox plain"),
                          [](const auto& test) {
                              std::string name = test.param;
                              for (char& c : name)
@@ -241,8 +241,6 @@ INSTANTIATE_TEST_SUITE_P(, Guest,
 TEST_F(Agent, FollowsBelowAnotherRootDirectory) {
     if (::geteuid() != 0) GTEST_SKIP() << "chroot is root's";
     inject();
-    const auto lender = Lender::start(ANYBPF_COUNTING_AGENT, root_, 1);
-    ASSERT_TRUE(lender) << lender.error().message;
     const std::filesystem::path folder = root_ + "/elsewhere";
     const auto put = [&](const std::filesystem::path& file, const std::string& name) {
         std::filesystem::create_directories((folder / name).parent_path());
@@ -258,6 +256,20 @@ TEST_F(Agent, FollowsBelowAnotherRootDirectory) {
     EXPECT_EQ(enters(SYS_write), 2U + 1);  // of the static images, and one of ours
     EXPECT_EQ(enters(SYS_execve), 5U);
     EXPECT_EQ(exits(SYS_execve), 1U + 5);
+    EXPECT_EQ(notices(), "");
+}
+
+TEST_F(Agent, FollowsAnotherUser) {
+    if (::geteuid() != 0) GTEST_SKIP() << "only root becomes another user";
+    inject();
+    const std::filesystem::path guest = "/tmp/anybpf-guest-" + std::to_string(::getpid());  // where he finds it
+    std::filesystem::copy_file(guest_, guest);
+    std::filesystem::permissions(guest, std::filesystem::perms(0755));
+    const auto outcome = same({guest, "another_user"});
+    std::filesystem::remove(guest);
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    EXPECT_EQ(enters(SYS_getppid), 2U * 10 + 20 + 20);
+    EXPECT_EQ(enters(SYS_set_tid_address), 3U);
     EXPECT_EQ(notices(), "");
 }
 

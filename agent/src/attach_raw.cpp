@@ -72,12 +72,6 @@ std::vector<Mapped> mappings_of(pid_t pid) {
     return found;
 }
 
-// Signals of which the agent keeps the handlers (agent/src/state.hpp).
-constexpr u64 ours_of(u64 mask) {
-    constexpr u64 ours = 1ULL << (SIGSYS - 1) | 1ULL << (SIGTRAP - 1) | 1ULL << (SIGSEGV - 1) | 1ULL << (SIGBUS - 1);
-    return mask & ours;
-}
-
 std::string of(pid_t pid) { return "process " + std::to_string(pid); }
 
 // All threads of a process, stopped. They go on when this ends.
@@ -169,7 +163,7 @@ Result<> Stopped::look(pid_t tid) {
     const ptrace_peeksiginfo_args from{.off = 0, .flags = 0, .nr = static_cast<i32>(pending.size())};
     const long count = ::ptrace(PTRACE_PEEKSIGINFO, tid, &from, pending.data());
     thread.signalled = std::any_of(pending.begin(), pending.begin() + std::max(count, 0L),
-                                   [](const siginfo_t& each) { return ours_of(1ULL << (each.si_signo - 1)) != 0; });
+                                   [](const siginfo_t& each) { return (our_signals & bit_of(each.si_signo)) != 0; });
     struct {
         u64 pointer;
         u32 size, signature, flags, pad;
@@ -254,7 +248,7 @@ void Stopped::go() {
 bool Stopped::run(pid_t tid, u64 ip, u64 sp, const std::array<u64, 6>& arguments, u64 number,
                   user_regs_struct& after) const {
     // A breakpoint whose signal is blocked makes the kernel forget the handler.
-    const u64 others = ~ours_of(~0ULL);
+    const u64 others = ~our_signals;
     ::ptrace(PTRACE_SETSIGMASK, tid, sizeof others, &others);
     user_regs_struct registers = threads_.at(tid).registers;
     registers.rip = ip;
@@ -357,11 +351,65 @@ Result<> read_auxiliary(pid_t pid, Visit& visit) {
 
 Result<> cannot(const std::string& what, pid_t pid) { return fail(Errc::io, of(pid) + ": " + what, EIO); }
 
+// A system call that was interrupted by us starts over, at its site; what waits with a time begins anew with the rest.
+void restart(user_regs_struct& r) {
+    const auto result = static_cast<i64>(r.rax);
+    const bool in_call = static_cast<i64>(r.orig_rax) >= 0;
+    constexpr i64 restarts[] = {-512, -513, -514}, restart_block = -516;
+    if (in_call && (std::ranges::find(restarts, result) != std::end(restarts) || result == restart_block)) {
+        r.rip -= 2;
+        r.rax = result == restart_block ? SYS_restart_syscall : r.orig_rax;
+    }
+    r.orig_rax = ~0ULL;
+}
+
+VisitRegisters to_visit(const user_regs_struct& r) {
+    return {r.r8,  r.r9,  r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi,
+            r.rsi, r.rbp, r.rbx, r.rdx, r.rax, r.rcx, r.rsp, r.rip, r.eflags};
+}
+void from_visit(user_regs_struct& r, const VisitRegisters& v) {
+    r.r8 = v.r8, r.r9 = v.r9, r.r10 = v.r10, r.r11 = v.r11, r.r12 = v.r12, r.r13 = v.r13, r.r14 = v.r14, r.r15 = v.r15;
+    r.rdi = v.di, r.rsi = v.si, r.rbp = v.bp, r.rbx = v.bx, r.rdx = v.dx, r.rax = v.ax, r.rcx = v.cx, r.rsp = v.sp;
+    r.rip = v.ip, r.eflags = v.eflags;
+}
+
+// Every thread that is in the agent leaves it, and the agent the process. memory: a block's.
+Result<> take_out(Stopped& stopped, const Presence& agent, const AgentImage& image, const Workplace& place,
+                  u64 memory) {
+    const Block block(stopped, memory);
+    pid_t last = stopped.threads().begin()->first;
+    for (const auto& [tid, thread] : stopped.threads())
+        if (thread.registers.gs_base != 0) last = tid;
+    Visit visit;
+    for (auto& [tid, thread] : stopped.threads()) {
+        if (thread.registers.gs_base == 0) continue;
+        user_regs_struct after{};
+        restart(thread.registers);
+        visit.mask = thread.mask;
+        visit.registers = to_visit(thread.registers);
+        if (!block.put(visit) || !block.call(tid, agent.address(agent.directory.leave), after) || !block.get(visit))
+            return fail(Errc::io, "thread " + std::to_string(tid) + " did not leave the agent", EIO);
+        from_visit(thread.registers, visit.registers);
+        thread.mask = visit.mask;
+        if (tid == last) {
+            visit.range_count = 0;
+            if (!block.put(visit) || !block.call(tid, agent.address(agent.directory.finish), after) ||
+                !block.get(visit))
+                return fail(Errc::io, "the agent did not leave", EIO);
+        }
+        thread.registers.gs_base = 0;
+    }
+    for (u64 i = 0; i < std::min<u64>(visit.range_count, visit.ranges.size()); ++i)
+        place.call(last, SYS_munmap, {visit.ranges[i].begin, visit.ranges[i].size, 0, 0, 0, 0});
+    place.call(last, SYS_munmap, {agent.base, image.size, 0, 0, 0, 0});
+    place.call(last, SYS_munmap, {memory, visit_size, 0, 0, 0, 0});
+    return {};
+}
+
 }  // namespace
 
 Result<> attach(pid_t pid, const std::string& agent, const std::string& root, u32 tree) {
-    constexpr int set_dispatch = 59;  // PR_SET_SYSCALL_USER_DISPATCH; off, which it is
-    if (::prctl(set_dispatch, 0, 0, 0, 0) != 0)
+    if (::prctl(set_dispatch, 0, 0, 0, 0) != 0)  // off, which it is
         return fail(Errc::unsupported, "attaching takes Syscall User Dispatch (Linux 5.11; see anybpf doctor)", ENOSYS);
     Visit visit;
     visit.arrival = ANYBPF_TRY(arrival_of(agent, root, tree));
@@ -397,31 +445,34 @@ Result<> attach(pid_t pid, const std::string& agent, const std::string& root, u3
     }();
     if (low && !dynamic) visit.arrival.image.address = low_image;
 
-    user_regs_struct after{};
-    u64 join = 0;
-    bool there = true;
+    std::optional<Presence> presence;
     for (auto& [tid, thread] : stopped.threads()) {
         visit.mask = thread.mask;
         visit.rseq = thread.rseq;
         visit.problem = 0;
-        after = {};
+        user_regs_struct after{};
+        bool there = block.put(visit);
         if (tid == first) {
-            there = block.put(visit) && stopped.write(place.at(), anybpf_bootstrap, size) &&
+            there = there && stopped.write(place.at(), anybpf_bootstrap, size) &&
                     stopped.run(tid, place.at(), block.at() + arrival_below, {}, 0, after) &&
                     after.rip >= place.at() + size;
-            auto presence = find_agent(mappings_of(pid), visit.arrival.inheritance.agent);
-            if (!there || !presence || !read_directory(stopped, visit.arrival.image, *presence))
-                return cannot("the agent cannot be mapped", pid);
-            join = presence->address(presence->directory.join);  // for the others
+            presence = find_agent(mappings_of(pid), visit.arrival.inheritance.agent);
+            if (!there || !presence || !read_directory(stopped, visit.arrival.image, *presence)) {
+                if (presence) place.call(tid, SYS_munmap, {presence->base, visit.arrival.image.size, 0, 0, 0, 0});
+                place.call(tid, SYS_munmap, {static_cast<u64>(memory), visit_size, 0, 0, 0, 0});
+                return cannot("the agent cannot be mapped: is there memory?", pid);
+            }
         } else {
-            there = block.put(visit) && block.call(tid, join, after);
+            there = there && block.call(tid, presence->address(presence->directory.join), after);
         }
         if (!there || !block.get(visit)) return cannot("the agent did not start in thread " + std::to_string(tid), pid);
-        if (visit.problem != 0)
+        if (visit.problem != 0) {
+            take_out(stopped, *presence, visit.arrival.image, place, static_cast<u64>(memory));
             return cannot("the agent cannot start: " + std::string(std::strerror(static_cast<int>(visit.problem))),
                           pid);
+        }
         thread.registers.gs_base = after.gs_base;
-        thread.mask &= ~ours_of(~0ULL);
+        thread.mask &= ~our_signals;
     }
     return {};
 }
@@ -453,28 +504,6 @@ Result<> wait_until_outside(Stopped& stopped, const Presence& agent, const Agent
     }
 }
 
-// A system call that was interrupted by us starts over, at its site; what waits with a time begins anew with the rest.
-void restart(user_regs_struct& r) {
-    const auto result = static_cast<i64>(r.rax);
-    const bool in_call = static_cast<i64>(r.orig_rax) >= 0;
-    constexpr i64 restarts[] = {-512, -513, -514}, restart_block = -516;
-    if (in_call && (std::ranges::find(restarts, result) != std::end(restarts) || result == restart_block)) {
-        r.rip -= 2;
-        r.rax = result == restart_block ? SYS_restart_syscall : r.orig_rax;
-    }
-    r.orig_rax = ~0ULL;
-}
-
-VisitRegisters to_visit(const user_regs_struct& r) {
-    return {r.r8,  r.r9,  r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi,
-            r.rsi, r.rbp, r.rbx, r.rdx, r.rax, r.rcx, r.rsp, r.rip, r.eflags};
-}
-void from_visit(user_regs_struct& r, const VisitRegisters& v) {
-    r.r8 = v.r8, r.r9 = v.r9, r.r10 = v.r10, r.r11 = v.r11, r.r12 = v.r12, r.r13 = v.r13, r.r14 = v.r14, r.r15 = v.r15;
-    r.rdi = v.di, r.rsi = v.si, r.rbp = v.bp, r.rbx = v.bx, r.rdx = v.dx, r.rax = v.ax, r.rcx = v.cx, r.rsp = v.sp;
-    r.rip = v.ip, r.eflags = v.eflags;
-}
-
 }  // namespace
 
 Result<> detach(pid_t pid, const std::string& agent) {
@@ -491,42 +520,13 @@ Result<> detach(pid_t pid, const std::string& agent) {
     for (const Mapped& each : mappings)
         if (each.begin < presence->base || each.begin >= presence->base + image.size) outside.push_back(each);
     const auto place = ANYBPF_TRY(Workplace::in(stopped, outside, bootstrap_size_most));
-    const pid_t last = stopped.threads().rbegin()->first;
-    u64 memory = 0;
-    Visit visit;
-    for (auto& [tid, thread] : stopped.threads()) {
-        user_regs_struct after{};
-        if (memory == 0) {
-            if (!stopped.run(tid, presence->address(presence->directory.call), thread.registers.rsp,
-                             map_block_arguments, SYS_mmap, after) ||
-                static_cast<i64>(after.rax) < 0)
-                return cannot("no memory can be mapped", pid);
-            memory = after.rax;
-        }
-        const Block block(stopped, memory);
-        restart(thread.registers);
-        visit.mask = thread.mask;
-        visit.registers = to_visit(thread.registers);
-        if (!block.put(visit) || !block.call(tid, presence->address(presence->directory.leave), after) ||
-            !block.get(visit))
-            return cannot("thread " + std::to_string(tid) + " did not leave the agent", pid);
-        from_visit(thread.registers, visit.registers);
-        thread.mask = visit.mask;
-        if (tid != last) {
-            thread.registers.gs_base = 0;
-            continue;
-        }
-        visit.range_count = 0;
-        if (!block.put(visit) || !block.call(tid, presence->address(presence->directory.finish), after) ||
-            !block.get(visit))
-            return cannot("the agent did not leave", pid);
-        thread.registers.gs_base = 0;
-        for (u64 i = 0; i < std::min<u64>(visit.range_count, visit.ranges.size()); ++i)
-            place.call(tid, SYS_munmap, {visit.ranges[i].begin, visit.ranges[i].size, 0, 0, 0, 0});
-        place.call(tid, SYS_munmap, {presence->base, image.size, 0, 0, 0, 0});
-        place.call(tid, SYS_munmap, {memory, visit_size, 0, 0, 0, 0});
-    }
-    return {};
+    const auto& [first, thread] = *stopped.threads().begin();
+    user_regs_struct after{};
+    if (!stopped.run(first, presence->address(presence->directory.call), thread.registers.rsp, map_block_arguments,
+                     SYS_mmap, after) ||
+        static_cast<i64>(after.rax) < 0)
+        return cannot("no memory can be mapped", pid);
+    return take_out(stopped, *presence, image, place, after.rax);
 }
 
 }  // namespace anybpf::agent

@@ -13,7 +13,7 @@
 #define ZEROS_SIZE 48
 #define ENTRY 56
 #define AGENT_FD 152
-#define AGENT_PATH 416
+#define AGENT_PATH 440
 
     .section .rodata, "a", @progbits
     .globl anybpf_bootstrap, anybpf_bootstrap_failed, anybpf_bootstrap_end
@@ -40,7 +40,7 @@ anybpf_bootstrap:
     xor %r9d, %r9d
     syscall
     cmp $-4095, %rax
-    jae anybpf_bootstrap_failed
+    jae 2f
     mov %rax, %r12
     mov $9, %eax                    // its data: PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED
     mov DATA_AT(%rbx), %rdi
@@ -51,7 +51,7 @@ anybpf_bootstrap:
     mov DATA_OFFSET(%rbx), %r9
     syscall
     cmp $-4095, %rax
-    jae anybpf_bootstrap_failed
+    jae 2f
     add DATA_SIZE(%rbx), %rax       // zeros to the end of its last page
     mov %rax, %rdi
     mov %eax, %ecx
@@ -68,13 +68,16 @@ anybpf_bootstrap:
     xor %r9d, %r9d
     syscall
     cmp $-4095, %rax
-    jae anybpf_bootstrap_failed
+    jae 2f
     mov $3, %eax                    // close
     mov %ebp, %edi
     syscall
     add ENTRY(%rbx), %r12
     mov %rbx, %rdi
     jmp *%r12
+2:  mov $3, %eax                    // close: it is as it was
+    mov %ebp, %edi
+    syscall
 anybpf_bootstrap_failed:
     int3
 anybpf_bootstrap_end:

@@ -33,7 +33,7 @@ constexpr auto special_table = [] {
 constexpr bool is_clone(u32 nr) { return nr == SYS_clone || nr == SYS_clone3 || nr == SYS_fork || nr == SYS_vfork; }
 
 // prctl.h and the 6.18 numbers
-constexpr u64 pr_set_name = 15, pr_set_seccomp = 22, pr_set_dispatch = 59;
+constexpr u64 pr_set_name = 15, pr_set_seccomp = 22;
 constexpr u64 clone_vm = 0x100, clone_vfork = 0x4000, clone_parent_settid = 0x100000, clone_child_cleartid = 0x200000,
               clone_child_settid = 0x1000000;
 constexpr i64 restart_system_call =
@@ -135,7 +135,7 @@ bool prepare(ThreadState* state) {
         case SYS_prctl:
             if (r.di == pr_set_name) state->pending = Pending::name;
             if (r.di == pr_set_seccomp && (r.si == 1 || r.si == 2)) seal(state, r.si == 2 ? r.dx : 0);
-            if (r.di != pr_set_dispatch) return false;
+            if (r.di != set_dispatch) return false;
             r.ax = static_cast<u64>(-EINVAL);  // as a kernel without Syscall User Dispatch: it is taken
             return true;
         case SYS_seccomp:
@@ -164,14 +164,17 @@ bool prepare(ThreadState* state) {
             before_leaving();
             state->pending = Pending::place;
             return false;
-        case SYS_rseq:
-        case SYS_set_robust_list:
         case SYS_setuid:
         case SYS_setgid:
         case SYS_setreuid:
         case SYS_setregid:
         case SYS_setresuid:
         case SYS_setresgid:
+            before_leaving();
+            state->pending = Pending::name;
+            return false;
+        case SYS_rseq:
+        case SYS_set_robust_list:
             state->pending = Pending::name;
             return false;
         default:

@@ -159,10 +159,6 @@ Verdict judge(long fd, long directory, const char* path, u32 depth) {
     return verdict;
 }
 
-long open_below_root(const char* path, int flags) {
-    return at_path(path, [flags](int from, const char* to) { return raw(SYS_openat, from, to, flags); });
-}
-
 // One line in <root>/notices-<tree>, which the supervisor made and shows: pid, reason, path.
 void notice(const char* reason, const char* path) {
     std::array<char, 1024> line;
@@ -171,7 +167,7 @@ void notice(const char* reason, const char* path) {
     writer.text("/notices-");
     writer.number(process.tree, 10);
     writer.end();
-    const long fd = open_below_root(line.data(), O_WRONLY | O_APPEND | O_CLOEXEC);
+    const long fd = open_path(line.data(), O_WRONLY | O_APPEND | O_CLOEXEC);
     if (fd < 0) return;
     Writer text(line.data());
     text.number(static_cast<u64>(raw(SYS_getpid)), 10);
@@ -192,7 +188,7 @@ ExecChannel* channel() {
     writer.text("/exec-");
     writer.number(process.tree, 10);
     writer.end();
-    const long fd = open_below_root(path.data(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    const long fd = open_path(path.data(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return nullptr;
     const long at = raw(SYS_mmap, 0, sizeof(ExecChannel), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     raw(SYS_close, fd);
@@ -202,16 +198,23 @@ ExecChannel* channel() {
     return process.channel;
 }
 
-// For an image that will see neither: descriptors that outlive the execve, whose agent closes them.
-void take_along(ThreadState* state) {
-    state->loan = borrow();
-    state->lent = state->loan.root >= 0;
-    if (!state->lent) return;
-    for (const int fd : {state->loan.root, state->loan.agent}) raw(SYS_fcntl, fd, F_SETFD, 0);
+// For an image that will not see it: a descriptor that outlives the execve. The image closes it before it begins.
+void take_agent_along(ThreadState* state) {
+    const long fd = borrow_agent();
+    state->lent = fd >= 0;
+    state->agent_fd = static_cast<int>(fd);
+    if (state->lent) raw(SYS_fcntl, fd, F_SETFD, 0);
 }
-void drop_loan(ThreadState* state) {
-    if (state->lent) give_back(state->loan);
+void give_agent_back(ThreadState* state) {
+    if (state->lent) raw(SYS_close, state->agent_fd);
     state->lent = false;
+}
+
+// As the agent of a new image will ask for it.
+bool reaches_root() {
+    const long fd = open_path(process.root.data(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) raw(SYS_close, fd);
+    return fd >= 0;
 }
 
 // To the injector, which wakes up while the image's file is still being looked at.
@@ -229,9 +232,10 @@ class Question {
         what_.nr = state_->nr;
         what_.blocked = state_->shadow;
         what_.ignored = ignored_signals(state_);
-        if (state_->lent) what_.loan = state_->loan;
         request_ = agent::pose(*where, what_, call);
     }
+    // A descriptor of the agent's file that the image will have, or unreachable. Before it is posed.
+    void takes(i32 agent_fd) { what_.agent_fd = agent_fd; }
     // Root and agent are seen. Where no other thread can change the root directory, the image will see them.
     void seen() {
         const bool alone = !process.threaded || state_->parent != nullptr;
@@ -360,21 +364,23 @@ void before_exec(ThreadState* state) {
         if (verdict.reason != nullptr) notice(verdict.reason, path.data());
         return;
     }
-    look_for_root();
-    const bool seen = !process.away && is_file(process.agent_path.data(), process.agent_file);
-    if (!seen) {
+    const bool seen = is_file(process.agent_path.data(), process.agent_file) &&
+                      raw(SYS_faccessat, AT_FDCWD, process.agent_path.data(), R_OK) == 0;
+    const bool reached = reaches_root();
+    if (!seen || !reached) {
         question.withdraw();
-        take_along(state);
+        if (reached) take_agent_along(state);
+        question.takes(!reached ? unreachable : state->lent ? state->agent_fd : -1);
     }
     question.pose();
-    if (seen) question.seen();
+    if (seen && reached) question.seen();
     state->injected = question.answered();
     if (state->injected) {  // by who names what it cannot reach either
         state->pending = Pending::exec;
         return;
     }
-    drop_loan(state);
-    if (!seen) {
+    give_agent_back(state);
+    if (!seen || !reached) {
         notice("the agent cannot be reached from its root directory", path.data());
         return;
     }
@@ -393,7 +399,7 @@ void forget_exec(ThreadState* state) {
 
 void after_exec(ThreadState* state) {
     if (state->injected) Question::let_go();
-    drop_loan(state);
+    give_agent_back(state);
     forget_exec(state);
 }
 

@@ -27,6 +27,7 @@
 
 #include "anybpf/agent/arrival.hpp"
 #include "anybpf/agent/injector.hpp"
+#include "anybpf/agent/lender.hpp"
 #include "anybpf/base/bytes.hpp"
 #include "anybpf/base/fd.hpp"
 #include "anybpf/base/mapping.hpp"
@@ -51,7 +52,11 @@ long system_call(long number, u64 a, u64 b, u64 c, u64 d) {
 bool has_mark(pid_t tid, const ExecRequest& request) {
     u64 mark = 0;
     const iovec here{&mark, sizeof mark}, there{reinterpret_cast<void*>(request.mark_at), sizeof mark};
-    return ::process_vm_readv(tid, &here, 1, &there, 1, 0) == sizeof mark && mark == request.mark;
+    if (::process_vm_readv(tid, &here, 1, &there, 1, 0) != sizeof mark) {
+        const Fd memory(::open(("/proc/" + std::to_string(tid) + "/mem").c_str(), O_RDONLY | O_CLOEXEC));
+        if (::pread(memory.get(), &mark, sizeof mark, static_cast<off_t>(request.mark_at)) != sizeof mark) return false;
+    }
+    return mark == request.mark;
 }
 
 std::vector<pid_t> numbers_in(const std::string& folder) {
@@ -85,13 +90,16 @@ pid_t asker_of(const ExecRequest& request) {
 
 // As the thread, or its image, would see it: in its mount namespace, below its root directory.
 bool agent_is_there(pid_t tid, const Arrival& arrival) {
+    if (arrival.agent_fd == unreachable) return false;
     const std::string there = "/proc/" + std::to_string(tid);
-    const bool open = arrival.agent_fd >= 0 && arrival.root_fd >= 0;
-    const auto agent = identity(there + (open ? "/fd/" + std::to_string(arrival.agent_fd)
-                                              : "/root" + std::string(arrival.agent_path.data()))),
-               root = identity(there + (open ? "/fd/" + std::to_string(arrival.root_fd)
-                                             : "/root" + std::string(arrival.root_path.data())));
-    return agent && root && *agent == arrival.inheritance.agent && *root == arrival.inheritance.root;
+    if (arrival.agent_fd >= 0) {  // then it borrows what it wants of the root
+        const auto agent = identity(there + "/fd/" + std::to_string(arrival.agent_fd));
+        return agent && *agent == arrival.inheritance.agent;
+    }
+    const auto agent = identity(there + "/root" + arrival.agent_path.data()),
+               root = identity(there + "/root" + arrival.root_path.data());
+    const bool borrows = arrival.key.name != 0;
+    return agent && *agent == arrival.inheritance.agent && (borrows || (root && *root == arrival.inheritance.root));
 }
 
 // One process between its request and the first instruction of its new image.
@@ -143,9 +151,13 @@ class Image {
         const u64 failed = arrival_.text_at + static_cast<u64>(anybpf_bootstrap_failed - anybpf_bootstrap) + 1;
         for (;;) {
             int status = 0;
-            if (::ptrace(PTRACE_SYSCALL, pid_, 0, 0) != 0 || ::waitpid(pid_, &status, __WALL | __WNOTHREAD) != pid_ ||
-                !WIFSTOPPED(status))
-                return true;  // it is gone
+            siginfo_t what{};
+            const int kinds = WEXITED | WSTOPPED | __WALL | __WNOTHREAD;
+            if (::ptrace(PTRACE_SYSCALL, pid_, 0, 0) != 0 ||
+                ::waitid(P_PID, static_cast<id_t>(pid_), &what, kinds | WNOWAIT) != 0 ||
+                (what.si_code != CLD_TRAPPED && what.si_code != CLD_STOPPED) ||
+                ::waitpid(pid_, &status, __WALL | __WNOTHREAD) != pid_ || !WIFSTOPPED(status))
+                return true;  // it is gone, or about to: for who follows it to see
             user_regs_struct now{};
             if (::ptrace(PTRACE_GETREGS, pid_, 0, &now) != 0) return true;
             if (now.rip == failed) {
@@ -190,6 +202,7 @@ class Image {
 }  // namespace
 
 struct Injector::Parts : std::enable_shared_from_this<Parts> {
+    std::unique_ptr<Lender> lender;  // null: there is none
     std::string path, notices;
     Mapping mapping;
     Arrival arrival;
@@ -266,10 +279,14 @@ bool Injector::Parts::serve_one(ExecRequest& request, u32 lane) {
 void Injector::Parts::notice(pid_t pid, const char* reason) const {
     std::error_code error;
     const auto image = fs::read_symlink("/proc/" + std::to_string(pid) + "/exe", error).string();
+    if (error) return;  // it was killed meanwhile
     const std::string line = std::to_string(pid) + "\t" + reason + "\t" + image + "\n";
     const Fd file(::open(notices.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
     if (::write(file.get(), line.data(), line.size()) < 0) return;  // as little can be done as there
 }
+
+// False: it was killed where it stood, and its end comes yet. Until that is seen here its parent does not see it.
+bool let_go(pid_t pid) { return ::ptrace(PTRACE_DETACH, pid, 0, 0) == 0; }
 
 // Until its execve, successful or not; or its end. A thread that runs execve takes over its process's id.
 void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
@@ -278,8 +295,7 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
     now.inheritance.nr = request.nr;
     now.inheritance.blocked = request.blocked;
     now.inheritance.ignored = request.ignored;
-    now.agent_fd = request.loan.agent;
-    now.root_fd = request.loan.root;
+    now.agent_fd = request.agent_fd;
     if (request.state.load() != ExecState::attached) {  // it went on without us
         ::ptrace(PTRACE_INTERRUPT, tid, 0, 0);
     }
@@ -300,13 +316,13 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
                 Image(pid, now).inject();
             else
                 notice(pid, "the agent cannot be reached from its root directory");
-            ::ptrace(PTRACE_DETACH, pid, 0, 0);
-            return;
+            if (let_go(pid)) return;
+            continue;
         }
         if (event == PTRACE_EVENT_STOP) {
             if (request.state.load() != ExecState::attached) {
-                ::ptrace(PTRACE_DETACH, pid, 0, 0);
-                return;
+                if (let_go(pid)) return;
+                continue;
             }
             const bool group_stop = signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
             ::ptrace(group_stop ? PTRACE_LISTEN : PTRACE_CONT, pid, 0, 0);
@@ -316,8 +332,8 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
         const bool asks_to_go = signal == SIGTRAP && ::ptrace(PTRACE_GETSIGINFO, pid, 0, &info) == 0 &&
                                 info.si_code == SI_KERNEL;  // its breakpoint behind an execve that failed
         if (asks_to_go) {
-            ::ptrace(PTRACE_DETACH, pid, 0, 0);
-            return;
+            if (let_go(pid)) return;
+            continue;
         }
         ::ptrace(PTRACE_CONT, pid, 0, signal);
     }
@@ -362,6 +378,10 @@ Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, cons
         return fail_errno("making", parts->path);
     }
     parts->mapping = ANYBPF_TRY(Mapping::shared(file.get(), sizeof(ExecChannel), Access::read_write));
+    if (auto lender = Lender::start(agent, root)) {
+        parts->lender = std::move(*lender);
+        parts->arrival.key = parts->channel().key = parts->lender->key();
+    }
     parts->channel().magic = exec_channel_magic;
     parts->channel().lanes = std::clamp(std::thread::hardware_concurrency(), 1U, most_lanes);
     for (u32 lane = 0; lane < parts->channel().lanes; ++lane) parts->add_thread(lane);
@@ -370,6 +390,7 @@ Result<std::unique_ptr<Injector>> Injector::start(const std::string& agent, cons
 
 Injector::~Injector() {
     parts_->ending = true;
+    parts_->lender.reset();
     ::unlink(parts_->path.c_str());
     for (auto& asked : parts_->channel().asked) {
         asked.fetch_add(1);

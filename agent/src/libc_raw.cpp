@@ -34,6 +34,7 @@ namespace {
 using anybpf::u32;
 using anybpf::u64;
 using anybpf::agent::at_path;
+using anybpf::agent::open_path;
 using anybpf::agent::raw;
 
 // What is mapped, in no order; an entry of size 0 is free.
@@ -274,8 +275,7 @@ int open(const char* path, int flags, ...) {
         mode = va_arg(arguments, mode_t);
         va_end(arguments);
     }
-    return static_cast<int>(
-        checked(at_path(path, [=](int from, const char* to) { return raw(SYS_openat, from, to, flags, mode); })));
+    return static_cast<int>(checked(open_path(path, flags, mode)));
 }
 int openat(int directory, const char* path, int flags, ...) {
     mode_t mode = 0;
@@ -299,8 +299,8 @@ ssize_t pread(int fd, void* to, size_t size, off_t at) { return checked(raw(SYS_
 ssize_t write(int fd, const void* from, size_t size) { return checked(raw(SYS_write, fd, from, size)); }
 int fstat(int fd, struct stat* to) noexcept { return static_cast<int>(checked(raw(SYS_fstat, fd, to))); }
 static int stat_at(const char* path, struct stat* to, int flags) {
-    return static_cast<int>(
-        checked(at_path(path, [=](int from, const char* name) { return raw(SYS_newfstatat, from, name, to, flags); })));
+    return static_cast<int>(checked(at_path(
+        path, flags, [=](int from, const char* name, int how) { return raw(SYS_newfstatat, from, name, to, how); })));
 }
 int stat(const char* path, struct stat* to) noexcept { return stat_at(path, to, 0); }
 int lstat(const char* path, struct stat* to) noexcept { return stat_at(path, to, AT_SYMLINK_NOFOLLOW); }
@@ -322,27 +322,19 @@ int mprotect(void* at, size_t size, int protection) noexcept {
     return static_cast<int>(checked(raw(SYS_mprotect, at, size, protection)));
 }
 int access(const char* path, int mode) noexcept {
-    return static_cast<int>(
-        checked(at_path(path, [=](int from, const char* to) { return raw(SYS_faccessat, from, to, mode); })));
+    return static_cast<int>(checked(at_path(path, 0, [=](int from, const char* name, int how) {
+        return how == AT_EMPTY_PATH ? 0 : raw(SYS_faccessat, from, name, mode);  // who lends it has it
+    })));
 }
 int statfs(const char* path, struct statfs* to) noexcept {
-    return static_cast<int>(checked(at_path(path, [=](int from, const char* name) {
-        if (from == AT_FDCWD) return raw(SYS_statfs, name, to);
-        const long fd = raw(SYS_openat, from, name, O_PATH | O_CLOEXEC);
-        if (fd < 0) return fd;
-        const long result = raw(SYS_fstatfs, fd, to);
-        raw(SYS_close, fd);
-        return result;
+    return static_cast<int>(checked(at_path(path, 0, [=](int from, const char* name, int how) {
+        return how == AT_EMPTY_PATH ? raw(SYS_fstatfs, from, to) : raw(SYS_statfs, name, to);
     })));
 }
 int fstatfs(int fd, struct statfs* to) noexcept { return static_cast<int>(checked(raw(SYS_fstatfs, fd, to))); }
 int ftruncate(int fd, off_t size) noexcept { return static_cast<int>(checked(raw(SYS_ftruncate, fd, size))); }
-static int unlink_at(const char* path, int flags) {
-    return static_cast<int>(
-        checked(at_path(path, [=](int from, const char* to) { return raw(SYS_unlinkat, from, to, flags); })));
-}
-int unlink(const char* path) noexcept { return unlink_at(path, 0); }
-int rmdir(const char* path) noexcept { return unlink_at(path, AT_REMOVEDIR); }
+int unlink(const char* path) noexcept { return static_cast<int>(checked(raw(SYS_unlink, path))); }
+int rmdir(const char* path) noexcept { return static_cast<int>(checked(raw(SYS_rmdir, path))); }
 int kill(pid_t pid, int signal) noexcept { return static_cast<int>(checked(raw(SYS_kill, pid, signal))); }
 int fcntl(int fd, int command, ...) {
     va_list arguments;

@@ -113,13 +113,35 @@ void write_jump(u8* bytes, u64 from, u64 to) {
     __builtin_memcpy(bytes + 1, &distance, 4);
 }
 
+const Pun* pun_of(const Slot& slot) { return reinterpret_cast<const Pun*>(slot.resume - Pun::copied_at); }
+
 // A free pun to which a jump from start has a breakpoint as the second byte of its distance; null: there is none.
 const Pun* free_pun(u64 start) {
     for (const Pun* pun = anybpf_puns; pun != anybpf_puns_end; ++pun) {
         const u64 distance = reinterpret_cast<u64>(pun) - (start + jump_size);
-        if ((distance >> 8 & 0xff) == breakpoint && pun->slot == 0) return pun;
+        if ((distance >> 8 & 0xff) == breakpoint && (pun->slot == 0 || pun_of(anybpf_slots[pun->slot]) != pun))
+            return pun;
     }
     return nullptr;
+}
+
+// Whether a site's jump is still there: other text may have come in the place of what was patched.
+bool stands(const Slot& slot) {
+    const u64 start = slot.after - slot.patched;
+    std::array<u8, jump_size> now{}, wanted{};
+    if (!fetch(now, start) || now[0] != jump) return false;
+    if (!slot.is_pun()) return true;
+    write_jump(wanted.data(), start, reinterpret_cast<u64>(pun_of(slot)));
+    return now == wanted;
+}
+
+// In text that was mapped, or made executable, just now.
+void forget_puns(u64 begin, u64 end) {
+    for (Slot& slot : std::span(anybpf_slots, last_slot)) {
+        if (!slot.filled() || !slot.is_pun() || slot.after <= begin || slot.after > end || stands(slot)) continue;
+        __atomic_store_n(&slot.resume, slot.after, __ATOMIC_RELEASE);
+        slot.patched = 0;
+    }
 }
 
 // For a site and what stands behind it.
@@ -368,13 +390,14 @@ void find_first_text() {
 
 void text_mapped(u64 begin, u64 size, bool of_file) {
     lock(process.slot_lock);
+    forget_puns(begin, begin + size);
     add_text(begin, begin + size);
     if (of_file && process.scans && !process.sealed) patch_text({begin, begin + size}, Memory(), Sites::traps, true);
     unlock(process.slot_lock);
 }
 
 void warm(u64 after) {
-    const u64 begin = (after - site_size) & ~(page - 1);
+    const u64 begin = (after - call_size) & ~(page - 1);
     const auto number = static_cast<u32>(begin / page);
     Heat& here = heat[number % heat.size()];
     if (here.page != number) here = {number, 0};
@@ -385,7 +408,10 @@ void warm(u64 after) {
         return;
     if (!try_lock(process.slot_lock)) return;
     // To compose what stands in place costs as much as many signals; most programs of few calls end before.
-    Page(begin).patch(Memory(), times == 1 ? Sites::jumps : Sites::puns, !process.threaded);
+    const Sites which = times == 1 ? Sites::jumps : Sites::puns;
+    const Memory memory;
+    if (after - site_size < begin) Page(begin - page).patch(memory, which, !process.threaded);
+    Page(begin).patch(memory, which, !process.threaded);
     unlock(process.slot_lock);
 }
 
@@ -416,12 +442,9 @@ void remove_traps() {
 void give_back_text() {
     const Memory memory;
     for (const Slot& slot : anybpf_slots) {
-        if (slot.patched == 0) continue;
-        const u64 start = slot.after - slot.patched;
+        if (slot.patched == 0 || !stands(slot)) continue;
         const auto bytes = original_of(slot);
-        u8 first = 0;
-        if (copy(&first, reinterpret_cast<const void*>(start), 1) && first == jump)
-            memory.write(start, bytes.data(), bytes.size(), true);
+        memory.write(slot.after - slot.patched, bytes.data(), bytes.size(), true);
     }
 }
 

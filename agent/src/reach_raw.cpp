@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The root's files, for a process that may have left where the root is to be seen: what lies below the root's path is
-// then reached from a descriptor that the supervisor lends (lender.hpp), for the moment of one system call.
-// Safe because a loan is taken only when its files are those that the process knows, whoever gave it.
+// The root's files, for a process that may have come to where it cannot open them: each is then opened by the
+// supervisor (lender.hpp).
+// Safe because the socket's name was drawn by the supervisor, so that nobody could wait for us in its place, and what
+// comes is taken only if it lies on the root's own file system, or is the agent's file.
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
@@ -26,42 +28,64 @@ const char* rest_below_root(const char* path) {
     return rest;
 }
 
-bool is(int fd, const FileId& id) {
-    struct stat file{};
-    return raw(SYS_fstat, fd, &file) == 0 && FileId{file.st_dev, file.st_ino} == id;
+const LoanKey& key() {
+    if (process.key.name == 0 && process.channel != nullptr) process.key = process.channel->key;
+    return process.key;
 }
 
-// One message from who listens; false: nothing that can be taken.
-bool receive(int socket, Loan& loan) {
-    LoanMessage message;
+bool is_lent_by_us(int fd, bool agent) {
+    struct stat file{};
+    if (raw(SYS_fstat, fd, &file) != 0) return false;
+    return agent ? FileId{file.st_dev, file.st_ino} == process.agent_file : file.st_dev == process.root_file.device;
+}
+
+// The lender's answer: a descriptor, or -errno.
+long receive(int socket) {
+    i32 error = EIO;
+    LoanMessage message(&error, sizeof error);
     long size = 0;
     do {
         size = raw(SYS_recvmsg, socket, &message.header, MSG_CMSG_CLOEXEC);
     } while (size == -EINTR);
-    if (size <= 0) return false;
     const cmsghdr* const control = CMSG_FIRSTHDR(&message.header);
-    if (control == nullptr || control->cmsg_type != SCM_RIGHTS) return false;
-    const u64 count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    std::array<int, 2> given{-1, -1};
-    std::memcpy(given.data(), CMSG_DATA(control), std::min<u64>(count, given.size()) * sizeof(int));
-    loan = {.root = given[0], .agent = given[1]};
-    return true;
+    if (size != sizeof error || control == nullptr || control->cmsg_type != SCM_RIGHTS)
+        return error > 0 ? -error : -EIO;
+    int fd = -1;
+    std::memcpy(&fd, CMSG_DATA(control), sizeof fd);
+    return fd;
 }
 
-// Where to begin with a path below the root.
-class Beginning {
-  public:
-    Beginning() : loan_(process.carries_root ? Loan{.root = process.carried_root} : borrow()) {}
-    ~Beginning() {
-        if (!process.carries_root) give_back(loan_);
-    }
-    Beginning(const Beginning&) = delete;
-    Beginning& operator=(const Beginning&) = delete;
-    int directory() const { return loan_.root; }
+long ask_lender(int socket, const LoanRequest& request) {
+    const LoanAddress address(key());
+    constexpr timeval patience{.tv_sec = 1, .tv_usec = 0};
+    raw(SYS_setsockopt, socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    raw(SYS_setsockopt, socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if (const long result = raw(SYS_connect, socket, &address.name, address.size); result != 0) return result;
+    const long sent = raw(SYS_sendto, socket, &request, sizeof request, MSG_NOSIGNAL, 0, 0);
+    return sent == sizeof request ? receive(socket) : -EIO;
+}
 
-  private:
-    Loan loan_;
-};
+// path: below the root; empty: the agent's file.
+long borrow(const char* path, int flags) {
+    LoanRequest request{.secret = key().secret, .flags = static_cast<u32>(flags)};
+    if (process.sealed || key().name == 0 || std::strlen(path) >= request.path.size()) return -EACCES;
+    std::memcpy(request.path.data(), path, std::strlen(path));
+    const long socket = raw(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (socket < 0) return socket;
+    const long fd = ask_lender(static_cast<int>(socket), request);
+    raw(SYS_close, socket);
+    if (fd < 0 || is_lent_by_us(static_cast<int>(fd), path[0] == '\0')) return fd;
+    raw(SYS_close, fd);
+    return -EACCES;
+}
+
+// Whether a call on a path below the root failed with this because the process is where it is.
+bool is_out_of_reach(long result) {
+    if (result == -EACCES || result == -EPERM) return true;
+    if (result != -ENOENT && result != -ENOTDIR) return false;
+    look_for_root();
+    return process.away;
+}
 
 }  // namespace
 
@@ -79,40 +103,29 @@ bool is_file(const char* path, const FileId& id) {
 
 void look_for_root() { process.away = !is_file(process.root.data(), process.root_file); }
 
-Loan borrow() {
-    Loan loan;
-    if (process.sealed) return loan;
-    const LoanAddress address(process.root_file, process.tree);
-    const auto socket = static_cast<int>(raw(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    if (socket < 0) return loan;
-    const timeval patience{.tv_sec = 1, .tv_usec = 0};
-    raw(SYS_setsockopt, socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    raw(SYS_setsockopt, socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    const bool received = raw(SYS_connect, socket, &address.name, address.size) == 0 && receive(socket, loan);
-    raw(SYS_close, socket);
-    if (received && is(loan.root, process.root_file) && is(loan.agent, process.agent_file)) return loan;
-    give_back(loan);
-    return {};
+long borrow_agent() { return borrow("", O_RDONLY); }
+
+long open_path(const char* path, int flags, u32 mode) {
+    const char* const rest = rest_below_root(path);
+    if (rest == nullptr || !process.away) {
+        const long result = raw(SYS_open, path, flags, mode);
+        if (rest == nullptr || result >= 0 || !is_out_of_reach(result)) return result;
+    }
+    return borrow(rest, flags);
 }
 
-void give_back(const Loan& loan) {
-    for (const int fd : {loan.root, loan.agent})
-        if (fd >= 0) raw(SYS_close, fd);
-}
-
-long at_path(const char* path, long (*call)(int directory, const char* path, const void* arguments),
+long at_path(const char* path, int flags, long (*call)(int from, const char* path, int flags, const void* arguments),
              const void* arguments) {
     const char* const rest = rest_below_root(path);
-    if (rest == nullptr) return call(AT_FDCWD, path, arguments);
-    if (!process.away) {
-        const long result = call(AT_FDCWD, path, arguments);
-        const bool may_be_away = result == -ENOENT || result == -ENOTDIR || result == -EACCES;
-        if (!may_be_away || process.root_file == FileId{}) return result;
-        look_for_root();
-        if (!process.away) return result;
+    if (rest == nullptr || !process.away) {
+        const long result = call(AT_FDCWD, path, flags, arguments);
+        if (rest == nullptr || result >= 0 || !is_out_of_reach(result)) return result;
     }
-    const Beginning beginning;
-    return beginning.directory() >= 0 ? call(beginning.directory(), rest, arguments) : -ENOENT;
+    const long fd = borrow(rest, O_PATH | ((flags & AT_SYMLINK_NOFOLLOW) != 0 ? O_NOFOLLOW : 0));
+    if (fd < 0) return fd;
+    const long result = call(static_cast<int>(fd), "", AT_EMPTY_PATH, arguments);
+    raw(SYS_close, fd);
+    return result;
 }
 
 }  // namespace anybpf::agent

@@ -19,7 +19,7 @@
 namespace anybpf::agent {
 namespace {
 
-constexpr u64 set_dispatch = 59, set_gs = 0x1001;
+constexpr u64 set_gs = 0x1001;
 
 struct Call {
     u32 nr;
@@ -75,10 +75,10 @@ constexpr auto useful = std::to_array<Call>({
     Call{SYS_nanosleep, 4096},
     Call{SYS_clock_gettime, 1, 4096},
     Call{SYS_process_vm_writev, 3},
-    Call{SYS_unlinkat, 3, 4096},
     Call{SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC},
     Call{SYS_setsockopt, 3, SOL_SOCKET, SO_RCVTIMEO, 4096},
     Call{SYS_connect, 3, 4096, sizeof(sockaddr_un)},
+    Call{SYS_sendto, 3, 4096, sizeof(LoanRequest), MSG_NOSIGNAL},
     Call{SYS_recvmsg, 3, 4096, MSG_CMSG_CLOEXEC},
 });
 

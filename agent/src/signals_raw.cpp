@@ -248,7 +248,7 @@ void dispatch(ThreadState* state, SignalFrame& frame) {
         return;
     }
     // No stub is left: this thread goes on without the dispatcher, at the very instruction.
-    raw(SYS_prctl, 59, 0, 0, 0, 0);
+    raw(SYS_prctl, set_dispatch, 0, 0, 0, 0);
     state->armed = false;
     c.ip = after - 2;
 }

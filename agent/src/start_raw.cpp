@@ -14,7 +14,6 @@
 #include <cstring>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "anybpf/agent/environment.hpp"
 #include "state.hpp"
@@ -215,8 +214,7 @@ void arrived(Arrival& arrival) {
     process.root = arrival.root_path;
     const u64 ip = arrival.ip, sp = arrival.sp;
     const Inheritance inheritance = arrival.inheritance;
-    process.carried_root = arrival.root_fd;
-    process.away = process.carries_root = arrival.root_fd >= 0;
+    process.key = arrival.key;
     if (ip == 0) {
         write_text(arrival.text_at, arrival.text.data(), arrival.text_size);
         return arrived_late(reinterpret_cast<Visit&>(arrival));
@@ -224,9 +222,7 @@ void arrived(Arrival& arrival) {
     read_auxiliary(auxiliary_vector(sp));
     put_back_first_text(arrival);
     arrival = Arrival{};
-    const bool started = start(sp, inheritance);
-    if (std::exchange(process.carries_root, false)) raw(SYS_close, process.carried_root);
-    if (!started) anybpf_go_alone(ip, sp);
+    if (!start(sp, inheritance)) anybpf_go_alone(ip, sp);
     ThreadState* const state = own().state;
     state->publish = state;
     state->registers = {};

@@ -31,17 +31,6 @@ namespace anybpf::agent {
 #define ANYBPF_TABLE [[gnu::section(".bss.anybpf_tables")]]
 
 using hooks::SyscallRegisters;
-using SignalSet = u64;  // the kernel's sigset_t: bit n - 1 is signal n
-
-constexpr SignalSet bit_of(int signal) { return 1ULL << (signal - 1); }
-// Signals that are never blocked for real: SIGSYS carries the dispatch, SIGTRAP a site that is being patched, the
-// others a fault inside a helper's read.
-constexpr auto our_signal_numbers = std::to_array({SIGSYS, SIGTRAP, SIGSEGV, SIGBUS});
-constexpr SignalSet our_signals = [] {
-    SignalSet set = 0;
-    for (const int signal : our_signal_numbers) set |= bit_of(signal);
-    return set;
-}();
 constexpr SignalSet all_but_ours = ~our_signals;
 constexpr bool is_ours(int signal) { return (our_signals & bit_of(signal)) != 0; }
 
@@ -161,8 +150,8 @@ struct ThreadState {
     bool cleared;                     // it is zeroed there when the child has ended
     u64 exec_memory, exec_size;
     bool injected;  // an injector waits for the execve
-    bool lent;      // its image will not see root and agent, and takes a loan along
-    Loan loan;
+    bool lent;      // its image will not see the agent's file, and takes a descriptor of it along
+    int agent_fd;
 
     // Raw, so that this struct keeps a layout that entry_raw.S can count on; all zero is its value at birth.
     alignas(hooks::SyscallThread) std::byte thread_memory[sizeof(hooks::SyscallThread)];
@@ -200,9 +189,8 @@ struct Process {
     u64 text_begin = 0, text_end = 0;  // of the agent
     FileId agent_file, root_file;
     std::array<char, 512> agent_path{}, root{};
-    bool away = false;          // the root's path leads elsewhere
-    bool carries_root = false;  // a new image, while it starts
-    int carried_root = 0;
+    bool away = false;  // the root's path leads elsewhere
+    LoanKey key;
     ExecChannel* channel = nullptr;
     std::atomic<ThreadState*> states{nullptr};
     std::atomic<u32> refresh_lock{0}, slot_lock{0}, fork_lock{0}, list_lock{0};
@@ -253,7 +241,7 @@ void release_state(ThreadState* state);
 // another thread, or given back.
 void forget_left(u64 begin, u64 size);
 void birth(ThreadState* state);
-bool arm(ThreadState* state);
+bool arm();
 void reserve_states();  // for a process that will be sealed
 struct Newborn {
     u64 flags = 0, stack = 0;
@@ -295,15 +283,19 @@ SignalSet ignored_signals(const ThreadState* state);
 bool identify(const char* path, FileId& id);  // false: it cannot be reached
 bool is_file(const char* path, const FileId& id);
 void look_for_root();
-Loan borrow();  // none: -1
-void give_back(const Loan& loan);
-// Calls with the directory and the path by which `path` is reached; -errno.
-long at_path(const char* path, long (*call)(int directory, const char* path, const void* arguments),
+// The system calls on paths, which reach what lies below the root wherever the process is; -errno.
+long open_path(const char* path, int flags, u32 mode = 0);
+long borrow_agent();  // its file
+// Calls with a directory, a path from there, and flags: its own, or those for a descriptor of the file itself.
+long at_path(const char* path, int flags, long (*call)(int from, const char* path, int flags, const void* arguments),
              const void* arguments);
 template <class Call>
-long at_path(const char* path, const Call& call) {
+long at_path(const char* path, int flags, const Call& call) {
     return at_path(
-        path, [](int from, const char* to, const void* made) { return (*static_cast<const Call*>(made))(from, to); },
+        path, flags,
+        [](int from, const char* to, int how, const void* made) {
+            return (*static_cast<const Call*>(made))(from, to, how);
+        },
         &call);
 }
 

@@ -26,7 +26,6 @@ constexpr u64 guard_size = 4096, stack_pages = 256UL << 10, stack_size = stack_p
 static_assert(stack_pages >= 2 * (abi::max_stack_size + abi::max_frames * abi::stack_size));
 constexpr u64 stack_used = 2UL * 4096;  // by a signal, in whole pages
 constexpr u64 state_pages = (stack_size - stack_pages + sizeof(ThreadState) + 4095) & ~4095ULL;
-constexpr long set_dispatch = 59;
 
 // All but what the memory is, and its place in the list, which others walk meanwhile.
 void reset(ThreadState* state) {
@@ -180,7 +179,7 @@ void fork_child(ThreadState* state) {
     state->parent = nullptr;
     state->held_count = 0;
     process.threaded = false;
-    state->armed = arm(state);
+    state->armed = arm();
     const u32* const cpu_word = state->thread().vcpu.cpu_word;
     if (process.sealed) {
         introduce_sealed(state, state->thread());
@@ -275,9 +274,8 @@ ThreadState* make_first_state() {
 
 void release_state(ThreadState* state) { state->in_use.store(0, std::memory_order_release); }
 
-bool arm(ThreadState* state) {
+bool arm() {
     if (process.sealed || process.scans) return false;
-    (void)state;
     process.scans = raw(SYS_prctl, set_dispatch, 1, anybpf_arena_begin, anybpf_arena_end - anybpf_arena_begin, 0) != 0;
     return !process.scans;
 }
@@ -293,7 +291,7 @@ void birth(ThreadState* state) {
     }
     const AltStack stack{.base = state->stack_base, .flags = 0, .size = state->stack_size};
     raw(SYS_sigaltstack, &stack, 0);
-    state->armed = arm(state);
+    state->armed = arm();
     introduce(state, state->parent != nullptr ? state->parent->thread().vcpu.robust : nullptr);
     __atomic_store_n(&state->born, true, __ATOMIC_RELEASE);
 }

@@ -14,8 +14,6 @@
 namespace anybpf::agent {
 namespace {
 
-constexpr long set_dispatch = 59;
-
 // The thread's own signal stack before ours takes its place.
 AltStack guest_stack() {
     AltStack stack;

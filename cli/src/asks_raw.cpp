@@ -14,9 +14,11 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/user.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -270,6 +272,17 @@ Answer fsgsbase() {
     constexpr unsigned long available = 2;  // HWCAP2_FSGSBASE
     if ((::getauxval(AT_HWCAP2) & available) != 0) return {State::yes, "rdgsbase works"};
     return {State::no, "the kernel has not enabled it", ENOSYS};
+}
+
+Answer sockets() {
+    const int error = in_child([] {
+        const Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+        const sockaddr_un unnamed{.sun_family = AF_UNIX, .sun_path = {}};  // the kernel draws an abstract name
+        if (!socket.valid()) return errno;
+        return error_of(
+            ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&unnamed), sizeof unnamed.sun_family));
+    });
+    return answer(error, "with abstract names");
 }
 
 Answer pidfd() {

@@ -14,7 +14,6 @@
 
 #include "anybpf/agent/environment.hpp"
 #include "anybpf/agent/injector.hpp"
-#include "anybpf/agent/lender.hpp"
 #include "anybpf/btf/btf.hpp"
 #include "anybpf/helpers/task.hpp"
 #include "anybpf/hooks/syscall.hpp"
@@ -31,7 +30,6 @@ struct Machine::User {
     std::unique_ptr<preload::Interposition> interposition;  // goes before the kernel it reaches
     u32 tree = 0;
     std::unique_ptr<agent::Injector> injector;
-    std::unique_ptr<agent::Lender> lender;
 };
 
 int kernel_bpf_error() {
@@ -58,10 +56,7 @@ Outcome<> Machine::check_runs(Where where) {
 Machine::Machine(Where where) : where_(where) {}
 Machine::Machine(Machine&& other) noexcept = default;
 Machine::~Machine() {
-    if (user_) {
-        user_->injector.reset();
-        user_->lender.reset();
-    }
+    if (user_) user_->injector.reset();
     if (user_ && user_->tree) user_->kernel->root().abandon(user_->tree);
 }
 
@@ -113,12 +108,11 @@ Outcome<> Machine::supervise() {
         // Without one the dynamic loader brings the agent.
         auto injector = agent::Injector::start(agent, root.path(), *tree, root.exec_channel_path(*tree));
         if (injector) user_->injector = std::move(*injector);
-        // Without one who leaves the supervisor's root directory is not traced on.
-        auto lender = agent::Lender::start(agent, root.path(), *tree);
-        if (lender) user_->lender = std::move(*lender);
     }
     return {};
 }
+
+Outcome<Attached> Machine::attach(pid_t pid) const { return Attached::start(user_->kernel->root(), pid, user_->tree); }
 
 bool Machine::injects() const { return user_ && user_->injector && user_->injector->ask_here(); }
 

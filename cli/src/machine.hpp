@@ -7,6 +7,7 @@
 
 #include "anybpf/base/fd.hpp"
 #include "anybpf/kernel/kernel.hpp"
+#include "attached.hpp"
 #include "failure.hpp"
 #include "sections.hpp"
 
@@ -31,6 +32,8 @@ class Machine {
     static Outcome<> check_runs(Where where);
     // From now on what is attached runs only in the tree that this process starts with command_environment().
     Outcome<> supervise();
+    // A running process comes into that tree.
+    Outcome<Attached> attach(pid_t pid) const;
     // Our environment with what makes a command's process tree a traced one where no injector answers.
     Outcome<std::vector<std::string>> command_environment() const;
     // In the child that is about to become the traced command: true when its execve brings the agent, and the

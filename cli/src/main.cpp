@@ -74,6 +74,7 @@ void add_run(CLI::App& app, const Words& words, Action& action) {
                 "  anybpf run execsnoop -- make -j2            a program that ships, by its name\n"
                 "  anybpf run my.bpf.c -- ./server             C is compiled first\n"
                 "  anybpf run --map-dump --json my.o -- ls     maps as JSON at the end, one object a line\n"
+                "  anybpf run syscount -p 4711                 a process that runs already, until it or you end\n"
                 "  anybpf run syscount --duration 10           every process of this root, for 10 seconds\n"
                 "  anybpf run my.bpf.c --clang -DDEBUG -- ls   what follows --clang is clang's\n");
     run_app->add_option("PROG", options->program, "A .bpf.c file, an object, or the name of a program that ships")
@@ -85,6 +86,11 @@ void add_run(CLI::App& app, const Words& words, Action& action) {
     run_app
         ->add_option("-o,--output", options->output, "Write there what the program reports; CMD keeps stdout to itself")
         ->option_text("FILE");
+    run_app
+        ->add_option("-p,--pid", options->pids,
+                     "A running process, for the time of the run, which ends with the last of these; may be repeated")
+        ->option_text("PID")
+        ->allow_extra_args(false);
     run_app->add_option("--duration", options->duration, "End after so many seconds (CMD gets SIGTERM)")
         ->option_text("SECONDS");
     run_app

@@ -16,11 +16,13 @@
 #include <csignal>
 #include <cstring>
 #include <optional>
+#include <span>
 
 #include "anybpf/abi/trace.hpp"
 #include "anybpf/base/bytes.hpp"
 #include "anybpf/engine/jit.hpp"
 #include "anybpf/kernel/kernel.hpp"
+#include "attached.hpp"
 #include "child.hpp"
 #include "compile.hpp"
 #include "loader.hpp"
@@ -237,9 +239,11 @@ class Signals {
     Fd fd_;
 };
 
-// Until the command has ended, or, without one, until somebody asks to stop. The first Ctrl-C is the command's to
-// answer (the terminal sends it to both of us; one sent to us alone is passed on); the second kills it.
-int follow(Child* child, const Signals& signals, Streams& streams, const Report& report, double seconds) {
+// Until the command has ended, or, without one, the processes that were attached, or until somebody asks to stop. The
+// first Ctrl-C is the command's to answer (the terminal sends it to both of us; one sent to us alone is passed on); the
+// second kills it.
+int follow(Child* child, std::span<const Attached> attached, const Signals& signals, Streams& streams,
+           const Report& report, double seconds) {
     const Fd sleep(::epoll_create1(EPOLL_CLOEXEC));
     const auto wait_for = [&](int fd) {
         epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
@@ -247,6 +251,7 @@ int follow(Child* child, const Signals& signals, Streams& streams, const Report&
     };
     wait_for(signals.fd());
     if (child) wait_for(child->pidfd());
+    for (const Attached& each : attached) wait_for(each.pidfd());
     for (const int fd : streams.descriptors()) wait_for(fd);
 
     const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
@@ -256,6 +261,7 @@ int follow(Child* child, const Signals& signals, Streams& streams, const Report&
         ::epoll_wait(sleep.get(), events.data(), static_cast<int>(events.size()), 100);
         streams.consume();
         if (child && child->ended()) return child->status();
+        if (!child && !attached.empty() && std::ranges::all_of(attached, &Attached::ended)) return 0;
         bool stop = report.broken() && asked == 0;
         if (seconds > 0 && asked == 0 && std::chrono::steady_clock::now() >= end) stop = true;
         int number = stop ? SIGTERM : 0;
@@ -303,6 +309,8 @@ Outcome<int> run(const RunOptions& options) {
     std::string command;
     if (!options.command.empty()) command = CLI_TRY(find_command(options.command.front()));
     const auto file = CLI_TRY(ObjectFile::of_program(options.program, options.clang));
+    if (options.where == Where::kernel && !options.pids.empty())
+        return stop(Exit::usage, "--pid brings a process to our own programs: the kernel's see every process");
     CLI_TRY(check_sections(file));
     CLI_TRY(check_attach_points(file, options.where));
 
@@ -321,7 +329,7 @@ Outcome<int> run(const RunOptions& options) {
     auto loaded = CLI_TRY(open_object(
         file, {.only = {}, .log_level = options.verbose ? 1U : 0U, .verbose = options.verbose, .name = file.name()},
         log));
-    if (!command.empty()) CLI_TRY(machine.supervise());
+    if (!command.empty() || !options.pids.empty()) CLI_TRY(machine.supervise());
     CLI_TRY(load_object(loaded, file, log));
     auto report = CLI_TRY(Report::open(file, loaded, output ? output.get() : stdout, options.json));
     Streams streams(report);
@@ -340,11 +348,15 @@ Outcome<int> run(const RunOptions& options) {
             return injected;
         };
         child = CLI_TRY(Child::start(command, options.command, environment, before_exec));
-    } else if (::isatty(STDERR_FILENO)) {
+    }
+    std::vector<Attached> attached;
+    for (const pid_t pid : options.pids) attached.push_back(CLI_TRY(machine.attach(pid)));
+    if (!child && ::isatty(STDERR_FILENO)) {
         fmt::print(stderr, "anybpf: attached; Ctrl-C ends\n");
     }
-    const int status = follow(child ? &*child : nullptr, signals, streams, report, options.duration);
+    const int status = follow(child ? &*child : nullptr, attached, signals, streams, report, options.duration);
     links.clear();
+    attached.clear();
     streams.consume();
     CLI_TRY(print_maps(loaded, report, options.map_dump));
     report.flush();

@@ -15,7 +15,8 @@ struct RunOptions {
     std::vector<std::string> command, clang;
     std::string output;  // our own output's file; empty: stdout
     bool map_dump = false, json = false, verbose = false;
-    double duration = 0;  // seconds; 0: until the command ends
+    std::vector<int> pids;  // running processes that are in the root for the time of the run
+    double duration = 0;    // seconds; 0: until the command ends
     Where where = Where::user;
     kernel::Limits limits;
     std::string engine = "jit";  // or interp: of what runs often in the traced processes

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -99,6 +100,43 @@ def rounds(count):
     print(f"{count} rounds: {attached} calls counted exactly, nothing left")
 
 
+def of_a_run():
+    """A program brings the process in and lets it go; with the process it ends itself."""
+    with Scratch() as scratch:
+        guest = Guest(scratch)
+        pid = str(guest.process.pid)
+        guest.calls(10)
+        before = settled(guest)
+
+        def start():
+            tracer = subprocess.Popen([ANYBPF, "run", "--map-dump", "--json", program("syscount.bpf.c"), "-p", pid], env=scratch.environment(), text=True,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            while tracer.poll() is None and "anybpf-agent" not in open(f"/proc/{pid}/maps").read():
+                time.sleep(0.05)
+            time.sleep(0.2)  # all of its threads
+            return tracer
+
+        def counted(tracer):
+            out, errors = tracer.communicate(timeout=30)
+            check(tracer.returncode == 0, f"run -p: {tracer.returncode} {errors}")
+            return {entry["key"]: sum(each["calls"] for each in entry["values"]) for entry in maps(out)["by_call"]}.get(GETPPID)
+
+        tracer = start()
+        guest.calls(200)
+        tracer.send_signal(signal.SIGINT)
+        check(counted(tracer) == WORKERS * 200, "what it counted")
+        guest.calls(10)
+        same(before, settled(guest), "after a run")
+        tracer = start()
+        guest.calls(100)
+        guest.end()
+        check(counted(tracer) == WORKERS * 100, "what it counted until the end")
+        check(not scratch.left_in_root(), f"left in the root: {scratch.left_in_root()}")
+        check("there is no process" in command(scratch, "run", program("syscount.bpf.c"), "-p", pid, status=1).stderr, "a process that is gone")
+        check(not scratch.left_in_root(), f"left in the root: {scratch.left_in_root()}")
+    print("run -p: counted exactly, nothing left")
+
+
 def inside_handlers():
     """Attached while a handler runs on its signal stack, detached while another does."""
     with Scratch() as scratch:
@@ -132,6 +170,33 @@ def inside_handlers():
     print("inside of handlers: nothing left")
 
 
+def without_room():
+    """Where memory ends in the middle, the program is as it was."""
+    with Scratch() as scratch:
+        guest = Guest(scratch)
+        pid = guest.process.pid
+        guest.calls(10)
+        before = settled(guest)
+        size = int(re.search(r"VmSize:\s+(\d+)", open(f"/proc/{pid}/status").read())[1]) << 10
+        outcomes = []
+        for room in range(0, 8 << 20, (1 << 18) if FULL else (1 << 20)):
+            resource.prlimit(pid, resource.RLIMIT_AS, (size + room, resource.RLIM_INFINITY))
+            done = subprocess.run([ANYBPF, "attach", str(pid)], env=scratch.environment(), text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, timeout=60)
+            resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            outcomes.append(done.returncode)
+            if done.returncode == 0:
+                guest.calls(10)
+                command(scratch, "detach", str(pid))
+            else:
+                check("memory" in done.stderr, f"with {room} bytes: {done.stderr}")
+            guest.calls(10)
+            same(before, settled(guest), f"with {room} bytes: {done.stderr}")
+        check(outcomes[0] != 0 and outcomes[-1] == 0, f"exit statuses: {outcomes}")
+        guest.end()
+        check(not scratch.left_in_root(), f"left in the root: {scratch.left_in_root()}")
+    print(f"without room: {sum(code != 0 for code in outcomes)} of {len(outcomes)} refused, nothing left")
+
+
 def refused():
     with Scratch() as scratch:
         check("there is no process" in command(scratch, "attach", "4194303", status=1).stderr, "no such process")
@@ -148,5 +213,7 @@ def refused():
 
 
 rounds(100 if FULL else 5)
+of_a_run()
 inside_handlers()
+without_room()
 refused()

@@ -24,6 +24,7 @@ class Workload:
     status: int = 0
     untraced: str = ""                                 # what kind of program an agent that the loader brings in does not trace
     excluded: set[str] = field(default_factory=set)    # calls whose number is a matter of time here
+    attempts: int = 1                                  # at a traced run: more where the program itself makes threads as time passes
 
     def prepare(self, folder):
         """Makes the folder as each run finds it."""
@@ -251,5 +252,5 @@ WORKLOADS = {
     "musl-static": compiled("plain.c", "-static", compiler="musl-gcc", untraced="static"),
     # Its monitor thread sleeps and looks for ready files as time passes; it does not interrupt goroutines here.
     "go": Workload(command=["@/guest"], build=[["go", "build", "-o", "@/guest", "%/main.go"]], tools=("go",), untraced="Go",
-                   environment={"GOMAXPROCS": "1", "GOGC": "off", "GODEBUG": "asyncpreemptoff=1"}, excluded={"nanosleep", "epoll_pwait"}),
+                   environment={"GOMAXPROCS": "1", "GOGC": "off", "GODEBUG": "asyncpreemptoff=1"}, excluded={"nanosleep", "epoll_pwait"}, attempts=5),
 }

@@ -166,6 +166,7 @@ SANDBOXES = {
     "old_kernel": [own_mounts(), refuse(*OLD_KERNEL)],
     "killing": [own_mounts(), refuse(*KILLING)],
     "no_robust_futexes": [own_mounts(), refuse(("get_robust_list", None, errno.ENOSYS), ("set_robust_list", None, errno.ENOSYS))],
+    "no_sockets": [own_mounts(), refuse(("socket", None, errno.EAFNOSUPPORT))],
     "user": [own_mounts(), ordinary_user],
     "user_namespace": [own_mounts(), ordinary_user, own_users],
     "all_namespaces": [own_mounts(), ordinary_user, own_users, own_mounts(), own_pids],

@@ -59,6 +59,7 @@ LOST = {
     "old_kernel": {**FILTER, **DISPATCH, **KERNEL, "process_vm_writev": "no", "rseq": "no", "membarrier": "no", "pidfd_open": "no"},
     "killing": {**FILTER, **TRACING, **KERNEL, "membarrier": "no", "user namespaces": "no"},
     "no_robust_futexes": {**FILTER, "robust futexes": "no"},
+    "no_sockets": {**FILTER, "Unix sockets": "no"},
     "user": USER,
     "user_namespace": USER,
     "all_namespaces": USER,
@@ -155,7 +156,7 @@ def doctor(place, sandbox, here):
     needed = [name for name, row in rows.items() if row["needed"] and row["result"] != "yes"]
     check(done.returncode == (1 if needed else 0), f"{sandbox}: exit {done.returncode}, missing of what is needed: {needed}")
     text = place.run(sandbox, "doctor")
-    losses = {"Syscall User Dispatch", "ptrace of own children", "room in the root", "descriptors", "/proc"} & found.keys()
+    losses = {"Syscall User Dispatch", "ptrace of own children", "Unix sockets", "room in the root", "descriptors", "/proc"} & found.keys()
     verdict = "anybpf run does not work here; see above." if needed else "anybpf run works here, without privileges"
     verdict += "" if needed else ", with the losses named above." if losses else "."
     check(text.returncode == done.returncode and text.stdout.splitlines()[-1] == verdict, f"wanted '{verdict}': {shown(sandbox, text)}")

@@ -104,7 +104,7 @@ class Visitor(threading.Thread):
         self.soak.over.wait(self.dice.choice([0.3, 1, 3]) * self.dice.uniform(0.5, 1.5))
         kill = self.dice.randrange(6) == 0
         tracer.send_signal(signal.SIGKILL if kill else signal.SIGINT)
-        _, errors = tracer.communicate(timeout=60)
+        _, errors = tracer.communicate(timeout=300)
         if kill:
             self.killed += 1
         elif tracer.returncode == -signal.SIGINT:
@@ -176,7 +176,7 @@ class Soak:
                 self.wrong(f"{visitor.name} saw nothing in {visitor.visits} visits")
         open(os.path.join(self.folder, "stop"), "w").close()
         try:
-            _, errors = self.tracer.communicate(timeout=90)
+            _, errors = self.tracer.communicate(timeout=300)
             if self.tracer.returncode != 0:
                 self.wrong(f"the tracer that stays: exit status {self.tracer.returncode}: {errors[-2000:]}")
             self.check_counts(base)
@@ -243,6 +243,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", help="leave everything that was written in this new folder")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts this in the background ignores it, and so would the tracers
     folder = os.path.abspath(options.keep) if options.keep else tempfile.mkdtemp(prefix="anybpf-soak-")
     os.makedirs(folder, exist_ok=not options.keep)
     root = tempfile.mkdtemp(prefix="anybpf-soak-", dir="/dev/shm")

@@ -65,7 +65,7 @@ class Tracer:
 
 
 def run_once(name, suite, tree, how, prefix):
-    """Results by test. The log of the run stays in the cache."""
+    """Results by test. They and the log of the run stay in the cache."""
     log = os.path.join(os.path.dirname(tree), how + ".log")
     started = time.time()
     with open(log, "w") as out:
@@ -83,6 +83,8 @@ def run_once(name, suite, tree, how, prefix):
                 pass
             process.wait()
     results = suite.read(tree, open(log, errors="replace").read())
+    with open(log.removesuffix("log") + "results", "w") as out:
+        out.writelines(f"{test}: {result}\n" for test, result in sorted(results.items()))
     counts = {}
     for result in results.values():
         counts[result] = counts.get(result, 0) + 1

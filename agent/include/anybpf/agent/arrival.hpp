@@ -10,6 +10,7 @@
 #include <array>
 #include <cstddef>
 
+#include "anybpf/agent/lender.hpp"
 #include "anybpf/base/types.hpp"
 
 namespace anybpf::agent {
@@ -44,12 +45,12 @@ struct Arrival {
     Inheritance inheritance;
     u64 ip = 0, sp = 0;  // of the image's first instruction; 0: the program runs already (attach.hpp)
     u64 text_at = 0, text_size = 0;
-    // Descriptors that the image has of them, where it does not see them by their paths; the agent closes both.
-    i32 agent_fd = -1, root_fd = -1;
+    i32 agent_fd = -1;  // the image's, where it does not see the agent's file by its path
+    LoanKey key;
     std::array<u8, bootstrap_most> text{};
     std::array<char, 512> agent_path{}, root_path{};
 };
 static_assert(sizeof(Arrival) <= arrival_below && offsetof(Arrival, agent_fd) == 152 &&
-              offsetof(Arrival, agent_path) == 416);
+              offsetof(Arrival, agent_path) == 440);
 
 }  // namespace anybpf::agent

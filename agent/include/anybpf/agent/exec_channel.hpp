@@ -29,20 +29,24 @@ struct ExecRequest {
     std::atomic<ExecState> state;
     u32 tid, nr, own;  // own: a child of the supervisor itself, whose end is waited for there
     u64 blocked, ignored;
-    Loan loan;              // descriptors of the asker, where its image will not see what they are of
-    u64 mark_at, mark;      // in the asker's memory: its tid may be of another pid namespace
+    i32 agent_fd;  // the asker's, of the agent's file, where its image will not see that; or -1, or unreachable
     std::atomic<u32> seen;  // the asker sees root and agent by their paths, and so will its image
-    u32 unused;
+    u64 mark_at, mark;      // in the asker's memory: its tid may be of another pid namespace
+    u64 unused;
 };
 static_assert(sizeof(ExecRequest) == 64 && std::atomic<ExecState>::is_always_lock_free);
+
+// For an image that could not open the root: it is only named.
+constexpr i32 unreachable = -2;
 
 // Injectors stand ready on every CPU: to wake one on another CPU takes longer than what it does. A lane is every so
 // many CPUs'.
 constexpr u32 exec_channel_magic = 0x79726261;  // "abry"
-constexpr u32 most_lanes = 14;
+constexpr u32 most_lanes = 8;
 struct ExecChannel {
     u32 magic;
     u32 lanes;
+    LoanKey key;                                     // of the tree's lender
     std::array<std::atomic<u32>, most_lanes> asked;  // how often; the injectors of a lane sleep on it
     std::atomic<u32>& asked_on(u32 cpu) { return asked[cpu % std::clamp(lanes, 1U, most_lanes)]; }
     std::array<ExecRequest, 63> requests;
@@ -64,7 +68,7 @@ inline std::atomic<u32>& word_of(std::atomic<ExecState>& state) { return reinter
 struct ExecQuestion {
     u32 tid = 0, nr = 0, own = 0;
     u64 blocked = 0, ignored = 0;
-    Loan loan{};
+    i32 agent_fd = -1;
     u64 mark = __builtin_ia32_rdtsc();
 };
 
@@ -76,7 +80,7 @@ ExecRequest* pose(ExecChannel& channel, const ExecQuestion& question, const Call
         if (!request.state.compare_exchange_strong(expected, ExecState::claimed)) continue;
         request.tid = question.tid, request.nr = question.nr, request.own = question.own;
         request.seen.store(0, std::memory_order_relaxed);
-        request.blocked = question.blocked, request.ignored = question.ignored, request.loan = question.loan;
+        request.blocked = question.blocked, request.ignored = question.ignored, request.agent_fd = question.agent_fd;
         request.mark_at = reinterpret_cast<u64>(&question.mark), request.mark = question.mark;
         request.state.store(ExecState::asked, std::memory_order_release);
         auto& asked = channel.asked_on(static_cast<u32>(std::max(::sched_getcpu(), 0)));

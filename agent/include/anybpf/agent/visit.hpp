@@ -5,11 +5,26 @@
 // (anybpf_directory in entry_raw.S).
 #pragma once
 
+#include <signal.h>
+
 #include <array>
 
 #include "anybpf/agent/arrival.hpp"
 
 namespace anybpf::agent {
+
+constexpr int set_dispatch = 59;  // PR_SET_SYSCALL_USER_DISPATCH, of <linux/prctl.h> since 5.11
+
+using SignalSet = u64;  // the kernel's sigset_t: bit n - 1 is signal n
+constexpr SignalSet bit_of(int signal) { return 1ULL << (signal - 1); }
+// Signals that are never blocked for real: SIGSYS carries the dispatch, SIGTRAP a site that is being patched, the
+// others a fault inside a helper's read.
+constexpr auto our_signal_numbers = std::to_array({SIGSYS, SIGTRAP, SIGSEGV, SIGBUS});
+constexpr SignalSet our_signals = [] {
+    SignalSet set = 0;
+    for (const int signal : our_signal_numbers) set |= bit_of(signal);
+    return set;
+}();
 
 struct MemoryRange {
     u64 begin = 0, size = 0;
