@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench_exec [TIMES]: microseconds from vfork to the end of /bin/true: the median, printed as a number.
+// bench_exec [TIMES]: microseconds from vfork to the end of /bin/true: the median and the least, printed as numbers.
 #include <spawn.h>
 #include <sys/wait.h>
 
@@ -25,5 +25,6 @@ int main(int argc, char** argv) {
         spent.push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count());
     }
     std::nth_element(spent.begin(), spent.begin() + times / 2, spent.end());
-    std::printf("%.1f\n", spent[static_cast<std::size_t>(times / 2)]);
+    std::printf("%.1f %.1f\n", spent[static_cast<std::size_t>(times / 2)],
+                *std::min_element(spent.begin(), spent.begin() + times / 2 + 1));
 }

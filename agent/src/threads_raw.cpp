@@ -266,7 +266,7 @@ void reserve_states() {
 
 // Every exec pays for this: one mapping for the state and the first of the heap.
 ThreadState* make_first_state() {
-    constexpr u64 heap_size = 1 << 16, heap_used = 4UL * 4096;
+    constexpr u64 heap_size = 1 << 16, heap_used = 2UL * 4096;
     ThreadState* const state = map_state(heap_size, stack_used, heap_used);
     if (state != nullptr) give_heap(reinterpret_cast<char*>(state->stack_base) + stack_pages + state_pages, heap_size);
     return state;
