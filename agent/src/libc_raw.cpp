@@ -406,7 +406,7 @@ int sched_getcpu() noexcept {
 }
 unsigned long getauxval(unsigned long type) noexcept { return anybpf::agent::auxiliary(type); }
 
-[[noreturn]] void abort() noexcept { __builtin_trap(); }
+void abort() noexcept { __builtin_trap(); }
 // Of layers' functions that only a tracer calls.
 int pthread_mutex_unlock(pthread_mutex_t*) noexcept { __builtin_trap(); }
 // The number alone: texts for it are the C library's. The header's declaration has another result.

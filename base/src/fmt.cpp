@@ -11,7 +11,6 @@
 #include <fmt/format.h>
 #undef FMT_FUNC
 #define FMT_FUNC inline
-#include <fmt/format-inl.h>
 
 FMT_BEGIN_NAMESPACE
 [[gnu::used]] auto vformat(string_view, format_args) -> std::string;
@@ -21,6 +20,13 @@ namespace detail {
 [[gnu::used]] void assert_fail(const char*, int, const char*);
 [[gnu::used]] void throw_format_error(const char*);
 [[gnu::used]] auto is_printable(std::uint32_t) -> bool;
+}  // namespace detail
+FMT_END_NAMESPACE
+
+#include <fmt/format-inl.h>
+
+FMT_BEGIN_NAMESPACE
+namespace detail {
 template FMT_API auto dragonbox::to_decimal(float x) noexcept -> dragonbox::decimal_fp<float>;
 template FMT_API auto dragonbox::to_decimal(double x) noexcept -> dragonbox::decimal_fp<double>;
 template FMT_API auto thousands_sep_impl(locale_ref) -> thousands_sep_result<char>;
