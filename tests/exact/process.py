@@ -16,6 +16,7 @@ class Process:
     parent: int | None = None
     entered: Counter = field(default_factory=Counter)
     left: Counter = field(default_factory=Counter)
+    reads_maps: bool = False  # its own /proc/self/maps, in which the agent stands, too: it takes more calls
 
 
 def places(processes):
@@ -48,6 +49,6 @@ def differences(expected, found, excluded):
         for what in ("entered", "left"):
             should, does = getattr(one, what), getattr(other, what)
             for call in sorted(set(should) | set(does)):
-                if should[call] != does[call] and call not in excluded:
+                if should[call] != does[call] and call not in excluded and not (one.reads_maps and call == "read"):
                     lines.append(f"{who}: {call} {what} {does[call]} times, not {should[call]}")
     return lines

@@ -131,6 +131,7 @@ def processes(prefix, folder, after_loader):
                 continue
             process.entered[call.name] += 1
             process.left[call.name] += leaves and call.returned
+            process.reads_maps |= call.name == "openat" and '"/proc/self/maps"' in call.rest
             if call.name == "execve" and call.result == 0:
                 process.name = os.path.basename(executed(call, folder))
     if after_loader:
