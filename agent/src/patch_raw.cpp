@@ -137,7 +137,7 @@ bool stands(const Slot& slot) {
 
 // In text that was mapped, or made executable, just now.
 void forget_puns(u64 begin, u64 end) {
-    for (Slot& slot : std::span(anybpf_slots, last_slot)) {
+    for (Slot& slot : used_slots()) {
         if (!slot.filled() || !slot.is_pun() || slot.after <= begin || slot.after > end || stands(slot)) continue;
         __atomic_store_n(&slot.resume, slot.after, __ATOMIC_RELEASE);
         slot.patched = 0;
@@ -433,7 +433,7 @@ void remove_traps() {
     lock(process.slot_lock);
     const Memory memory;
     constexpr u8 call = 0x0f;
-    for (const Slot& slot : std::span(anybpf_slots, last_slot))
+    for (const Slot& slot : used_slots())
         if (slot.filled() && slot.nr == any_number && slot.patched == call_size && !slot.is_pun())
             memory.write(slot.after - call_size, &call, 1, !process.threaded);
     unlock(process.slot_lock);

@@ -65,6 +65,8 @@ Slot* add_slot(u64 after, u32 nr, u64 start) {
     return &anybpf_slots[number];
 }
 
+std::span<Slot> used_slots() { return std::span(anybpf_slots).first(next_slot.load(std::memory_order_acquire)); }
+
 void fill_generic_slot(u64 after, u64 start) { fill(anybpf_slots[0], after, any_number, start); }
 
 Slot* slot_at(u64 after) {

@@ -218,7 +218,8 @@ Slot* slot_for(u64 after, u32 nr);             // null: the table is full
 void mark_quiet();                             // at start, and after each refresh of the hooks
 Slot* add_slot(u64 after, u32 nr, u64 start);  // with slot_lock held
 void fill_generic_slot(u64 after, u64 start);
-Slot* slot_at(u64 after);                      // of any number; null: there is none
+std::span<Slot> used_slots();  // all that may be filled: the rest of the table is pages that nobody has touched
+Slot* slot_at(u64 after);      // of any number; null: there is none
 const Slot* slot_patched_at(u64 start);        // null: none is
 const Slot* slot_patched_in_place(u64 start);  // the same, where that is the system call itself
 void resume_slots_at(u64 after, u64 resume);   // with slot_lock held
