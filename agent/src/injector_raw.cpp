@@ -290,6 +290,12 @@ void Injector::Parts::notice(pid_t pid, const char* reason) const {
     if (::write(file.get(), line.data(), line.size()) < 0) return;  // as little can be done as there
 }
 
+// Not killed meanwhile.
+bool still_stands(pid_t pid) {
+    user_regs_struct registers{};
+    return ::ptrace(PTRACE_GETREGS, pid, 0, &registers) == 0;
+}
+
 // False: it was killed where it stood, and its end comes yet. Until that is seen here its parent does not see it.
 bool let_go(pid_t pid) { return ::ptrace(PTRACE_DETACH, pid, 0, 0) == 0; }
 
@@ -319,7 +325,7 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
         if (event == PTRACE_EVENT_EXEC) {
             if (request.seen.load() == 0 && !agent_is_there(pid, now))
                 notice(pid, "the agent cannot be reached from its root directory");
-            else if (!Image(pid, now).inject())
+            else if (!Image(pid, now).inject() && still_stands(pid))
                 notice(pid, "no descriptor or no memory is left for the agent");
             if (let_go(pid)) return;
             continue;
