@@ -107,6 +107,9 @@ class Image {
   public:
     Image(pid_t pid, const Arrival& arrival) : pid_(pid), arrival_(arrival) {}
 
+    // What it is to be let go with: a signal that came, or 0.
+    int signal() const { return signal_; }
+
     // True: the image begins with the agent. False: it is as it was.
     bool inject() {
         user_regs_struct registers{};
@@ -146,6 +149,14 @@ class Image {
         return files.rlim_cur < 64 || memory.rlim_cur != RLIM_INFINITY;
     }
 
+    // Of a stop, what was sent to the process, which is not to lose it.
+    static int signal_of(pid_t pid, int status) {
+        siginfo_t info{};
+        if (status >> 16 != 0 || ::ptrace(PTRACE_GETSIGINFO, pid, 0, &info) != 0) return 0;
+        const int signal = WSTOPSIG(status);
+        return signal == SIGTRAP && info.si_code > 0 ? 0 : signal;  // a breakpoint, or a system call
+    }
+
     // Waits for the end of the bootstrap: its breakpoint, or a system call of the agent's.
     bool came_through(user_regs_struct before) {
         const u64 failed = arrival_.text_at + static_cast<u64>(anybpf_bootstrap_failed - anybpf_bootstrap) + 1;
@@ -153,11 +164,12 @@ class Image {
             int status = 0;
             siginfo_t what{};
             const int kinds = WEXITED | WSTOPPED | __WALL | __WNOTHREAD;
-            if (::ptrace(PTRACE_SYSCALL, pid_, 0, 0) != 0 ||
+            if (::ptrace(PTRACE_SYSCALL, pid_, 0, signal_) != 0 ||
                 ::waitid(P_PID, static_cast<id_t>(pid_), &what, kinds | WNOWAIT) != 0 ||
                 (what.si_code != CLD_TRAPPED && what.si_code != CLD_STOPPED) ||
                 ::waitpid(pid_, &status, __WALL | __WNOTHREAD) != pid_ || !WIFSTOPPED(status))
                 return true;  // it is gone, or about to: for who follows it to see
+            signal_ = signal_of(pid_, status);
             user_regs_struct now{};
             if (::ptrace(PTRACE_GETREGS, pid_, 0, &now) != 0) return true;
             if (now.rip == failed) {
@@ -195,6 +207,7 @@ class Image {
     }
 
     pid_t pid_;
+    int signal_ = 0;  // that it was about to get where it stopped last
     Arrival arrival_;
     Fd memory_;
 };
@@ -287,7 +300,7 @@ void Injector::Parts::notice(pid_t pid, const char* reason) const {
 }
 
 // False: it was killed where it stood, and its end comes yet. Until that is seen here its parent does not see it.
-bool let_go(pid_t pid) { return ::ptrace(PTRACE_DETACH, pid, 0, 0) == 0; }
+bool let_go(pid_t pid, int signal = 0) { return ::ptrace(PTRACE_DETACH, pid, 0, signal) == 0; }
 
 // Until its execve, successful or not; or its end. A thread that runs execve takes over its process's id.
 void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
@@ -313,11 +326,12 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
         if (pid < 0 || !WIFSTOPPED(status)) return;
         const int event = status >> 16, signal = WSTOPSIG(status);
         if (event == PTRACE_EVENT_EXEC) {
+            Image image(pid, now);
             if (request.seen.load() != 0 || agent_is_there(pid, now))
-                Image(pid, now).inject();
+                image.inject();
             else
                 notice(pid, "the agent cannot be reached from its root directory");
-            if (let_go(pid)) return;
+            if (let_go(pid, image.signal())) return;
             continue;
         }
         if (event == PTRACE_EVENT_STOP) {
