@@ -1021,6 +1021,25 @@ static void exec_killed(long rounds) {
     puts("exec_killed");
 }
 
+// Sent a signal just behind an execve, where memory is limited, too: it arrives.
+static void exec_signalled(long rounds) {
+    for (long i = 0; i < rounds; ++i) {
+        if (i == rounds / 2) {
+            const struct rlimit limit = {1UL << 40, 1UL << 40};
+            CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+        }
+        char* arguments[] = {"sleep", "5", NULL};
+        pid_t pid = 0;
+        CHECK(posix_spawn(&pid, "/bin/sleep", NULL, NULL, arguments, environ) == 0);
+        const struct timespec wait = {0, i % 20 * 100000};
+        nanosleep(&wait, NULL);
+        kill(pid, i % 2 ? SIGTERM : SIGUSR1);
+        int status = -1;
+        CHECK(waitpid(pid, &status, 0) == pid && status == (i % 2 ? SIGTERM : SIGUSR1));
+    }
+    puts("exec_signalled");
+}
+
 static void* exec_body(void* path) {
     execl(path, "guest", "calls", "5", NULL);
     return NULL;
@@ -1220,7 +1239,8 @@ static void replaced_puns(void) {
         copy_puns();
         for (int i = 0; i < 20; ++i) CHECK(enter_at(pun_read, 0, -1) == 1000 + EBADF);
         if (mapped)
-            CHECK(mmap(pun_copy, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == pun_copy);
+            CHECK(mmap(pun_copy, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+                  pun_copy);
         else
             CHECK(mprotect(pun_copy, 4096, PROT_READ | PROT_WRITE) == 0);
         memcpy((char*)copied(pun_read_site), other, sizeof other);
@@ -1335,6 +1355,7 @@ int main(int argc, char** argv) {
     RUN("inherit", inherit(argv))
     RUN("exec_failures", exec_failures())
     RUN("exec_killed", exec_killed(a))
+    RUN("exec_signalled", exec_signalled(a))
     RUN("exec_from_thread", exec_from_thread(argv))
     RUN("contexts", contexts())
     RUN("tiny_stack", tiny_stack())

@@ -228,8 +228,8 @@ INSTANTIATE_TEST_SUITE_P(, Guest,
                                          "die sent", "die blocked", "die ignored", "die sys", "die bus", "die term",
                                          "die once", "actions", "places", "storm 20000", "cancel", "trapped",
                                          "trapped_default", "strict", "environment", "inherit", "exec_failures",
-                                         "exec_killed 300", "exec_from_thread", "contexts", "tiny_stack",
-                                         "many_threads 300", "refused", "puns 3000", "restartable 200000",
+                                         "exec_killed 300", "exec_signalled 200", "exec_from_thread", "contexts",
+                                         "tiny_stack", "many_threads 300", "refused", "puns 3000", "restartable 200000",
                                          "without_vdso", "sandbox followed", "sandbox handlers", "sandbox plain"),
                          [](const auto& test) {
                              std::string name = test.param;

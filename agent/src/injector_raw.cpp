@@ -107,6 +107,9 @@ class Image {
   public:
     Image(pid_t pid, const Arrival& arrival) : pid_(pid), arrival_(arrival) {}
 
+    // What it is to be let go with: a signal that came, or 0.
+    int signal() const { return signal_; }
+
     // True: the image begins with the agent. False: it is as it was.
     bool inject() {
         user_regs_struct registers{};
@@ -150,6 +153,14 @@ class Image {
         return ::lstat(last.c_str(), &unused) == 0;
     }
 
+    // Of a stop, what was sent to the process, which is not to lose it.
+    static int signal_of(pid_t pid, int status) {
+        siginfo_t info{};
+        if (status >> 16 != 0 || ::ptrace(PTRACE_GETSIGINFO, pid, 0, &info) != 0) return 0;
+        const int signal = WSTOPSIG(status);
+        return signal == SIGTRAP && info.si_code > 0 ? 0 : signal;  // a breakpoint, or a system call
+    }
+
     // Waits for the end of the bootstrap: its breakpoint, or a system call of the agent's.
     bool came_through(user_regs_struct before) {
         const u64 failed = arrival_.text_at + static_cast<u64>(anybpf_bootstrap_failed - anybpf_bootstrap) + 1;
@@ -157,11 +168,12 @@ class Image {
             int status = 0;
             siginfo_t what{};
             const int kinds = WEXITED | WSTOPPED | __WALL | __WNOTHREAD;
-            if (::ptrace(PTRACE_SYSCALL, pid_, 0, 0) != 0 ||
+            if (::ptrace(PTRACE_SYSCALL, pid_, 0, signal_) != 0 ||
                 ::waitid(P_PID, static_cast<id_t>(pid_), &what, kinds | WNOWAIT) != 0 ||
                 (what.si_code != CLD_TRAPPED && what.si_code != CLD_STOPPED) ||
                 ::waitpid(pid_, &status, __WALL | __WNOTHREAD) != pid_ || !WIFSTOPPED(status))
                 return true;  // it is gone, or about to: for who follows it to see
+            signal_ = signal_of(pid_, status);
             user_regs_struct now{};
             if (::ptrace(PTRACE_GETREGS, pid_, 0, &now) != 0) return true;
             if (now.rip == failed) {
@@ -199,6 +211,7 @@ class Image {
     }
 
     pid_t pid_;
+    int signal_ = 0;  // that it was about to get where it stopped last
     Arrival arrival_;
     Fd memory_;
 };
@@ -297,7 +310,7 @@ bool still_stands(pid_t pid) {
 }
 
 // False: it was killed where it stood, and its end comes yet. Until that is seen here its parent does not see it.
-bool let_go(pid_t pid) { return ::ptrace(PTRACE_DETACH, pid, 0, 0) == 0; }
+bool let_go(pid_t pid, int signal = 0) { return ::ptrace(PTRACE_DETACH, pid, 0, signal) == 0; }
 
 // Until its execve, successful or not; or its end. A thread that runs execve takes over its process's id.
 void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
@@ -323,11 +336,12 @@ void Injector::Parts::follow(ExecRequest& request, pid_t tid) {
         if (pid < 0 || !WIFSTOPPED(status)) return;
         const int event = status >> 16, signal = WSTOPSIG(status);
         if (event == PTRACE_EVENT_EXEC) {
+            Image image(pid, now);
             if (request.seen.load() == 0 && !agent_is_there(pid, now))
                 notice(pid, "the agent cannot be reached from its root directory");
-            else if (!Image(pid, now).inject() && still_stands(pid))
+            else if (!image.inject() && still_stands(pid))
                 notice(pid, "no descriptor or no memory is left for the agent");
-            if (let_go(pid)) return;
+            if (let_go(pid, image.signal())) return;
             continue;
         }
         if (event == PTRACE_EVENT_STOP) {
