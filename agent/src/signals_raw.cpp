@@ -185,7 +185,7 @@ void take_deferred(ThreadState* owner, SignalFrame& frame) {
         owner->deferred_count = 0;
     }
     deliver_waiting(state, frame);
-    c.ip = resumed(c.ip);
+    c.ip = way_on(c.ip, c.ax);
     own().active = state;
 }
 
@@ -222,7 +222,7 @@ void return_from_handler(ThreadState* state, SignalFrame& frame) {
     report_exit(state, r, SYS_rt_sigreturn);
     let_through_held(state);
     deliver_waiting(state, frame);
-    c.ip = resumed(c.ip);
+    c.ip = way_on(c.ip, c.ax);
     own().active = state;
 }
 
@@ -570,6 +570,6 @@ extern "C" void anybpf_on_signal(SignalFrame* frame) {
     if (shown.si_signo == SIGSYS && shown.si_code > 0) shown.si_call_addr = reinterpret_cast<void*>(c.ip);  // seccomp's
     deliver_waiting(state, *frame);
     deliver(state, *frame, shown);
-    c.ip = resumed(c.ip);
+    c.ip = way_on(c.ip, c.ax);
     here.active = state;
 }

@@ -95,6 +95,17 @@ u64 resumed(u64 ip) {
     return slot != nullptr ? slot->resume : ip;
 }
 
+u64 way_on(u64 ip, u64 ax) {
+    if (process.scans) {
+        u32 at = 0;
+        const u64 after = ip + call_size;
+        const Slot& generic = anybpf_slots[0];
+        const Slot* const slot = generic.after == after ? &generic : find(after, static_cast<u32>(ax), at);
+        if (slot != nullptr && slot->patched > call_size) return slot->go - stub_syscall + stub_call;
+    }
+    return resumed(ip);
+}
+
 Slot* slot_for(u64 after, u32 nr) {
     u32 at = 0;
     if (Slot* known = find(after, nr, at)) return known;

@@ -224,6 +224,9 @@ const Slot* slot_patched_at(u64 start);        // null: none is
 const Slot* slot_patched_in_place(u64 start);  // the same, where that is the system call itself
 void resume_slots_at(u64 after, u64 resume);   // with slot_lock held
 u64 resumed(u64 ip);                           // where to go on for ip: the same, but behind a pun
+// The same for who returns to the guest with the registers of a call that starts over: without dispatch nobody would
+// see a call that is made by its own instruction, where the jump stands before it.
+u64 way_on(u64 ip, u64 ax);
 
 // patch_raw.cpp
 void find_first_text();                               // at start, once
