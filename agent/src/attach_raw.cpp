@@ -467,6 +467,8 @@ Result<> attach(pid_t pid, const std::string& agent, const std::string& root, u3
         }
         if (!there || !block.get(visit)) return cannot("the agent did not start in thread " + std::to_string(tid), pid);
         if (visit.problem != 0) {
+            for (u64 i = 0; i < std::min<u64>(visit.range_count, visit.ranges.size()); ++i)
+                place.call(tid, SYS_munmap, {visit.ranges[i].begin, visit.ranges[i].size, 0, 0, 0, 0});
             take_out(stopped, *presence, visit.arrival.image, place, static_cast<u64>(memory));
             return cannot("the agent cannot start: " + std::string(std::strerror(static_cast<int>(visit.problem))),
                           pid);

@@ -71,11 +71,16 @@ void leave(Visit& visit) {
         raw(SYS_rt_tgsigqueueinfo, raw(SYS_getpid), raw(SYS_gettid), state->held[i].si_signo, &state->held[i]);
 }
 
+// What the agent has mapped, for the visitor to take away.
+void list_ranges(Visit& visit) {
+    for (const MemoryRange& range : listed_mappings())
+        if (range.size != 0 && visit.range_count < visit.ranges.size()) visit.ranges[visit.range_count++] = range;
+}
+
 void finish(Visit& visit) {
     give_back_text();
     give_back_actions();
-    for (const MemoryRange& range : listed_mappings())
-        if (range.size != 0 && visit.range_count < visit.ranges.size()) visit.ranges[visit.range_count++] = range;
+    list_ranges(visit);
 }
 
 }  // namespace
@@ -85,7 +90,8 @@ void arrived_late(Visit& visit) {
     process.threaded = true;
     read_auxiliary(visit.auxiliary.data());
     if (!start(0, visit.arrival.inheritance)) {
-        visit.problem = ENOENT;
+        visit.problem = ENOMEM;  // for the root was there
+        list_ranges(visit);
         return;
     }
     list_mapping(reinterpret_cast<u64>(&visit) - visit_stack, visit_size);
