@@ -373,6 +373,12 @@ void from_visit(user_regs_struct& r, const VisitRegisters& v) {
     r.rip = v.ip, r.eflags = v.eflags;
 }
 
+// What the agent has listed as mapped.
+void take_away(const Visit& visit, const Workplace& place, pid_t tid) {
+    for (u64 i = 0; i < std::min<u64>(visit.range_count, visit.ranges.size()); ++i)
+        place.call(tid, SYS_munmap, {visit.ranges[i].begin, visit.ranges[i].size, 0, 0, 0, 0});
+}
+
 // Every thread that is in the agent leaves it, and the agent the process. memory: a block's.
 Result<> take_out(Stopped& stopped, const Presence& agent, const AgentImage& image, const Workplace& place,
                   u64 memory) {
@@ -399,8 +405,7 @@ Result<> take_out(Stopped& stopped, const Presence& agent, const AgentImage& ima
         }
         thread.registers.gs_base = 0;
     }
-    for (u64 i = 0; i < std::min<u64>(visit.range_count, visit.ranges.size()); ++i)
-        place.call(last, SYS_munmap, {visit.ranges[i].begin, visit.ranges[i].size, 0, 0, 0, 0});
+    take_away(visit, place, last);
     place.call(last, SYS_munmap, {agent.base, image.size, 0, 0, 0, 0});
     place.call(last, SYS_munmap, {memory, visit_size, 0, 0, 0, 0});
     return {};
@@ -467,8 +472,7 @@ Result<> attach(pid_t pid, const std::string& agent, const std::string& root, u3
         }
         if (!there || !block.get(visit)) return cannot("the agent did not start in thread " + std::to_string(tid), pid);
         if (visit.problem != 0) {
-            for (u64 i = 0; i < std::min<u64>(visit.range_count, visit.ranges.size()); ++i)
-                place.call(tid, SYS_munmap, {visit.ranges[i].begin, visit.ranges[i].size, 0, 0, 0, 0});
+            take_away(visit, place, tid);
             take_out(stopped, *presence, visit.arrival.image, place, static_cast<u64>(memory));
             return cannot("the agent cannot start: " + std::string(std::strerror(static_cast<int>(visit.problem))),
                           pid);

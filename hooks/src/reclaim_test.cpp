@@ -62,23 +62,6 @@ class Reclaim : public RootTest {
     }
     u32 mapped() const { return mappings(path_); }
 
-    Fd counter(const Fd& map) {
-        return program(ProgType::tracepoint, fmt::format(R"(
-            *(u32 *)(r10 - 4) = 0
-            r2 = r10
-            r2 += -4
-            r1 = map[fd:{}] ll
-            call 1
-            if r0 == 0 goto out
-            r1 = *(u64 *)(r0 + 0)
-            r1 += 1
-            *(u64 *)(r0 + 0) = r1
-          out:
-            r0 = 0
-            exit
-        )",
-                                                         map.get()));
-    }
     Fd ring_writer(const Fd& ring) {
         return program(ProgType::tracepoint, fmt::format(R"(
             *(u64 *)(r10 - 8) = 42

@@ -84,24 +84,6 @@ class SyscallHooksTest : public RootTest {
         )",
                                          map.get(), size));
     }
-    // Adds 1 to element 0.
-    Fd counter(ProgType type, const Fd& map) {
-        return program(type, fmt::format(R"(
-            *(u32 *)(r10 - 4) = 0
-            r2 = r10
-            r2 += -4
-            r1 = map[fd:{}] ll
-            call 1
-            if r0 == 0 goto out
-            r1 = *(u64 *)(r0 + 0)
-            r1 += 1
-            *(u64 *)(r0 + 0) = r1
-          out:
-            r0 = 0
-            exit
-        )",
-                                         map.get()));
-    }
 
     std::unique_ptr<SyscallHooks> hooks_;
     SyscallThread thread_;
@@ -228,7 +210,7 @@ TEST_F(SyscallHooksTest, InnerRegistersCookieAndFunctionAddress) {
 TEST_F(SyscallHooksTest, CountsAreExactFromEightThreads) {
     constexpr u32 threads = 8, times = 50'000;
     const Fd counts = map(MapType::percpu_array, 4, 8, 1);
-    const auto link = attach_tracepoint(counter(ProgType::tracepoint, counts), abi::sys_enter_of(nr_getppid));
+    const auto link = attach_tracepoint(counter(counts), abi::sys_enter_of(nr_getppid));
     open();
     std::vector<std::thread> running;
     for (u32 i = 0; i < threads; ++i)
@@ -247,7 +229,7 @@ TEST_F(SyscallHooksTest, CountsAreExactFromEightThreads) {
 
 TEST_F(SyscallHooksTest, AttachingAndDetachingMoveTheEpoch) {
     const Fd counts = map(MapType::array, 4, 8, 1);
-    const Fd count = counter(ProgType::tracepoint, counts);
+    const Fd count = counter(counts);
     open();
     EXPECT_FALSE(hooks_->wants(nr_close));
     EXPECT_FALSE(hooks_->stale());
@@ -273,7 +255,7 @@ TEST_F(SyscallHooksTest, AttachingAndDetachingMoveTheEpoch) {
 
 TEST_F(SyscallHooksTest, NestedEventsAndThreadsWithoutVirtualCpuAreMissed) {
     const Fd counts = map(MapType::array, 4, 8, 1);
-    const auto link = attach_tracepoint(counter(ProgType::tracepoint, counts), abi::raw_sys_enter);
+    const auto link = attach_tracepoint(counter(counts), abi::raw_sys_enter);
     open();
     thread_.running = true;
     enter(nr_close);
@@ -342,7 +324,7 @@ TEST_F(SyscallHooksTest, ProgramsRunInTheOrderOfAttachment) {
 
 TEST_F(SyscallHooksTest, LinksOfATreeRunInItsProcesses) {
     const Fd counts = map(MapType::array, 4, 8, 1);
-    const Fd count = counter(ProgType::tracepoint, counts);
+    const Fd count = counter(counts);
     const auto of_all = attach_tracepoint(count, abi::raw_sys_enter);
     const auto tree = kernel_->root().supervise();
     ASSERT_TRUE(tree) << tree.error().message;
@@ -366,7 +348,7 @@ TEST_F(SyscallHooksTest, AfterTheSupervisorsDeathNothingRuns) {
     std::thread([&] { tree = kernel_->root().supervise(); }).join();  // the supervising thread ends
     ASSERT_TRUE(tree);
     const Fd counts = map(MapType::array, 4, 8, 1);
-    const auto link = attach_tracepoint(counter(ProgType::tracepoint, counts), abi::raw_sys_enter);
+    const auto link = attach_tracepoint(counter(counts), abi::raw_sys_enter);
     open(*tree);
     EXPECT_TRUE(hooks_->orphaned());
     EXPECT_FALSE(hooks_->wants(nr_close));
@@ -375,7 +357,7 @@ TEST_F(SyscallHooksTest, AfterTheSupervisorsDeathNothingRuns) {
 
 TEST_F(SyscallHooksTest, TailCallsFollowThePrograms) {
     const Fd counts = map(MapType::array, 4, 8, 1), programs = map(MapType::prog_array, 4, 4, 2);
-    const Fd count = counter(ProgType::tracepoint, counts);
+    const Fd count = counter(counts);
     const Fd jump = program(ProgType::tracepoint,
                             fmt::format("r2 = map[fd:{}] ll\nr3 = 1\ncall 12\nr0 = 0\nexit\n", programs.get()));
     const auto link = attach_tracepoint(jump, abi::raw_sys_enter);
@@ -396,9 +378,9 @@ TEST_F(SyscallHooksTest, WhatRunsOftenBecomesMachineCode) {
              programs = map(MapType::prog_array, 4, 4, 2);
     const Fd jump = program(ProgType::tracepoint,
                             fmt::format("r2 = map[fd:{}] ll\nr3 = 1\ncall 12\nr0 = 0\nexit\n", programs.get()));
-    EXPECT_EQ(set(programs, 1, counter(ProgType::tracepoint, shared).get()), 0);
+    EXPECT_EQ(set(programs, 1, counter(shared).get()), 0);
     const auto first = attach_tracepoint(jump, abi::raw_sys_enter);
-    const auto second = attach_tracepoint(counter(ProgType::tracepoint, percpu), abi::raw_sys_enter);
+    const auto second = attach_tracepoint(counter(percpu), abi::raw_sys_enter);
     open();
     const auto compiled = [] {
         std::ifstream maps("/proc/self/maps");
@@ -424,7 +406,7 @@ TEST_F(SyscallHooksTest, WhatRunsOftenBecomesMachineCode) {
 
     // One that comes without: all are interpreted again, since tail calls lead from any to any.
     kernel_->set_compiler(nullptr);
-    EXPECT_EQ(set(programs, 0, counter(ProgType::tracepoint, shared).get()), 0);
+    EXPECT_EQ(set(programs, 0, counter(shared).get()), 0);
     hooks_->refresh();
     enter(nr_close);
     EXPECT_EQ(element<u64>(shared, 0), events + 1);
@@ -435,7 +417,7 @@ TEST_F(SyscallHooksTest, WhatRunsOftenBecomesMachineCode) {
 TEST_F(SyscallHooksTest, SpoiltMachineCodeIsNotRun) {
     kernel_->set_compiler(engine::Jit::compile_bytes);
     const Fd counts = map(MapType::array, 4, 8, 1);
-    const Fd count = counter(ProgType::tracepoint, counts);
+    const Fd count = counter(counts);
     const auto link = attach_tracepoint(count, abi::raw_sys_enter);
     const auto object = kernel_->owns(count.get());
     ASSERT_TRUE(object);
@@ -486,7 +468,7 @@ TEST_F(SyscallHooksTest, ASleepingReaderOfARingBufferIsWoken) {
 // Where others could have written the program's file, its verdict is not believed and the program is verified here.
 TEST_F(SyscallHooksTest, ADoubtfulVerdictIsFoundAgain) {
     const Fd counts = map(MapType::array, 4, 8, 1);
-    const Fd count = counter(ProgType::tracepoint, counts);
+    const Fd count = counter(counts);
     const auto link = attach_tracepoint(count, abi::raw_sys_enter);
     const auto object = kernel_->owns(count.get());
     ASSERT_TRUE(object);

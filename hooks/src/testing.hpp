@@ -2,6 +2,7 @@
 // For tests: a root of their own, and bpf(2) on it.
 #pragma once
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -17,6 +18,22 @@ namespace anybpf::hooks {
 namespace uapi = abi::uapi;
 
 inline u64 address_of(const void* pointer) { return std::bit_cast<u64>(pointer); }
+
+// Adds 1 to element 0 of the map with this descriptor; a format.
+constexpr const char* adds_one = R"(
+    *(u32 *)(r10 - 4) = 0
+    r2 = r10
+    r2 += -4
+    r1 = map[fd:{}] ll
+    call 1
+    if r0 == 0 goto out
+    r1 = *(u64 *)(r0 + 0)
+    r1 += 1
+    *(u64 *)(r0 + 0) = r1
+  out:
+    r0 = 0
+    exit
+)";
 
 // A kernel over a private root, which is removed afterwards.
 class RootTest : public testing::Test {
@@ -64,6 +81,9 @@ class RootTest : public testing::Test {
         const int fd = bpf(uapi::Command::prog_load, attr);
         EXPECT_GE(fd, 0) << log.c_str();
         return Fd(fd);
+    }
+    Fd counter(const Fd& map, abi::ProgType type = abi::ProgType::tracepoint) {
+        return program(type, fmt::format(adds_one, map.get()));
     }
     Fd perf_event(u32 type, u64 config, const char* function = nullptr, i32 pid = -1) {
         uapi::PerfEventAttr attr{};
