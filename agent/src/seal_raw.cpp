@@ -148,10 +148,6 @@ void seal(ThreadState* state, u64 program_at) {
         state->armed = false;
     }
     process.sealed = true;
-    if (state->parent != nullptr) return;
-    lock(process.refresh_lock);
-    mark_quiet();
-    unlock(process.refresh_lock);
 }
 
 }  // namespace anybpf::agent
